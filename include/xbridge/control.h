@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The control protocol: one JSON document a line, over a Unix stream socket.
+ *
+ *      request   {"argv": ["port", "set", "kernel", "--queues", "2"]}
+ *      reply     {"ok": true, "result": {…}}
+ *                {"ok": false, "exit": 1, "error": "what failed, on what, why; what to do"}
+ *
+ * A client may send further requests after a reply. `exit` is the client's exit status: 1 failed,
+ * 2 wrong usage.
+ */
+#ifndef XBRIDGE_CONTROL_H
+#define XBRIDGE_CONTROL_H
+
+/** <XB_RUN_DIR>/<instance>.sock, mode 0600; beside it <instance>.lock, held while it runs. */
+#define XB_RUN_DIR "/run/xbridge"
+
+/** Longest request, the newline included. */
+#define XB_CONTROL_LINE_MAX 65536u
+
+/** Clients at a time; a further one is told so and turned away. */
+#define XB_CONTROL_CLIENTS_MAX 64u
+
+/** Seconds after which a client that says nothing, or doesn't read its reply, is hung up on. */
+#define XB_CONTROL_IDLE_S 10u
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The steering ABI: what the XDP program and the daemon share through BPF maps.
+ *
+ * The maps are pinned under XB_PIN_ROOT/<instance>/; whoever changes a layout here raises
+ * XB_SCHEMA, and a daemon that meets pins of another schema replaces them.
+ */
+#ifndef XBRIDGE_STEER_H
+#define XBRIDGE_STEER_H
+
+#include <linux/types.h>
+
+#define XB_SCHEMA   1u
+#define XB_PIN_ROOT "/sys/fs/bpf/xbridge"
+
+/** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
+#define XB_QUEUES_MAX   64u
+#define XB_OWN_MACS_MAX 1024u
+#define XB_PORTS_MAX    64u
+
+/** Where a packet goes. A port's verdict is XB_VERDICT_PORT(id). */
+enum xb_verdict {
+	XB_VERDICT_NONE,   /* nobody has decided yet */
+	XB_VERDICT_PASS,   /* stay on the uplink's own netdev (XDP_PASS) */
+	XB_VERDICT_BRIDGE, /* learned L2 forwarding, in userspace */
+	XB_VERDICT_DROP,
+	XB_VERDICT_PORT0 = 16,
+};
+#define XB_VERDICT_PORT(id) ((__u16)(XB_VERDICT_PORT0 + (id)))
+
+/** Which step of the order in which a frame is judged gave the verdict. */
+enum xb_stage {
+	XB_STAGE_NONE,
+	XB_STAGE_RULE,    /* a rule of the steering table */
+	XB_STAGE_OWN_MAC, /* the uplink's own address, or that of a device stacked on it */
+	XB_STAGE_GROUP,   /* a group frame on a shared uplink */
+	XB_STAGE_DEFAULT, /* the default verdict */
+};
+
+/** One program is loaded for each uplink; its slot, constant in the program, is its index in the
+ *  arrays `config` and `verdict_stats` and the upper part of that in `xsks` and `heartbeats`. All
+ * of an instance's programs share these maps. */
+#define XB_UPLINKS_MAX             16u
+#define XB_QUEUE_SLOT(slot, queue) ((slot)*XB_QUEUES_MAX + (queue))
+
+/** What the program knows of its uplink: an element of `config`, written by the daemon. */
+struct xb_steer_config {
+	__u32 schema;     /* XB_SCHEMA; 0: the slot is free */
+	__u32 ifindex;    /* of the uplink */
+	__u32 generation; /* of the table; in each frame's metadata */
+	__u32 shared;     /* 1: the uplink keeps its own MACs and group frames */
+	__u32 verdict;    /* the default verdict, enum xb_verdict */
+	__u32 zero;
+	__u64 stall_ns; /* a heartbeat older than this means that nobody reads the queue */
+};
+
+/** Key of the hash map `own_macs`: an address that belongs to the stack of the uplink in `slot`.
+ * The value (__u32) is the ifindex of the device whose address it is. */
+struct xb_own_mac {
+	__u8 mac[6];
+	__u16 slot;
+};
+
+/** Metadata in front of a redirected frame: sizeof(struct xb_meta) bytes that end where the frame
+ *  starts. Userspace clears `magic` before it posts a frame for receiving, so what it finds there
+ *  was written by the program. */
+#define XB_META_MAGIC 0x58425247u /* "XBRG" */
+struct xb_meta {
+	__u32 magic;      /* XB_META_MAGIC */
+	__u32 generation; /* of the table that decided */
+	__u16 verdict;
+	__u16 stage; /* enum xb_stage */
+	__u32 rule;  /* id of the rule, 0 where none matched */
+};
+
+/** What became of frames in the program: an element of the per-CPU array `verdict_stats`, the index
+ *  is the uplink's slot. Frames, and bytes of those that were kept from both stacks. */
+struct xb_xdp_stats {
+	__u64 pass_verdict; /* passed: a rule, or the default verdict */
+	__u64 pass_own;     /* passed: own MAC */
+	__u64 pass_group;   /* passed: group frame on a shared uplink */
+	__u64 pass_noqueue; /* passed: its queue has no socket */
+	__u64 pass_stall;   /* passed: stale heartbeat */
+	__u64 pass_runt;    /* passed: shorter than an Ethernet header */
+	__u64 redirect;     /* given to the AF_XDP socket */
+	__u64 drop;         /* dropped: a rule, or the default verdict */
+	__u64 drop_bytes;
+};
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cli/client.h"
+
+#include "core/cleanup.h"
+#include "xbridge/control.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+/* Longest that a reply may take: a change of queues waits for some RCU grace periods. */
+#define REPLY_S 30
+
+#define fail(err, ...) (xb_fail(err, -EIO, __VA_ARGS__), 1)
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct timeval limit = {.tv_sec = REPLY_S};
+	xb_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(addr.sun_path, path);
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return XB_TAKE_FD(fd);
+}
+
+/* The only instance that answers. */
+static int find_one(int *ret_fd, struct xb_error *err)
+{
+	int found = -1;
+	glob_t list;
+	int status = 0;
+
+	if (glob(XB_RUN_DIR "/*.sock", 0, NULL, &list))
+		list.gl_pathc = 0;
+	for (size_t i = 0; i < list.gl_pathc && !status; i++) {
+		int fd = connect_to(list.gl_pathv[i]);
+
+		if (fd == -EACCES)
+			status = fail(err, "%s: permission denied; ask as the user that runs it",
+				      list.gl_pathv[i]);
+		if (fd < 0)
+			continue;
+		if (found >= 0) {
+			close(fd);
+			status = fail(err, "several instances run; choose with --name (see %s)",
+				      XB_RUN_DIR);
+		} else {
+			found = fd;
+		}
+	}
+	globfree(&list);
+	if (!status && found < 0)
+		status = fail(err, "no instance runs; start one with `xbridge run`");
+	if (status && found >= 0)
+		close(found);
+	*ret_fd = found;
+	return status;
+}
+
+static int find_named(const char *name, int *ret_fd, struct xb_error *err)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s.sock", XB_RUN_DIR, name);
+	*ret_fd = connect_to(path);
+	if (*ret_fd >= 0)
+		return 0;
+	if (*ret_fd == -ENOENT || *ret_fd == -ECONNREFUSED)
+		return fail(err, "no instance named '%.64s' runs", name);
+	return fail(err, "connect to %.100s: %s", path, strerror(-*ret_fd));
+}
+
+static int send_request(int fd, int argc, char *const *argv)
+{
+	struct json_object *request = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+	const char *text;
+	size_t bytes, done = 0;
+
+	for (int i = 0; i < argc; i++)
+		json_object_array_add(list, json_object_new_string(argv[i]));
+	json_object_object_add(request, "argv", list);
+	text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
+	bytes = strlen(text);
+	while (done < bytes) {
+		ssize_t n = send(fd, text + done, bytes - done, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	json_object_put(request);
+	return done == bytes && send(fd, "\n", 1, MSG_NOSIGNAL) == 1 ? 0 : -EIO;
+}
+
+static struct json_object *read_reply(int fd)
+{
+	struct json_tokener *tokener = json_tokener_new();
+	struct json_object *reply = NULL;
+	char piece[16384];
+
+	while (tokener && !reply) {
+		ssize_t n = recv(fd, piece, sizeof(piece), 0);
+
+		if (n <= 0)
+			break;
+		reply = json_tokener_parse_ex(tokener, piece, (int)n);
+		if (!reply && json_tokener_get_error(tokener) != json_tokener_continue)
+			break;
+	}
+	json_tokener_free(tokener);
+	return reply;
+}
+
+int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
+		  struct xb_error *err)
+{
+	struct json_object *reply, *value;
+	xb_auto_fd int fd = -1;
+	int status = name ? find_named(name, &fd, err) : find_one(&fd, err);
+
+	if (status)
+		return status;
+	if (send_request(fd, argc, argv) < 0)
+		return fail(err, "the instance hung up");
+	reply = read_reply(fd);
+	if (!reply)
+		return fail(err, "the instance gave no answer within %d s", REPLY_S);
+	if (json_object_object_get_ex(reply, "result", &value)) {
+		*ret_result = json_object_get(value);
+	} else {
+		json_object_object_get_ex(reply, "error", &value);
+		status = fail(err, "%s", json_object_get_string(value));
+		if (json_object_object_get_ex(reply, "exit", &value))
+			status = json_object_get_int(value);
+	}
+	json_object_put(reply);
+	return status;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Asking a running instance (xbridge/control.h).
+ */
+#ifndef XB_CLI_CLIENT_H
+#define XB_CLI_CLIENT_H
+
+#include "core/error.h"
+
+#include <json-c/json.h>
+
+/**
+ * Sends one command to an instance and waits for its reply.
+ *
+ * @name: of the instance; NULL: the one that runs.
+ * @argv: the command's words.
+ *
+ * Returns 0 with the result in `ret_result` (the caller's), 1 or 2 (the exit status) with `err->what` saying
+ * why, as one whole sentence.
+ */
+int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
+		  struct xb_error *err);
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An interface that is to be an uplink: its state, its queues, and what its offloads do to frames
+ * before XDP sees them.
+ */
+#include "cli/doctor_checks.h"
+#include "core/cleanup.h"
+#include "core/frame.h"
+#include "xsk/uplink.h"
+
+#include <errno.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <netlink/netlink.h>
+#include <netlink/route/link.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#define MTU_MAX (XB_UPLINK_BYTES_MAX - XB_DOCTOR_L2_BYTES)
+
+/* ---- is it there, is it up ---- */
+
+/* Whether it is administratively up; netdev.up asks for a carrier too. */
+static bool is_set_up(const char *ifname)
+{
+	xb_auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq req = {0};
+
+	strncpy(req.ifr_name, ifname, sizeof(req.ifr_name) - 1);
+	return fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &req) == 0 && req.ifr_flags & IFF_UP;
+}
+
+static void check_mtu(struct xb_checkup *checkup)
+{
+	if (checkup->netdev.mtu <= MTU_MAX)
+		return;
+	xb_found(
+		checkup, XB_FINDING_WARN,
+		"MTU %u: a frame of it is longer than the %u bytes that xbridge receives, and native XDP "
+		"may be refused",
+		checkup->netdev.mtu, XB_UPLINK_BYTES_MAX);
+	xb_remedy(checkup, "ip link set dev %s mtu %u", checkup->ifname, MTU_MAX);
+}
+
+void xb_check_interface(struct xb_checkup *checkup)
+{
+	struct xb_netdev *netdev = &checkup->netdev;
+	struct xb_error err = {0};
+	int ret = xb_netdev_read(checkup->ifname, netdev, &err);
+
+	if (ret < 0) {
+		netdev->ifindex = 0;
+		xb_found(checkup, XB_FINDING_FAIL, "%s: %s", err.what, strerror(-ret));
+		xb_remedy(checkup, "%s",
+			  ret == -EINVAL
+				  ? "choose an Ethernet interface"
+				  : "ip link shows those there are; uplinks are looked for in the "
+				    "network namespace that xbridge starts in");
+		return;
+	}
+	if (netdev->up) {
+		xb_found(checkup, XB_FINDING_OK, "%s (%s): up, MTU %u", checkup->ifname,
+			 netdev->driver[0] ? netdev->driver : "driver not known", netdev->mtu);
+	} else if (is_set_up(checkup->ifname)) {
+		xb_found(checkup, XB_FINDING_WARN, "%s has no carrier", checkup->ifname);
+		xb_remedy(checkup, "see to its cable, or to its peer: ip link set dev PEER up");
+	} else {
+		xb_found(checkup, XB_FINDING_WARN, "%s is down", checkup->ifname);
+		xb_remedy(checkup, "ip link set dev %s up", checkup->ifname);
+	}
+	check_mtu(checkup);
+}
+
+/* ---- queues ---- */
+
+/* The queues that RSS spreads over: the highest one + 1; 0 where the driver does not say. */
+static unsigned rss_queues(const char *ifname)
+{
+	xb_auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ethtool_rxfh_indir ask = {.cmd = ETHTOOL_GRXFHINDIR};
+	xb_auto_free struct ethtool_rxfh_indir *table = NULL;
+	struct ifreq req = {.ifr_data = (void *)&ask};
+	unsigned most = 0;
+
+	strncpy(req.ifr_name, ifname, sizeof(req.ifr_name) - 1);
+	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &req) < 0 || !ask.size || ask.size > 65536)
+		return 0;
+	table = calloc(1, sizeof(*table) + ask.size * sizeof(table->ring_index[0]));
+	if (!table)
+		return 0;
+	*table = ask;
+	req.ifr_data = (void *)table;
+	if (ioctl(fd, SIOCETHTOOL, &req) < 0)
+		return 0;
+	for (uint32_t i = 0; i < ask.size; i++)
+		if (table->ring_index[i] >= most)
+			most = table->ring_index[i] + 1;
+	return most;
+}
+
+void xb_check_queues(struct xb_checkup *checkup)
+{
+	const struct xb_netdev *netdev = &checkup->netdev;
+	unsigned rss = rss_queues(checkup->ifname);
+	unsigned reached = rss ? rss : netdev->rx_queues;
+	cpu_set_t cpus;
+	unsigned n_cpus = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1
+								    : (unsigned)CPU_COUNT(&cpus);
+
+	if (reached > XB_QUEUES_MAX) {
+		xb_found(
+			checkup, XB_FINDING_WARN,
+			"RSS spreads over %u RX queues, xbridge reads %u: what arrives on the others "
+			"passes",
+			reached, XB_QUEUES_MAX);
+		xb_remedy(checkup, "ethtool -L %s combined %u, or ethtool -X %s equal %u",
+			  checkup->ifname, XB_QUEUES_MAX, checkup->ifname, XB_QUEUES_MAX);
+		return;
+	}
+	if (netdev->tx_queues < netdev->rx_queues) {
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "%u RX queues, each with a socket, share %u TX queues", netdev->rx_queues,
+			 netdev->tx_queues);
+		xb_remedy(checkup, "ethtool -L %s rx %u (or: ip link add … numtxqueues %u)",
+			  checkup->ifname, netdev->tx_queues, netdev->rx_queues);
+		return;
+	}
+	xb_found(checkup, XB_FINDING_OK, "%u RX queue%s, each with a socket; %u CPU%s for workers",
+		 netdev->rx_queues, netdev->rx_queues == 1 ? "" : "s", n_cpus,
+		 n_cpus == 1 ? "" : "s");
+}
+
+/* ---- what happens to frames before XDP sees them ---- */
+
+/* Returns whether the interface is a veth. `ret_peer` is its peer's name, "" where that is in
+ * another network namespace. */
+static bool find_peer(const struct xb_checkup *checkup, char ret_peer[IF_NAMESIZE])
+{
+	struct nl_sock *socket = nl_socket_alloc();
+	struct rtnl_link *link = NULL;
+	int32_t netns;
+
+	ret_peer[0] = '\0';
+	if (strcmp(checkup->netdev.driver, "veth") != 0) {
+		nl_socket_free(socket);
+		return false;
+	}
+	if (socket && nl_connect(socket, NETLINK_ROUTE) == 0 &&
+	    rtnl_link_get_kernel(socket, (int)checkup->netdev.ifindex, NULL, &link) == 0 &&
+	    rtnl_link_get_link_netnsid(link, &netns) < 0)
+		if (!if_indextoname((unsigned)rtnl_link_get_link(link), ret_peer))
+			ret_peer[0] = '\0';
+	rtnl_link_put(link);
+	nl_socket_free(socket);
+	return true;
+}
+
+/* On a veth it is the sender who leaves the tag beside the frame. */
+static void check_veth_vlan(struct xb_checkup *checkup, const char *peer)
+{
+	int on = *peer ? xb_doctor_feature(peer, "tx-vlan-hw-insert", NULL) : -ENODEV;
+
+	if (on == 0) {
+		xb_found(checkup, XB_FINDING_OK, "VLAN tags are seen (%s puts them into frames)",
+			 peer);
+	} else if (on > 0) {
+		xb_found(checkup, XB_FINDING_WARN,
+			 "tags of VLAN devices on the peer %s are not seen by XDP, and are lost",
+			 peer);
+		xb_remedy(checkup, "ethtool -K %s txvlan off", peer);
+	} else {
+		xb_found(
+			checkup, XB_FINDING_NOTE,
+			"the peer is in another network namespace: tags of VLAN devices on it are lost "
+			"unless its txvlan offload is off");
+		xb_remedy(checkup, "ip netns exec NETNS ethtool -K PEER txvlan off");
+	}
+}
+
+void xb_check_vlan(struct xb_checkup *checkup)
+{
+	char peer[IF_NAMESIZE];
+	bool fixed = false;
+
+	if (find_peer(checkup, peer)) {
+		check_veth_vlan(checkup, peer);
+		return;
+	}
+	if (!checkup->netdev.rx_vlan) {
+		xb_found(checkup, XB_FINDING_OK, "VLAN tags stay in frames (rxvlan is off)");
+		return;
+	}
+	xb_doctor_feature(checkup->ifname, "rx-vlan-hw-parse", &fixed);
+	xb_found(checkup, XB_FINDING_WARN,
+		 "VLAN tags are taken off before XDP sees a frame, and are lost (rxvlan is on%s)",
+		 fixed ? ", and can't be changed" : "");
+	if (fixed)
+		xb_remedy(checkup,
+			  "use %s for untagged traffic only, or a VLAN device on it as the "
+			  "uplink",
+			  checkup->ifname);
+	else
+		xb_remedy(checkup, "ethtool -K %s rxvlan off", checkup->ifname);
+}
+
+static void check_merger(struct xb_checkup *checkup, const char *feature, const char *option,
+			 const char *title)
+{
+	bool fixed = false;
+
+	if (xb_doctor_feature(checkup->ifname, feature, &fixed) != 1)
+		return;
+	xb_found(
+		checkup, XB_FINDING_WARN,
+		"%s joins frames before XDP sees them%s: the result may be longer than a frame, and "
+		"native XDP may be refused",
+		title, fixed ? ", and can't be turned off" : "");
+	if (fixed)
+		xb_remedy(checkup, "use another interface as the uplink");
+	else
+		xb_remedy(checkup, "ethtool -K %s %s off", checkup->ifname, option);
+}
+
+void xb_check_merging(struct xb_checkup *checkup)
+{
+	unsigned before = checkup->n;
+
+	check_merger(checkup, "rx-lro", "lro", "LRO");
+	check_merger(checkup, "rx-gro-hw", "rx-gro-hw", "hardware GRO");
+	if (checkup->n == before)
+		xb_found(checkup, XB_FINDING_OK,
+			 "frames arrive as they were sent (no LRO, no hardware "
+			 "GRO)");
+}
+
+void xb_check_checksum(struct xb_checkup *checkup)
+{
+	char peer[IF_NAMESIZE];
+	int on;
+
+	if (!find_peer(checkup, peer)) {
+		xb_found(checkup, XB_FINDING_OK,
+			 "received checksums are taken as they stand (csum=verify is the default)");
+		return;
+	}
+	on = *peer ? xb_doctor_feature(peer, "tx-checksum-ip-generic", NULL) : -ENODEV;
+	if (on == 0) {
+		xb_found(checkup, XB_FINDING_OK, "the peer %s finishes its checksums", peer);
+		return;
+	}
+	xb_found(
+		checkup, XB_FINDING_NOTE,
+		"veth: the peer%s%s %s its checksums to be finished; csum=trust is the default here: "
+		"they are computed anew",
+		*peer ? " " : "", peer, on > 0 ? "leaves" : "may leave");
+	xb_remedy(checkup, "nothing to do; or, with csum=verify: ethtool -K %s tx off",
+		  *peer ? peer : "PEER");
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What runs left behind: pins, XDP programs and sockets of instances whose daemon is gone.
+ *
+ * A program that outlives its daemon is how it should be (what it would redirect passes, what a
+ * rule drops is dropped), and the next start takes it over. But a person should know.
+ */
+#include "cli/doctor_checks.h"
+#include "core/cleanup.h"
+#include "xbridge/control.h"
+#include "xsk/gate.h"
+#include "xsk/pins.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define SUFFIX ".sock"
+
+#define PINS_MAX 64
+
+static void cleanup_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+#define auto_dir __attribute__((cleanup(cleanup_dir)))
+
+/* ---- daemons ---- */
+
+int xb_doctor_running(const char *instance)
+{
+	xb_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int len = snprintf(addr.sun_path, sizeof(addr.sun_path), XB_RUN_DIR "/%s" SUFFIX, instance);
+
+	if (fd < 0)
+		return -errno;
+	if (len >= (int)sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		return 1;
+	switch (errno) {
+	case ENOENT:
+	case ECONNREFUSED: /* a file that nobody listens behind */
+		return 0;
+	case EAGAIN: /* so many clients that one more has to wait */
+	case EPROTOTYPE:
+		return 1;
+	default:
+		return -errno;
+	}
+}
+
+/* The instance that a file in XB_RUN_DIR is the socket of: cuts the suffix off. */
+static bool is_socket(struct dirent *entry)
+{
+	size_t n = strlen(entry->d_name);
+
+	if (n <= strlen(SUFFIX) || strcmp(entry->d_name + n - strlen(SUFFIX), SUFFIX) != 0)
+		return false;
+	entry->d_name[n - strlen(SUFFIX)] = '\0';
+	return xb_pin_name_ok(entry->d_name);
+}
+
+bool xb_doctor_any_running(void)
+{
+	auto_dir DIR *dir = opendir(XB_RUN_DIR);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (is_socket(entry) && xb_doctor_running(entry->d_name) == 1)
+			return true;
+	return false;
+}
+
+static void check_sockets(struct xb_checkup *checkup)
+{
+	auto_dir DIR *dir = opendir(XB_RUN_DIR);
+	struct dirent *entry;
+
+	if (!dir) {
+		if (errno == ENOENT)
+			return;
+		xb_found(checkup, XB_FINDING_NOTE, "not looked into " XB_RUN_DIR ": %s",
+			 strerror(errno));
+		xb_remedy(checkup, "sudo xbridge doctor");
+		return;
+	}
+	while ((entry = readdir(dir))) {
+		if (!is_socket(entry) || xb_doctor_running(entry->d_name) != 0)
+			continue;
+		xb_found(
+			checkup, XB_FINDING_NOTE,
+			"nobody listens on the control socket of '%s'; the next run takes its place",
+			entry->d_name);
+		xb_remedy(checkup, "rm " XB_RUN_DIR "/%s" SUFFIX, entry->d_name);
+	}
+}
+
+/* ---- pins ---- */
+
+static void say_pin(struct xb_checkup *checkup, const struct xb_gate_pin *pin)
+{
+	if (pin->ifname[0]) {
+		xb_found(
+			checkup, XB_FINDING_WARN,
+			"XDP program %u of instance '%s', which does not run, is on %s: all that it "
+			"would redirect passes",
+			pin->prog_id, pin->instance, pin->ifname);
+		xb_remedy(checkup,
+			  "xbridge run --name %s … takes it over, xbridge detach %s removes "
+			  "it",
+			  pin->instance, pin->ifname);
+		return;
+	}
+	xb_found(
+		checkup, XB_FINDING_NOTE,
+		"instance '%s', which does not run, has left a link (slot %u) to an interface that is "
+		"%s",
+		pin->instance, pin->slot, pin->ifindex ? "in another network namespace" : "gone");
+	xb_remedy(checkup, "xbridge run --name %s … takes it over, rm -r %s removes it",
+		  pin->instance, xb_pin_path(pin->instance, "").text);
+}
+
+static bool has_pin(const struct xb_gate_pin *pins, int n, const char *instance)
+{
+	for (int i = 0; i < n; i++)
+		if (!strcmp(pins[i].instance, instance))
+			return true;
+	return false;
+}
+
+/* Folders without a link: maps alone, which hold memory and do nothing. */
+static void check_folders(struct xb_checkup *checkup, const struct xb_gate_pin *pins, int n)
+{
+	auto_dir DIR *dir = opendir(XB_PIN_ROOT);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		for (char *c = entry->d_name; *c; c++)
+			*c = *c == ':' ? '.' : *c;
+		if (!xb_pin_name_ok(entry->d_name) || has_pin(pins, n, entry->d_name) ||
+		    xb_doctor_running(entry->d_name) != 0)
+			continue;
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "maps of instance '%s', which does not run, are pinned", entry->d_name);
+		xb_remedy(checkup, "rm -r %s", xb_pin_path(entry->d_name, "").text);
+	}
+}
+
+static void check_pins(struct xb_checkup *checkup)
+{
+	struct xb_gate_pin pins[PINS_MAX];
+	int n = xb_gate_list(pins, PINS_MAX);
+
+	if (n < 0) {
+		xb_found(checkup, XB_FINDING_NOTE, "not looked into " XB_PIN_ROOT ": %s",
+			 strerror(-n));
+		xb_remedy(checkup, "sudo xbridge doctor");
+		return;
+	}
+	if (n > PINS_MAX)
+		n = PINS_MAX;
+	for (int i = 0; i < n; i++)
+		if (xb_doctor_running(pins[i].instance) == 0)
+			say_pin(checkup, &pins[i]);
+	check_folders(checkup, pins, n);
+}
+
+void xb_check_leftovers(struct xb_checkup *checkup)
+{
+	unsigned before = checkup->n;
+
+	check_pins(checkup);
+	check_sockets(checkup);
+	if (checkup->n == before)
+		xb_found(checkup, XB_FINDING_OK, "no run has left anything behind");
+}

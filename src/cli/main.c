@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The command line: one table of commands. `run` becomes the daemon; queries and changes go to a
+ * running one over its control socket; `doctor` and `detach` look at the host themselves.
+ */
+#include "cli/client.h"
+#include "cli/doctor.h"
+#include "cli/text.h"
+#include "core/error.h"
+#include "daemon/config.h"
+#include "daemon/run.h"
+#include "xsk/gate.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+
+/** What stands on the command line beside the command's own words. */
+struct common {
+	const char *name; /* --name */
+	bool json;        /* --json, -j */
+	bool watch;       /* --watch */
+	bool help;        /* --help, -h */
+};
+
+struct command {
+	const char *words;    /* "port list" */
+	const char *args;     /* for the usage line */
+	const char *help;
+	void (*text)(struct json_object *result); /* how a person reads its result; NULL: silence */
+	int (*run)(const struct common *common, int argc, char **argv); /* NULL: the daemon does it */
+};
+
+static int run_detach(const struct common *common, int argc, char **argv);
+static int run_doctor(const struct common *common, int argc, char **argv);
+
+static const struct command commands[] = {
+	{"status", "", "what runs: ports, modes, workers", xb_text_status, NULL},
+	{"stats", "[--watch]", "packets, bytes and drops of each port", xb_text_stats, NULL},
+	{"port list", "", "the ports", xb_text_ports, NULL},
+	{"port set", "NAME --queues N", "change a port while it runs", NULL, NULL},
+	{"fdb list", "", "the forwarding table", xb_text_fdb, NULL},
+	{"fdb add", "MAC port NAME [vlan ID]", "add a static entry", NULL, NULL},
+	{"fdb del", "MAC [vlan ID]", "delete an entry", NULL, NULL},
+	{"fdb flush", "[PORT]", "forget what was learned", NULL, NULL},
+	{"doctor", "[IFACE]", "what this host can do, and what stands in the way", NULL,
+	 run_doctor},
+	{"detach", "IFACE", "take xbridge's XDP program off an interface", NULL, run_detach},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+/* ---- help ---- */
+
+static void usage(FILE *out)
+{
+	fprintf(out, "Usage: xbridge run [OPTION]...\n"
+		     "       xbridge COMMAND [ARGUMENT]... [--name NAME] [--json]\n\n"
+		     "The kernel exception path for packets in userspace.\n\nCommands:\n");
+	fprintf(out, "  %-34s %s\n", "run [OPTION]...", "bridge uplinks and the kernel, in the "
+							  "foreground");
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s %s", commands[i].words, commands[i].args);
+		fprintf(out, "  %-34s %s\n", left, commands[i].help);
+	}
+	fprintf(out, "\nOptions of all commands but run:\n"
+		     "  --name NAME   the instance; not needed where one runs\n"
+		     "  --json, -j    one JSON document\n"
+		     "\n`xbridge run --help` lists the options of run. "
+		     "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
+}
+
+static void run_usage(FILE *out)
+{
+	fprintf(out, "Usage: xbridge run [OPTION]...\n\nOptions:\n");
+	xb_config_help(out, false);
+}
+
+/* The parts of xbridge(1) that are made from the tables, as roff. */
+static void print_man(void)
+{
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		printf(".TP\n.B %s \\fR%s\n%s.\n", commands[i].words, commands[i].args,
+		       commands[i].help);
+	printf(".SH OPTIONS OF RUN\n");
+	xb_config_help(stdout, true);
+}
+
+static int wrong_usage(const char *what, const char *word)
+{
+	fprintf(stderr, "xbridge: %s '%s'; `xbridge --help` lists the commands\n", what, word);
+	return EXIT_USAGE;
+}
+
+/* ---- commands that need no daemon ---- */
+
+static int run_doctor(const struct common *common, int argc, char **argv)
+{
+	if (argc > 1)
+		return wrong_usage("doctor: too much:", argv[1]);
+	return xb_doctor(argc ? argv[0] : NULL, common->json);
+}
+
+static int run_detach(const struct common *common, int argc, char **argv)
+{
+	struct xb_error err = {0};
+	char text[512];
+
+	(void)common;
+	if (argc != 1)
+		return wrong_usage("detach: one interface is expected, not", argc ? argv[1] : "");
+	if (!xb_gate_detach(argv[0], &err))
+		return 0;
+	fprintf(stderr, "xbridge: %s\n", xb_error_text(&err, text, sizeof(text)));
+	return 1;
+}
+
+/* ---- commands that the daemon does ---- */
+
+static int ask(const struct command *command, const struct common *common, int argc, char **argv)
+{
+	struct json_object *result = NULL;
+	struct xb_error err = {0};
+	int status = xb_client_ask(common->name, argc, argv, &result, &err);
+
+	if (status) {
+		fprintf(stderr, "xbridge: %s\n", err.what);
+		return status;
+	}
+	if (common->json)
+		puts(json_object_to_json_string_ext(result, JSON_C_TO_STRING_PRETTY |
+								    JSON_C_TO_STRING_SPACED));
+	else if (command->text)
+		command->text(result);
+	json_object_put(result);
+	return fflush(stdout) ? 1 : 0;
+}
+
+static int ask_again(const struct command *command, const struct common *common, int argc,
+		     char **argv)
+{
+	int status;
+
+	do {
+		if (!common->json && isatty(STDOUT_FILENO))
+			printf("\033[H\033[J");
+		status = ask(command, common, argc, argv);
+	} while (!status && common->watch && !sleep(1));
+	return status;
+}
+
+/* ---- dispatch ---- */
+
+/* Takes the options that all commands have out of argv. Returns how many words are left, or -1. */
+static int take_common(int argc, char **argv, struct common *ret_common)
+{
+	struct common common = {0};
+	int left = 0;
+
+	for (int i = 0; i < argc; i++) {
+		if (!strcmp(argv[i], "--json") || !strcmp(argv[i], "-j"))
+			common.json = true;
+		else if (!strcmp(argv[i], "--watch"))
+			common.watch = true;
+		else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			common.help = true;
+		else if (!strncmp(argv[i], "--name=", 7))
+			common.name = argv[i] + 7;
+		else if (!strcmp(argv[i], "--name")) {
+			if (++i == argc)
+				return -1;
+			common.name = argv[i];
+		} else
+			argv[left++] = argv[i];
+	}
+	*ret_common = common;
+	return left;
+}
+
+/* The command that argv begins with, and how many words name it. */
+static const struct command *find(int argc, char **argv, int *ret_words)
+{
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		const char *second = strchr(commands[i].words, ' ');
+		size_t first = second ? (size_t)(second - commands[i].words)
+				      : strlen(commands[i].words);
+
+		if (strlen(argv[0]) != first || strncmp(argv[0], commands[i].words, first))
+			continue;
+		if (second && (argc < 2 || strcmp(argv[1], second + 1)))
+			continue;
+		*ret_words = second ? 2 : 1;
+		return &commands[i];
+	}
+	return NULL;
+}
+
+static int dispatch(int argc, char **argv)
+{
+	const struct command *command;
+	struct common common;
+	int words;
+
+	argc = take_common(argc, argv, &common);
+	if (argc < 0)
+		return wrong_usage("no name behind", "--name");
+	if (!argc || common.help) {
+		usage(argc ? stdout : stderr);
+		return argc || common.help ? 0 : EXIT_USAGE;
+	}
+	command = find(argc, argv, &words);
+	if (!command)
+		return wrong_usage("no command", argv[0]);
+	if (common.watch && strcmp(command->words, "stats"))
+		return wrong_usage("only stats has", "--watch");
+	if (command->run)
+		return command->run(&common, argc - words, argv + words);
+	return ask_again(command, &common, argc, argv);
+}
+
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return true;
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		puts("xbridge " XB_VERSION);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--man")) {
+		print_man();
+		return 0;
+	}
+	if (strcmp(argv[1], "run"))
+		return dispatch(argc - 1, argv + 1);
+	if (wants_help(argc - 2, argv + 2)) {
+		run_usage(stdout);
+		return 0;
+	}
+	return xb_run(argc - 2, argv + 2);
+}

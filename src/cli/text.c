@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cli/text.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct json_object *field(struct json_object *of, const char *name)
+{
+	struct json_object *value = NULL;
+
+	json_object_object_get_ex(of, name, &value);
+	return value;
+}
+
+static const char *text(struct json_object *of, const char *name)
+{
+	struct json_object *value = field(of, name);
+
+	return value ? json_object_get_string(value) : "-";
+}
+
+static uint64_t number(struct json_object *of, const char *name)
+{
+	return json_object_get_uint64(field(of, name));
+}
+
+static bool is(struct json_object *of, const char *name)
+{
+	return json_object_get_boolean(field(of, name));
+}
+
+static void print_takes(struct json_object *list)
+{
+	size_t n = json_object_array_length(list);
+
+	for (size_t i = 0; i < n; i++)
+		printf("%s%s", i ? "," : "",
+		       json_object_get_string(json_object_array_get_idx(list, i)));
+	if (!n)
+		printf("none");
+}
+
+static const char *state(struct json_object *port)
+{
+	if (!is(port, "running"))
+		return is(port, "lost") ? "gone" : "stopped";
+	return is(port, "up") ? "up" : "down";
+}
+
+static void print_port(struct json_object *port)
+{
+	printf("%-15s %-7s %-5s %s  queues %" PRIu64, text(port, "name"), text(port, "type"),
+	       state(port), text(port, "mac"), number(port, "queues"));
+	if (!strcmp(text(port, "type"), "uplink")) {
+		printf(" of %" PRIu64 "  %s  XDP %s, %s, csum=%s\n", number(port, "rx_queues"),
+		       is(port, "shared") ? "shared" : "dedicated", text(port, "xdp"),
+		       text(port, "mode"), text(port, "csum"));
+		printf("%16s%s because %s\n", "", is(port, "shared") ? "shared" : "dedicated",
+		       text(port, "shared_reason"));
+		return;
+	}
+	printf("  %s  takes ", text(port, "backend"));
+	print_takes(field(port, "takes"));
+	printf("\n%16s%s\n", "", text(port, "why"));
+}
+
+void xb_text_ports(struct json_object *result)
+{
+	struct json_object *list = field(result, "ports");
+
+	for (size_t i = 0; i < json_object_array_length(list); i++)
+		print_port(json_object_array_get_idx(list, i));
+}
+
+void xb_text_status(struct json_object *result)
+{
+	struct json_object *arena = field(result, "arena");
+	struct json_object *workers = field(result, "workers");
+
+	printf("%s: xbridge %s, pid %" PRIu64 ", up %" PRIu64 " s, default %s, stall limit %" PRIu64
+	       " ms\n",
+	       text(result, "name"), text(result, "version"), number(result, "pid"),
+	       number(result, "uptime_s"), text(result, "default"), number(result, "stall_ms"));
+	printf("frames: %" PRIu64 " of %" PRIu64 " free%s; workers: %zu\n", number(arena, "free"),
+	       number(arena, "frames"), is(arena, "huge_pages") ? ", huge pages" : "",
+	       json_object_array_length(workers));
+	xb_text_ports(result);
+}
+
+static void print_drops(struct json_object *drops)
+{
+	json_object_object_foreach(drops, reason, count)
+	{
+		if (json_object_get_uint64(count))
+			printf("%16sdrop %s %" PRIu64 "\n", "", reason,
+			       json_object_get_uint64(count));
+	}
+}
+
+static void print_xdp(struct json_object *xdp)
+{
+	printf("%16sXDP:", "");
+	json_object_object_foreach(xdp, outcome, count)
+	{
+		if (json_object_get_uint64(count))
+			printf(" %s %" PRIu64, outcome, json_object_get_uint64(count));
+	}
+	printf("\n");
+}
+
+void xb_text_stats(struct json_object *result)
+{
+	printf("%-15s %12s %14s %12s %14s %10s\n", "port", "rx packets", "rx bytes", "tx packets",
+	       "tx bytes", "rx missed");
+	json_object_object_foreach(field(result, "ports"), name, port)
+	{
+		printf("%-15s %12" PRIu64 " %14" PRIu64 " %12" PRIu64 " %14" PRIu64 " %10" PRIu64
+		       "\n",
+		       name, number(port, "rx_packets"), number(port, "rx_bytes"),
+		       number(port, "tx_packets"), number(port, "tx_bytes"),
+		       number(port, "rx_missed"));
+		print_drops(field(port, "drops"));
+		if (field(port, "xdp"))
+			print_xdp(field(port, "xdp"));
+	}
+	printf("copies %" PRIu64 ", segments added %" PRIu64 ", frames joined %" PRIu64
+	       ", in flight %" PRIu64 "\n",
+	       number(result, "copies"), number(result, "segments_added"),
+	       number(result, "frames_joined"), number(result, "in_flight"));
+}
+
+void xb_text_fdb(struct json_object *result)
+{
+	struct json_object *list = field(result, "fdb");
+
+	printf("%-17s %-5s %-15s %-8s %s\n", "mac", "vlan", "port", "kind", "age");
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *row = json_object_array_get_idx(list, i);
+
+		printf("%-17s %-5s %-15s %-8s %s\n", text(row, "mac"), text(row, "vlan"),
+		       text(row, "port"), text(row, "kind"), text(row, "age_s"));
+	}
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Results of queries, for a person.
+ */
+#ifndef XB_CLI_TEXT_H
+#define XB_CLI_TEXT_H
+
+#include <json-c/json.h>
+
+void xb_text_status(struct json_object *result);
+void xb_text_stats(struct json_object *result);
+void xb_text_ports(struct json_object *result);
+void xb_text_fdb(struct json_object *result);
+
+#endif

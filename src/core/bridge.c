@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory. A packet is judged in the order of the steering table: where the XDP program has judged it
+ * (pkt->fate), that stands; else the default verdict. Own MACs and group frames of a shared uplink
+ * never come here: the XDP program leaves them to the uplink's own stack, and what a packet socket
+ * brings as a copy is judged like any other frame.
+ *
+ * Before the verdict the sender is learned, and a sender that claims somebody else's address is
+ * turned away. A drop before the verdict counts on the port that the packet came from, and so do a
+ * drop by verdict and one for want of a destination.
+ */
+#include "core/bridge.h"
+
+#include "core/send.h"
+
+#include <linux/if_ether.h>
+#include <string.h>
+
+#define VLAN_HEADER_BYTES 4u
+
+/* What the bridge needs of a packet's first bytes. */
+struct l2 {
+	const uint8_t *dmac;
+	const uint8_t *smac;
+	uint16_t vlan; /* 0: untagged */
+};
+
+static uint16_t load_be16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static struct l2 parse_l2(const struct xb_frame *pkt)
+{
+	const uint8_t *data = xb_frame_data(pkt);
+	uint16_t type = load_be16(data + 2 * ETH_ALEN);
+	struct l2 l2 = {.dmac = data, .smac = data + ETH_ALEN};
+
+	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) && pkt->len >= ETH_HLEN + VLAN_HEADER_BYTES)
+		l2.vlan = load_be16(data + ETH_HLEN) & 0xfff;
+	return l2;
+}
+
+static bool is_group(const uint8_t *mac)
+{
+	return mac[0] & 1;
+}
+
+/* 01:80:c2:00:00:00 to :0f, IEEE 802.1Q 8.6.3: spanning tree, pause, LACP, LLDP. */
+static bool is_reserved(const uint8_t *mac)
+{
+	static const uint8_t prefix[5] = {0x01, 0x80, 0xc2, 0x00, 0x00};
+
+	return !memcmp(mac, prefix, sizeof(prefix)) && mac[5] < 0x10;
+}
+
+static void put(struct xb_worker *worker, const struct xb_snapshot *snapshot, struct xb_port *port,
+		unsigned rx_queue, struct xb_frame *pkt)
+{
+	struct xb_outbox *out = &worker->out[port->id];
+
+	out->pkts[out->n++] = pkt;
+	if (out->n == XB_BATCH)
+		xb_outbox_flush(worker, snapshot, port, rx_queue);
+}
+
+/* Learns the sender. Returns the reason to drop the packet, or XB_DROP_COUNT. */
+static enum xb_drop check_sender(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+				 const struct xb_port *port, const struct l2 *l2)
+{
+	struct xb_fdb_key key = xb_fdb_key(l2->smac, l2->vlan);
+	uint32_t now_s = (uint32_t)(worker->now_ns / 1000000000u);
+
+	if (key.bits == worker->last_key.bits && port->id == worker->last_port &&
+	    now_s == worker->last_seen_s)
+		return XB_DROP_COUNT;
+	if (is_group(l2->smac))
+		return XB_DROP_SMAC_GROUP;
+	if (key.bits >> 12 && xb_fdb_learn(snapshot->fdb, key, port->id, now_s) == XB_FDB_TAKEN)
+		return XB_DROP_SMAC_TAKEN;
+	worker->last_key = key;
+	worker->last_port = port->id;
+	worker->last_seen_s = now_s;
+	return XB_DROP_COUNT;
+}
+
+/* Sends a group frame, or one to an unknown address, to every other port: copies to all but the
+ * last. */
+static void flood(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+		  struct xb_port *port, unsigned rx_queue, struct xb_frame *pkt)
+{
+	struct xb_port *last = NULL;
+
+	for (unsigned i = 0; i < snapshot->n_ports; i++) {
+		struct xb_port *to = snapshot->port_list[i];
+		struct xb_frame *copy;
+
+		if (to == port || !atomic_load_explicit(&to->up, memory_order_relaxed))
+			continue;
+		if (last) {
+			xb_count(&worker->copies, 1);
+			copy = xb_packet_copy(&worker->cache, pkt);
+			if (copy)
+				put(worker, snapshot, last, rx_queue, copy);
+			else
+				xb_count(&port->queues[rx_queue].drops[XB_DROP_NO_FRAME], 1);
+		}
+		last = to;
+	}
+	if (last)
+		put(worker, snapshot, last, rx_queue, pkt);
+	else
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
+}
+
+static void bridge(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+		   struct xb_port *port, unsigned rx_queue, struct xb_frame *pkt,
+		   const struct l2 *l2)
+{
+	struct xb_port *to = NULL;
+	int id;
+
+	if (is_group(l2->dmac)) {
+		if (is_reserved(l2->dmac))
+			xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_RESERVED);
+		else
+			flood(worker, snapshot, port, rx_queue, pkt);
+		return;
+	}
+	id = xb_fdb_lookup(snapshot->fdb, xb_fdb_key(l2->dmac, l2->vlan));
+	if (id >= 0)
+		to = snapshot->ports[id];
+	if (to == port)
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_HAIRPIN);
+	else if (to)
+		put(worker, snapshot, to, rx_queue, pkt);
+	else
+		flood(worker, snapshot, port, rx_queue, pkt);
+}
+
+static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, struct xb_port *port,
+		 unsigned rx_queue, struct xb_frame *pkt)
+{
+	uint16_t verdict = pkt->fate.verdict;
+	enum xb_drop reason;
+	struct xb_port *to;
+	struct l2 l2;
+
+	if (pkt->len < ETH_HLEN) {
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_RUNT);
+		return;
+	}
+	l2 = parse_l2(pkt);
+	reason = check_sender(worker, snapshot, port, &l2);
+	if (reason != XB_DROP_COUNT) {
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, reason);
+		return;
+	}
+	if (verdict == XB_VERDICT_NONE)
+		verdict = snapshot->verdict;
+	if (verdict == XB_VERDICT_DROP) {
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_VERDICT);
+		return;
+	}
+	if (verdict < XB_VERDICT_PORT0) { /* `pass` means nothing here any more: bridge */
+		bridge(worker, snapshot, port, rx_queue, pkt, &l2);
+		return;
+	}
+	to = verdict < XB_VERDICT_PORT(XB_PORTS_MAX) ? snapshot->ports[verdict - XB_VERDICT_PORT0]
+						      : NULL;
+	if (!to)
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
+	else if (to == port)
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_HAIRPIN);
+	else
+		put(worker, snapshot, to, rx_queue, pkt);
+}
+
+void xb_bridge_batch(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+		     struct xb_port *port, unsigned rx_queue, struct xb_frame **pkts, unsigned n)
+{
+	struct xb_port_queue *queue = &port->queues[rx_queue];
+	uint64_t bytes = 0, gso = 0, csum = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		bytes += pkts[i]->bytes;
+		gso += pkts[i]->offload.gso != XB_GSO_NONE;
+		csum += pkts[i]->offload.csum != XB_CSUM_COMPLETE;
+		pkts[i]->in_port = port->id;
+	}
+	xb_count(&queue->rx_packets, n);
+	xb_count(&queue->rx_bytes, bytes);
+	xb_count(&queue->rx_gso_packets, gso);
+	xb_count(&queue->rx_csum_left, csum);
+	for (unsigned i = 0; i < n; i++)
+		sort(worker, snapshot, port, rx_queue, pkts[i]);
+}

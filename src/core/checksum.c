@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/checksum.h"
+
+#include "core/crc32c.h"
+#include "core/l4.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/in.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <string.h>
+
+#define TCP_CHECK offsetof(struct tcphdr, check)
+#define UDP_CHECK offsetof(struct udphdr, check)
+/* RFC 9260, 3.1: the kernel exports no SCTP header to userspace */
+#define SCTP_CHECK     8u
+#define SCTP_HDR_BYTES 12u
+
+/* Two 64-bit lanes: the widest that every x86-64 has. Each lane takes the sum of 32-bit words, so
+ * that no carry gets lost in any length that 32 bits can say. Measured against adds with carry and
+ * against what gcc and clang make of plain loops: 1.5 to 4 times as fast from 128 bytes on. */
+typedef uint64_t lanes __attribute__((vector_size(16)));
+#define BLOCK_BYTES (4 * sizeof(lanes))
+
+static uint64_t add_blocks(uint64_t sum, const uint8_t *p, uint32_t n_blocks)
+{
+	const lanes low = {UINT32_MAX, UINT32_MAX};
+	lanes a = {0}, b = {0}, c = {0}, d = {0};
+
+	for (; n_blocks; n_blocks--, p += BLOCK_BYTES) {
+		lanes in[4];
+
+		memcpy(in, p, sizeof(in));
+		a += in[0] & low;
+		b += in[0] >> 32;
+		c += in[1] & low;
+		d += in[1] >> 32;
+		a += in[2] & low;
+		b += in[2] >> 32;
+		c += in[3] & low;
+		d += in[3] >> 32;
+	}
+	a += b + c + d;
+	return xb_csum_join(xb_csum_join(sum, a[0]), a[1]);
+}
+
+uint64_t xb_csum_add(uint64_t sum, const void *data, uint32_t len)
+{
+	const uint8_t *p = data;
+	uint64_t rest = 0;
+
+	if (len >= BLOCK_BYTES) {
+		sum = add_blocks(sum, p, len / BLOCK_BYTES);
+		p += len & ~(BLOCK_BYTES - 1);
+		len %= BLOCK_BYTES;
+	}
+	for (; len >= 8; len -= 8, p += 8) {
+		uint64_t word;
+
+		memcpy(&word, p, sizeof(word));
+		sum = xb_csum_join(sum, word);
+	}
+	if (len & 4) {
+		uint32_t word;
+
+		memcpy(&word, p, sizeof(word));
+		rest += word;
+		p += 4;
+	}
+	if (len & 2) {
+		uint16_t word;
+
+		memcpy(&word, p, sizeof(word));
+		rest += word;
+		p += 2;
+	}
+	if (len & 1) {
+		uint16_t word = 0;
+
+		memcpy(&word, p, 1);
+		rest += word;
+	}
+	return xb_csum_join(sum, rest);
+}
+
+uint16_t xb_csum_fold(uint64_t sum)
+{
+	sum = (sum >> 32) + (uint32_t)sum;
+	sum = (sum >> 32) + (uint32_t)sum;
+	sum = (sum >> 16) + (uint16_t)sum;
+	return (uint16_t)((sum >> 16) + (uint16_t)sum);
+}
+
+uint64_t xb_csum_packet(const struct xb_frame *pkt, uint32_t from, uint32_t len)
+{
+	uint64_t sum = 0;
+	bool odd = false;
+
+	for (; pkt && len; pkt = pkt->next) {
+		uint64_t piece;
+		uint32_t part;
+
+		if (from >= pkt->len) {
+			from -= pkt->len;
+			continue;
+		}
+		part = pkt->len - from < len ? pkt->len - from : len;
+		piece = xb_csum_add(0, xb_frame_data(pkt) + from, part);
+		/* At an odd place its words lie across ours: to turn the sum by a byte is to swap
+		 * the bytes of each word (RFC 1071, 2.B). */
+		sum = xb_csum_join(sum, odd ? piece << 8 | piece >> 56 : piece);
+		odd ^= part & 1;
+		len -= part;
+		from = 0;
+	}
+	return sum;
+}
+
+static uint32_t crc_packet(const struct xb_frame *pkt, uint32_t from, uint32_t len)
+{
+	uint32_t crc = UINT32_MAX;
+
+	for (; pkt && len; pkt = pkt->next) {
+		uint32_t part;
+
+		if (from >= pkt->len) {
+			from -= pkt->len;
+			continue;
+		}
+		part = pkt->len - from < len ? pkt->len - from : len;
+		crc = xb_crc32c_add(crc, xb_frame_data(pkt) + from, part);
+		len -= part;
+		from = 0;
+	}
+	return ~crc;
+}
+
+/* What a TRUSTED packet's own headers say about its checksum. */
+struct cover {
+	struct xb_l4 l4;
+	uint32_t len;   /* bytes that it covers, from l4.l4 on */
+	uint32_t check; /* where it stands: bytes from l4.l4 */
+};
+
+/* False where there is nothing to compute, or the headers can't be believed. */
+static bool find_cover(const uint8_t *data, uint32_t len, uint32_t packet_bytes,
+		       struct cover *cover)
+{
+	const struct xb_l4 *l4 = &cover->l4;
+	struct udphdr udp;
+
+	if (xb_l4_find(data, len, &cover->l4) != XB_L4_FOUND || l4->end > packet_bytes ||
+	    l4->end < l4->l4)
+		return false;
+	cover->len = l4->end - l4->l4;
+	switch (l4->proto) {
+	case IPPROTO_TCP:
+		cover->check = TCP_CHECK;
+		return cover->len >= sizeof(struct tcphdr);
+	case IPPROTO_SCTP:
+		cover->check = SCTP_CHECK;
+		return cover->len >= SCTP_HDR_BYTES;
+	case IPPROTO_UDP:
+		if (cover->len < sizeof(udp) || len < l4->l4 + sizeof(udp))
+			return false;
+		memcpy(&udp, data + l4->l4, sizeof(udp));
+		if (!udp.check || be16toh(udp.len) < sizeof(udp) || be16toh(udp.len) > cover->len)
+			return false;
+		cover->check = UDP_CHECK;
+		cover->len = be16toh(udp.len);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void set_complete(struct xb_frame *pkt)
+{
+	pkt->offload.csum = XB_CSUM_COMPLETE;
+	pkt->offload.csum_start = 0;
+	pkt->offload.csum_offset = 0;
+}
+
+static void write_anew(struct xb_frame *pkt, const uint8_t *data, const struct cover *cover)
+{
+	uint32_t at = cover->l4.l4 + cover->check;
+	bool crc = cover->l4.proto == IPPROTO_SCTP;
+	uint32_t value = 0;
+	uint64_t sum;
+
+	xb_packet_write(pkt, at, &value, crc ? 4 : 2);
+	if (crc) {
+		value = htole32(crc_packet(pkt, cover->l4.l4, cover->len));
+		xb_packet_write(pkt, at, &value, 4);
+	} else {
+		uint16_t check;
+
+		sum = xb_l4_pseudo(data, &cover->l4, cover->len);
+		sum = xb_csum_join(sum, xb_csum_packet(pkt, cover->l4.l4, cover->len));
+		check = (uint16_t)~xb_csum_fold(sum);
+		if (!check && cover->l4.proto == IPPROTO_UDP)
+			check = UINT16_MAX;
+		xb_packet_write(pkt, at, &check, 2);
+	}
+}
+
+static void finish_trusted(struct xb_frame *pkt)
+{
+	uint8_t buf[XB_HEADERS_BYTES];
+	struct cover cover;
+	uint32_t len;
+	const uint8_t *data = xb_packet_headers(pkt, buf, &len);
+
+	if (find_cover(data, len, pkt->bytes, &cover))
+		write_anew(pkt, data, &cover);
+	set_complete(pkt);
+}
+
+static int finish_partial(struct xb_frame *pkt)
+{
+	uint32_t start = pkt->offload.csum_start;
+	uint32_t at = start + pkt->offload.csum_offset;
+	uint16_t check;
+
+	if (at + sizeof(check) > pkt->bytes)
+		return -EINVAL;
+	check = (uint16_t)~xb_csum_fold(xb_csum_packet(pkt, start, pkt->bytes - start));
+	if (!check && pkt->offload.csum_offset == UDP_CHECK)
+		check = UINT16_MAX;
+	xb_packet_write(pkt, at, &check, sizeof(check));
+	set_complete(pkt);
+	return 0;
+}
+
+int xb_csum_finish(struct xb_frame *pkt)
+{
+	switch (pkt->offload.csum) {
+	case XB_CSUM_PARTIAL:
+		return finish_partial(pkt);
+	case XB_CSUM_TRUSTED:
+		finish_trusted(pkt);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+void xb_csum_make_partial(struct xb_frame *pkt)
+{
+	uint8_t buf[XB_HEADERS_BYTES];
+	struct cover cover;
+	const uint8_t *data;
+	uint32_t len, behind;
+	uint16_t check;
+
+	if (pkt->offload.csum != XB_CSUM_TRUSTED)
+		return;
+	data = xb_packet_headers(pkt, buf, &len);
+	if (!find_cover(data, len, pkt->bytes, &cover)) {
+		set_complete(pkt);
+		return;
+	}
+	/* A PARTIAL checksum runs to the packet's end: padding must not count. */
+	behind = cover.l4.l4 + cover.len;
+	if (cover.l4.proto == IPPROTO_SCTP ||
+	    xb_csum_packet(pkt, behind, pkt->bytes - behind) != 0) {
+		write_anew(pkt, data, &cover);
+		set_complete(pkt);
+		return;
+	}
+	check = xb_csum_fold(xb_l4_pseudo(data, &cover.l4, cover.len));
+	xb_packet_write(pkt, cover.l4.l4 + cover.check, &check, sizeof(check));
+	pkt->offload.csum = XB_CSUM_PARTIAL;
+	pkt->offload.csum_start = cover.l4.l4;
+	pkt->offload.csum_offset = (uint16_t)cover.check;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int xb_fail(struct xb_error *err, int code, const char *fmt, ...)
+{
+	va_list args;
+
+	if (!err)
+		return code;
+	err->code = code;
+	err->hint[0] = '\0';
+	va_start(args, fmt);
+	vsnprintf(err->what, sizeof(err->what), fmt, args);
+	va_end(args);
+	return code;
+}
+
+void xb_hint(struct xb_error *err, const char *fmt, ...)
+{
+	va_list args;
+
+	if (!err || err->hint[0])
+		return;
+	va_start(args, fmt);
+	vsnprintf(err->hint, sizeof(err->hint), fmt, args);
+	va_end(args);
+}
+
+const char *xb_error_text(const struct xb_error *err, char *buf, unsigned long buf_bytes)
+{
+	snprintf(buf, buf_bytes, "%s: %s%s%s", err->what, strerror(-err->code),
+		 err->hint[0] ? "; " : "", err->hint);
+	return buf;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A port: where packets enter and leave. The sorting room knows nothing but this interface.
+ *
+ * Queue q of a port belongs to worker q mod N while the port is in the published snapshot, and to
+ * the control thread otherwise; `rx_batch`, `arm` and `disarm` are called by the queue's owner alone,
+ * `tx_batch` and `kick` by whoever sends there, under the queue's tx_lock.
+ *
+ * A port implementation embeds struct xb_port as its first member.
+ */
+#ifndef XB_CORE_PORT_H
+#define XB_CORE_PORT_H
+
+#include "core/arena.h"
+#include "core/frame.h"
+#include "xbridge/drops.h"
+#include "xbridge/steer.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define XB_NAME_BYTES 32u
+#define XB_BATCH 64u /* packets that move through the sorting room at a time */
+
+struct xb_port;
+
+/** A counter with one writer at a time and readers anywhere. */
+typedef _Atomic uint64_t xb_counter;
+
+static inline void xb_count(xb_counter *counter, uint64_t n)
+{
+	uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, now + n, memory_order_relaxed);
+}
+
+static inline uint64_t xb_counted(const xb_counter *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+struct xb_port_ops {
+	/**
+	 * Takes up to `max` packets (at most XB_BATCH) that have arrived on queue `q` into `pkts`,
+	 * now in the worker's hands, with `bytes`, `offload` and, where the port knows it, `fate`
+	 * set. Posts fresh frames for what it took and tells the other side where it must (one
+	 * system call). Counts in `rx_missed` and `drops` what was lost on the way; packets that it hands
+	 * over are counted by the caller.
+	 */
+	unsigned (*rx_batch)(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			     struct xb_frame **pkts, unsigned max);
+	/**
+	 * Posts packets from the front of `pkts` for sending on queue `q` and returns how many it
+	 * took: those are the port's until completed, the others stay the caller's. A packet moves
+	 * whole or not at all. Every packet obeys port->caps. Completed frames go back to `cache`,
+	 * counted as tx (xb_port_sent), here and in kick.
+	 */
+	unsigned (*tx_batch)(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			     struct xb_frame **pkts, unsigned n);
+	/** Tells the other side what tx_batch has posted (one system call a batch) and takes back what
+	 *  was completed. Touches nothing that rx_batch changes: its caller need not own the queue.
+	 *  Returns the packets still posted for sending. */
+	unsigned (*kick)(struct xb_port *port, unsigned q, struct xb_cache *cache);
+	/** Before the worker sleeps: asks for a wake-up on queue `q`'s wake_fd as soon as a packet
+	 *  arrives. Returns false where one is there already: don't sleep. */
+	bool (*arm)(struct xb_port *port, unsigned q);
+	/** After the worker slept: no more wake-ups, the worker polls again. */
+	void (*disarm)(struct xb_port *port, unsigned q);
+	/** Says that the queue's owner is alive: called at least every quarter of the stall limit,
+	 *  by sleeping workers too. NULL where nobody asks. */
+	void (*beat)(struct xb_port *port, unsigned q, uint64_t now_ns);
+};
+
+/** What a port sends. Constant while the port is published. */
+struct xb_port_caps {
+	uint32_t takes;       /* XB_TAKES_… */
+	uint32_t bytes_max;   /* longest L2 frame on the wire, VLAN tags included */
+	uint8_t frames_max;   /* longest chain that tx_batch takes */
+	bool uplink;          /* `pass` means something here */
+	bool trusts_csum;     /* received packets are marked XB_CSUM_TRUSTED */
+};
+
+/** One queue pair and its counters. */
+struct xb_port_queue {
+	alignas(64) int wake_fd; /* readable when an armed queue has a packet; -1: none */
+	pthread_mutex_t tx_lock; /* the data path's only lock; taken once a batch */
+	/* written by the queue's owner */
+	alignas(64) xb_counter rx_packets;
+	xb_counter rx_bytes;
+	xb_counter rx_missed;      /* lost before they were ours */
+	xb_counter rx_csum_left;   /* packets with a checksum left to us, or trusted */
+	xb_counter rx_gso_packets; /* packets of more than one segment */
+	/* written by whoever sends, under tx_lock */
+	alignas(64) xb_counter tx_packets;
+	xb_counter tx_bytes;
+	xb_counter tx_csum_left; /* packets whose checksum was left to the other side */
+	xb_counter tx_gso_packets;
+	xb_counter drops[XB_DROP_COUNT]; /* on behalf of the port: rx reasons by the queue's owner,
+					    tx reasons by whoever sends */
+};
+
+struct xb_port {
+	const struct xb_port_ops *ops;
+	char name[XB_NAME_BYTES];
+	uint16_t id;      /* index in the snapshot; the same for the port's whole life */
+	uint16_t n_queues; /* started; a snapshot publishes as many. Control thread */
+	uint16_t queues_max;
+	struct xb_port_caps caps;
+	_Atomic bool up; /* carrier: packets to a port that is down are dropped (port_down) */
+	struct xb_port_queue *queues; /* queues_max; counters live as long as the port */
+};
+
+/** Readies the common part: name, queues and their counters. Returns 0, -ENOMEM or -EINVAL (name
+ *  empty or too long). */
+int xb_port_init(struct xb_port *port, const struct xb_port_ops *ops, const char *name,
+		 unsigned queues_max);
+void xb_port_fini(struct xb_port *port);
+
+/** Completes a sent packet: counts it on queue `q` and frees its frames. For implementations; the
+ *  packet is XB_OWNER_TX. */
+void xb_port_sent(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt);
+
+/** Throws a packet away that was posted for sending and will not be completed: counts
+ *  `reason` (a tx reason) and frees. For resets. */
+void xb_port_unsent(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt,
+		    enum xb_drop reason);
+
+/** Drops a packet in the worker's hands: counts it on queue `q` and frees it. */
+void xb_port_drop(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt,
+		  enum xb_drop reason);
+
+#endif

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/worker.h"
+
+#include "core/bridge.h"
+#include "core/send.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How long an idle worker goes on polling: a system call and a wake-up cost some 10 µs, so that
+ * sleeping through a gap shorter than SPIN_MAX_NS is not worth it. */
+#define SPIN_MIN_NS 10000u
+#define SPIN_MAX_NS 100000u
+
+/* A sleeping worker looks after unfinished transmissions this soon, then ever later. */
+#define PENDING_MIN_MS 1
+#define NS_PER_MS 1000000u
+
+#define WAKE_FDS_MAX (XB_PORTS_MAX * XB_QUEUES_MAX / 4 + 1)
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- snapshots ---- */
+
+void xb_snapshot_add(struct xb_snapshot *snapshot, struct xb_port *port)
+{
+	snapshot->port_list[snapshot->n_ports++] = port;
+	snapshot->ports[port->id] = port;
+	snapshot->queues[port->id] = port->n_queues;
+}
+
+unsigned xb_snapshot_tx_queue(const struct xb_snapshot *snapshot, const struct xb_port *port,
+			      unsigned worker, unsigned rx_queue)
+{
+	unsigned n = snapshot->n_workers;
+	unsigned queues = snapshot->queues[port->id];
+	unsigned own = queues / n + (worker < queues % n);
+
+	if (!own)
+		return worker % queues;
+	return worker + n * (rx_queue / n % own);
+}
+
+static void wake(struct xb_worker *worker)
+{
+	uint64_t one = 1;
+	ssize_t written = write(worker->wake_fd, &one, sizeof(one));
+
+	(void)written; /* EAGAIN: it is going to wake up anyway */
+}
+
+/* Waits until a worker holds no snapshot but `snapshot`: it sleeps, or it has adopted it. The
+ * sequentially consistent accesses pair with those in sleep_until_woken() and adopt(). */
+static void wait_quiet(struct xb_worker *worker, const struct xb_snapshot *snapshot)
+{
+	static const struct timespec pause = {.tv_nsec = 20000};
+
+	wake(worker);
+	while (atomic_load(&worker->seen) != snapshot && !atomic_load(&worker->asleep))
+		nanosleep(&pause, NULL);
+}
+
+void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot)
+{
+	if (snapshot)
+		snapshot->n_workers = workers->n;
+	atomic_store(&workers->published, snapshot);
+	for (unsigned w = 0; w < workers->n; w++)
+		wait_quiet(&workers->worker[w], snapshot);
+}
+
+/* ---- one round ---- */
+
+/* A pass over the queues that a worker owns. */
+#define for_each_own_queue(worker, snapshot, port, q)                                              \
+	for (unsigned i_ = 0; i_ < (snapshot)->n_ports; i_++)                                      \
+		for (struct xb_port *port = (snapshot)->port_list[i_]; port; port = NULL)          \
+			for (unsigned q = (worker)->index; q < (snapshot)->queues[port->id];       \
+			     q += (snapshot)->n_workers)
+
+static unsigned kick(struct xb_worker *worker, struct xb_port *port, unsigned q)
+{
+	struct xb_port_queue *queue = &port->queues[q];
+	unsigned pending;
+
+	pthread_mutex_lock(&queue->tx_lock);
+	pending = port->ops->kick(port, q, &worker->cache);
+	pthread_mutex_unlock(&queue->tx_lock);
+	return pending;
+}
+
+/* Looks after the queues of others that hold packets of ours. */
+static unsigned kick_pending(struct xb_worker *worker)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < worker->n_pending; i++)
+		if (kick(worker, worker->pending[i].port, worker->pending[i].q))
+			worker->pending[kept++] = worker->pending[i];
+	worker->n_pending = kept;
+	return kept;
+}
+
+struct round {
+	unsigned packets; /* taken in */
+	unsigned pending; /* posted for sending and not completed */
+};
+
+static struct round work(struct xb_worker *worker, const struct xb_snapshot *snapshot)
+{
+	struct xb_frame *pkts[XB_BATCH];
+	struct round round = {0};
+
+	for_each_own_queue (worker, snapshot, port, q) {
+		unsigned n = port->ops->rx_batch(port, q, &worker->cache, pkts, XB_BATCH);
+
+		if (n) {
+			xb_bridge_batch(worker, snapshot, port, q, pkts, n);
+			for (unsigned i = 0; i < snapshot->n_ports; i++)
+				xb_outbox_flush(worker, snapshot, snapshot->port_list[i], q);
+			round.packets += n;
+		}
+		round.pending += kick(worker, port, q);
+	}
+	round.pending += kick_pending(worker);
+	return round;
+}
+
+static void beat(struct xb_worker *worker, const struct xb_snapshot *snapshot, uint64_t *last_ns)
+{
+	if (worker->now_ns - *last_ns < worker->set->beat_ns / 2 && *last_ns)
+		return;
+	*last_ns = worker->now_ns;
+	for_each_own_queue (worker, snapshot, port, q) {
+		if (port->ops->beat)
+			port->ops->beat(port, q, worker->now_ns);
+	}
+}
+
+/* ---- sleep ---- */
+
+static bool arm_all(struct xb_worker *worker, const struct xb_snapshot *snapshot)
+{
+	for_each_own_queue (worker, snapshot, port, q) {
+		if (!port->ops->arm(port, q))
+			return false;
+	}
+	return true;
+}
+
+static void disarm_all(struct xb_worker *worker, const struct xb_snapshot *snapshot)
+{
+	for_each_own_queue (worker, snapshot, port, q)
+		port->ops->disarm(port, q);
+}
+
+/* Sleeps, holding no reference to the snapshot, until an armed queue or the control thread wakes us or
+ * the time is over. */
+static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+			      int timeout_ms)
+{
+	struct pollfd fds[WAKE_FDS_MAX];
+	nfds_t n = 0;
+	uint64_t count;
+
+	fds[n++] = (struct pollfd){.fd = worker->wake_fd, .events = POLLIN};
+	if (snapshot) {
+		for_each_own_queue (worker, snapshot, port, q) {
+			if (port->queues[q].wake_fd >= 0 && n < WAKE_FDS_MAX)
+				fds[n++] = (struct pollfd){.fd = port->queues[q].wake_fd,
+							   .events = POLLIN};
+		}
+	}
+	atomic_store(&worker->asleep, true);
+	if (atomic_load(&worker->set->published) == snapshot &&
+	    !atomic_load(&worker->set->stop) && poll(fds, n, timeout_ms) > 0 && fds[0].revents) {
+		ssize_t got = read(worker->wake_fd, &count, sizeof(count));
+
+		(void)got;
+	}
+	atomic_store(&worker->asleep, false);
+	xb_count(&worker->sleeps, 1);
+}
+
+/* Longer polling where the last sleep was so short that polling would have caught its end. */
+static void adapt(struct xb_worker *worker, uint64_t slept_ns)
+{
+	if (slept_ns < SPIN_MAX_NS) {
+		worker->spin_ns = worker->spin_ns ? worker->spin_ns * 2 : SPIN_MIN_NS;
+		if (worker->spin_ns > SPIN_MAX_NS)
+			worker->spin_ns = SPIN_MAX_NS;
+	} else {
+		worker->spin_ns /= 2;
+		if (worker->spin_ns < SPIN_MIN_NS)
+			worker->spin_ns = 0;
+	}
+}
+
+/* Adopts the newest snapshot. What is remembered about the one before goes. */
+static const struct xb_snapshot *adopt(struct xb_worker *worker, const struct xb_snapshot *old)
+{
+	const struct xb_snapshot *snapshot = atomic_load(&worker->set->published);
+
+	if (snapshot != old) {
+		worker->n_pending = 0;
+		worker->last_key = (struct xb_fdb_key){0};
+		atomic_store(&worker->seen, snapshot);
+	}
+	return snapshot;
+}
+
+struct idle {
+	uint64_t since_ns; /* when the last packet came; 0: just now */
+	int pending_ms;    /* how long the next sleep may be while transmissions are unfinished */
+	uint64_t beat_ns;  /* when the queues' hearts beat last */
+};
+
+static int sleep_ms(const struct xb_worker *worker, struct idle *idle, unsigned pending)
+{
+	int longest_ms = (int)(worker->set->beat_ns / 2 / NS_PER_MS);
+
+	if (!pending) {
+		idle->pending_ms = PENDING_MIN_MS;
+		return longest_ms;
+	}
+	idle->pending_ms *= 2;
+	return idle->pending_ms < longest_ms ? idle->pending_ms : longest_ms;
+}
+
+/* Nothing came in: poll on for a while, then sleep. Returns the snapshot to go on with. */
+static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+				      struct idle *idle, unsigned pending)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	bool armed;
+
+	if (!idle->since_ns)
+		idle->since_ns = now_ns;
+	if (now_ns - idle->since_ns < worker->spin_ns)
+		return snapshot;
+	armed = !snapshot || arm_all(worker, snapshot);
+	if (armed) {
+		sleep_until_woken(worker, snapshot, sleep_ms(worker, idle, pending));
+		adapt(worker, clock_ns(CLOCK_MONOTONIC) - now_ns);
+		snapshot = adopt(worker, snapshot);
+	}
+	if (snapshot)
+		disarm_all(worker, snapshot);
+	idle->since_ns = 0;
+	return snapshot;
+}
+
+static void *worker_main(void *arg)
+{
+	struct xb_worker *worker = arg;
+	struct xb_workers *set = worker->set;
+	const struct xb_snapshot *snapshot = NULL;
+	struct idle idle = {.pending_ms = PENDING_MIN_MS};
+
+	if (set->on_start)
+		set->on_start(set->arg, worker->index);
+	while (!atomic_load_explicit(&set->stop, memory_order_relaxed)) {
+		struct round round = {0};
+
+		snapshot = adopt(worker, snapshot);
+		worker->now_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+		if (snapshot) {
+			beat(worker, snapshot, &idle.beat_ns);
+			round = work(worker, snapshot);
+		}
+		if (round.packets)
+			idle.since_ns = 0;
+		else
+			snapshot = rest(worker, snapshot, &idle, round.pending);
+	}
+	xb_cache_fini(&worker->cache);
+	return NULL;
+}
+
+/* ---- start and stop ---- */
+
+static int start_one(struct xb_workers *workers, unsigned index)
+{
+	struct xb_worker *worker = &workers->worker[index];
+	char name[16];
+	int ret;
+
+	worker->set = workers;
+	worker->index = index;
+	xb_cache_init(&worker->cache, workers->arena);
+	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (worker->wake_fd < 0)
+		return -errno;
+	ret = pthread_create(&worker->thread, NULL, worker_main, worker);
+	if (ret) {
+		close(worker->wake_fd);
+		return -ret;
+	}
+	snprintf(name, sizeof(name), "xb-worker-%u", index % 1000);
+	pthread_setname_np(worker->thread, name);
+	return 0;
+}
+
+int xb_workers_start(struct xb_workers *workers, struct xb_arena *arena,
+		     const struct xb_workers_options *options, struct xb_error *err)
+{
+	*workers = (struct xb_workers){
+		.arena = arena,
+		.beat_ns = options->beat_ns,
+		.on_start = options->on_start,
+		.arg = options->arg,
+	};
+	workers->worker = aligned_alloc(64, (options->n * sizeof(struct xb_worker) + 63) / 64 * 64);
+	if (!workers->worker)
+		return xb_fail(err, -ENOMEM, "allocate %u workers", options->n);
+	memset(workers->worker, 0, options->n * sizeof(struct xb_worker));
+	while (workers->n < options->n) {
+		int ret = start_one(workers, workers->n);
+
+		if (ret < 0) {
+			xb_workers_stop(workers);
+			return xb_fail(err, ret, "start worker %u", workers->n);
+		}
+		workers->n++;
+	}
+	return 0;
+}
+
+void xb_workers_stop(struct xb_workers *workers)
+{
+	atomic_store(&workers->stop, true);
+	for (unsigned w = 0; w < workers->n; w++) {
+		wake(&workers->worker[w]);
+		pthread_join(workers->worker[w].thread, NULL);
+		close(workers->worker[w].wake_fd);
+	}
+	free(workers->worker);
+	workers->worker = NULL;
+	workers->n = 0;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Workers: the threads that move packets, and the snapshot that tells them among which ports.
+ *
+ *      control thread                            worker
+ *      ──────────────                            ──────
+ *      builds a snapshot                         loop: adopt the newest snapshot      ◄─ quiet point
+ *      xb_workers_publish() ──── pointer ───►          rx_batch on each queue it owns ◄─ in
+ *        waits until each worker                       xb_bridge_batch                ◄─ decided
+ *        was quiet once                                xb_outbox_flush (tx_batch)     ◄─ out
+ *      acts on what is no longer published             nothing to do: poll, then sleep (quiet)
+ *
+ * A snapshot is immutable. Queue q of each port in it belongs to worker q mod N. Before the control
+ * thread touches a queue (reset, resize, removal) it publishes a snapshot without it; when
+ * xb_workers_publish returns, no worker holds a reference to the one before.
+ *
+ * A worker with work polls. One without goes on polling for a while that adapts to how long it
+ * slept before: it grows when a packet came soon after the worker had fallen asleep, and shrinks when
+ * the sleep was long.
+ */
+#ifndef XB_CORE_WORKER_H
+#define XB_CORE_WORKER_H
+
+#include "core/error.h"
+#include "core/fdb.h"
+#include "core/port.h"
+
+/** What the workers see. Made by the control thread, immutable once published. */
+struct xb_snapshot {
+	uint16_t verdict;             /* the default verdict */
+	unsigned n_workers;           /* filled by xb_workers_publish */
+	unsigned n_ports;             /* entries of port_list */
+	struct xb_port *port_list[XB_PORTS_MAX];
+	struct xb_port *ports[XB_PORTS_MAX]; /* by id; NULL: no such port */
+	uint16_t queues[XB_PORTS_MAX];       /* by id: queues that are in use */
+	struct xb_fdb *fdb;
+};
+
+/** Adds a port, with the queues that it has started, to a snapshot under construction. */
+void xb_snapshot_add(struct xb_snapshot *snapshot, struct xb_port *port);
+
+/** The queue of `port` on which worker `worker` sends what came in on its source's queue `rx_queue`:
+ *  one of the worker's own where it has any, so that nobody else sends there. */
+unsigned xb_snapshot_tx_queue(const struct xb_snapshot *snapshot, const struct xb_port *port,
+			      unsigned worker, unsigned rx_queue);
+
+/** Packets on their way to one queue of one port. */
+struct xb_outbox {
+	unsigned n;
+	struct xb_frame *pkts[XB_BATCH];
+};
+
+/** A queue on which packets wait for completion. */
+struct xb_pending {
+	struct xb_port *port;
+	unsigned q;
+};
+
+struct xb_worker {
+	struct xb_workers *set;
+	unsigned index;
+	pthread_t thread;
+	int wake_fd;                /* eventfd of the worker's own */
+	_Atomic bool asleep;        /* holds no reference to a snapshot */
+	_Atomic(const struct xb_snapshot *) seen; /* the snapshot it works with */
+	struct xb_cache cache;
+	uint64_t now_ns;            /* coarse monotonic clock, read once a round */
+	uint64_t spin_ns;           /* how long to poll before sleeping; adapts */
+	struct xb_fdb_key last_key; /* the sender seen last, known to be fine */
+	uint16_t last_port;
+	uint32_t last_seen_s;
+	struct xb_outbox out[XB_PORTS_MAX]; /* by port id */
+	unsigned n_pending;
+	struct xb_pending pending[XB_PORTS_MAX]; /* queues of others that it sent to */
+	/* accounting, written by this worker alone */
+	xb_counter copies, segments_added, frames_joined;
+	xb_counter sleeps;
+};
+
+struct xb_workers {
+	struct xb_arena *arena;
+	unsigned n;
+	struct xb_worker *worker; /* n */
+	uint64_t beat_ns;         /* longest time between two beats of a queue */
+	_Atomic(const struct xb_snapshot *) published;
+	_Atomic bool stop;
+	void (*on_start)(void *arg, unsigned worker); /* in the new thread, before its first packet */
+	void *arg;
+};
+
+/** What workers are started with. */
+struct xb_workers_options {
+	unsigned n;
+	uint64_t beat_ns;
+	/** Called in each worker's thread before it touches a packet: to pin it, to drop privileges. */
+	void (*on_start)(void *arg, unsigned worker);
+	void *arg;
+};
+
+/** Starts the workers; they sleep until a snapshot is published. Returns 0 or -errno. */
+int xb_workers_start(struct xb_workers *workers, struct xb_arena *arena,
+		     const struct xb_workers_options *options, struct xb_error *err);
+
+/** Publishes `snapshot` (NULL: none) and waits until no worker holds the one before, which then is
+ *  the caller's to free. The snapshot is freed by the caller after it was replaced. */
+void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot);
+
+/** Stops and joins all workers, and gives their frames back. */
+void xb_workers_stop(struct xb_workers *workers);
+
+#endif

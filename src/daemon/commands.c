@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/commands.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define usage(err, ...) (xb_fail(err, -EINVAL, __VA_ARGS__), XB_USAGE)
+
+struct request {
+	struct xb_instance *instance;
+	int argc; /* words behind the command */
+	const char *const *argv;
+	struct json_object **ret_result;
+	struct xb_error *err;
+};
+
+static int done(const struct request *request)
+{
+	*request->ret_result = json_object_new_object();
+	return 0;
+}
+
+/* ---- queries ---- */
+
+static int status(const struct request *request)
+{
+	*request->ret_result = xb_query_status(request->instance);
+	return 0;
+}
+
+static int stats(const struct request *request)
+{
+	*request->ret_result = xb_query_stats(request->instance);
+	return 0;
+}
+
+static int port_list(const struct request *request)
+{
+	*request->ret_result = xb_query_ports(request->instance);
+	return 0;
+}
+
+static int fdb_list(const struct request *request)
+{
+	*request->ret_result = xb_query_fdb(request->instance);
+	return 0;
+}
+
+/* ---- ports ---- */
+
+static int no_port(const struct request *request, const char *name)
+{
+	xb_fail(request->err, -ENOENT, "port '%.64s'", name);
+	xb_hint(request->err, "`xbridge port list` names them");
+	return -ENOENT;
+}
+
+static int port_set(const struct request *request)
+{
+	struct xb_port *port;
+	unsigned long queues;
+	char *end;
+
+	if (request->argc != 3 || strcmp(request->argv[1], "--queues"))
+		return usage(request->err, "port set NAME --queues N");
+	port = xb_instance_port(request->instance, request->argv[0]);
+	if (!port)
+		return no_port(request, request->argv[0]);
+	queues = strtoul(request->argv[2], &end, 10);
+	if (!queues || *end || queues > XB_QUEUES_MAX)
+		return usage(request->err, "--queues '%.32s': a number from 1 to %u is expected",
+			     request->argv[2], XB_QUEUES_MAX);
+	if (port != request->instance->kernel.port) {
+		xb_fail(request->err, -EOPNOTSUPP, "queues of the uplink %s", port->name);
+		xb_hint(request->err, "set them on the interface: ethtool -L %s combined N",
+			port->name);
+		return -EOPNOTSUPP;
+	}
+	if (xb_instance_set_queues(request->instance, (unsigned)queues, request->err) < 0)
+		return request->err->code;
+	return done(request);
+}
+
+/* ---- forwarding table ---- */
+
+/* MAC [vlan ID] [port NAME], in any order behind the MAC. */
+struct fdb_words {
+	uint8_t mac[6];
+	uint16_t vlan;
+	const char *port;
+};
+
+static int parse_fdb(const struct request *request, struct fdb_words *ret_words)
+{
+	struct fdb_words words = {0};
+	char tail;
+
+	if (request->argc < 1 ||
+	    sscanf(request->argv[0], "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &words.mac[0],
+		   &words.mac[1], &words.mac[2], &words.mac[3], &words.mac[4], &words.mac[5],
+		   &tail) != 6)
+		return usage(request->err, "a MAC address like 02:00:00:00:00:01 is expected first");
+	if (words.mac[0] & 1)
+		return usage(request->err, "'%.32s' is a group address", request->argv[0]);
+	for (int i = 1; i < request->argc; i += 2) {
+		const char *value = i + 1 < request->argc ? request->argv[i + 1] : NULL;
+		char *end;
+		unsigned long id;
+
+		if (value && !strcmp(request->argv[i], "port")) {
+			words.port = value;
+		} else if (value && !strcmp(request->argv[i], "vlan")) {
+			id = strtoul(value, &end, 10);
+			if (*end || end == value || id >= XB_FDB_VLAN_ANY)
+				return usage(request->err, "vlan '%.32s': 0 to 4094 is expected",
+					     value);
+			words.vlan = (uint16_t)id;
+		} else {
+			return usage(request->err,
+				     "'%.32s': 'port NAME' or 'vlan ID' is expected behind the MAC",
+				     request->argv[i]);
+		}
+	}
+	*ret_words = words;
+	return 0;
+}
+
+static int fdb_add(const struct request *request)
+{
+	struct fdb_words words;
+	struct xb_port *port;
+	int ret = parse_fdb(request, &words);
+
+	if (ret < 0)
+		return ret;
+	if (!words.port)
+		return usage(request->err, "fdb add MAC port NAME [vlan ID]");
+	port = xb_instance_port(request->instance, words.port);
+	if (!port)
+		return no_port(request, words.port);
+	ret = xb_fdb_set(request->instance->fdb, xb_fdb_key(words.mac, words.vlan), port->id,
+			 XB_FDB_STATIC);
+	if (ret < 0) {
+		xb_fail(request->err, ret, "add %.32s", request->argv[0]);
+		xb_hint(request->err, ret == -EEXIST ? "another port has it: `fdb del` it there first"
+						     : "its place in the table is full of "
+						       "static entries");
+		return ret;
+	}
+	return done(request);
+}
+
+static int fdb_del(const struct request *request)
+{
+	struct xb_fdb *fdb = request->instance->fdb;
+	struct fdb_words words;
+	struct xb_fdb_key key;
+	int ret = parse_fdb(request, &words);
+
+	if (ret < 0)
+		return ret;
+	key = xb_fdb_key(words.mac, words.vlan);
+	if (xb_fdb_del(fdb, key, XB_FDB_STATIC) < 0 && xb_fdb_del(fdb, key, XB_FDB_LEARNED) < 0) {
+		xb_fail(request->err, -ENOENT, "delete %.32s in VLAN %u", request->argv[0],
+			words.vlan);
+		xb_hint(request->err, "`xbridge fdb list` shows what is there; a port's own "
+				      "address stays");
+		return -ENOENT;
+	}
+	return done(request);
+}
+
+struct flush {
+	int port; /* -1: any */
+	unsigned n;
+};
+
+static bool stays(const struct xb_fdb_row *row, void *arg)
+{
+	struct flush *flush = arg;
+
+	if (row->kind != XB_FDB_LEARNED || (flush->port >= 0 && row->port != flush->port))
+		return true;
+	flush->n++;
+	return false;
+}
+
+static int fdb_flush(const struct request *request)
+{
+	struct flush flush = {.port = -1};
+
+	if (request->argc > 1)
+		return usage(request->err, "fdb flush [PORT]");
+	if (request->argc == 1) {
+		struct xb_port *port = xb_instance_port(request->instance, request->argv[0]);
+
+		if (!port)
+			return no_port(request, request->argv[0]);
+		flush.port = port->id;
+	}
+	xb_fdb_sweep(request->instance->fdb, stays, &flush);
+	*request->ret_result = json_object_new_object();
+	json_object_object_add(*request->ret_result, "flushed",
+			       json_object_new_int((int)flush.n));
+	return 0;
+}
+
+/* ---- the table ---- */
+
+static const struct command {
+	const char *word[2]; /* the second NULL: a single word */
+	int (*run)(const struct request *request);
+	int argc_max;
+} commands[] = {
+	{{"status"}, status, 0},           {{"stats"}, stats, 0},
+	{{"port", "list"}, port_list, 0},  {{"port", "set"}, port_set, 16},
+	{{"fdb", "list"}, fdb_list, 0},    {{"fdb", "add"}, fdb_add, 5},
+	{{"fdb", "del"}, fdb_del, 5},      {{"fdb", "flush"}, fdb_flush, 1},
+};
+
+static bool names(const struct command *command, int argc, const char *const *argv)
+{
+	return !strcmp(argv[0], command->word[0]) &&
+	       (!command->word[1] || (argc > 1 && !strcmp(argv[1], command->word[1])));
+}
+
+int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
+		   struct json_object **ret_result, struct xb_error *err)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		const struct command *command = &commands[i];
+		int words = command->word[1] ? 2 : 1;
+		struct request request = {instance, argc - words, argv + words, ret_result, err};
+
+		if (!names(command, argc, argv))
+			continue;
+		if (request.argc > command->argc_max)
+			return usage(err, "%s: '%.64s' is too much",
+				     command->word[words - 1], argv[words + command->argc_max]);
+		return command->run(&request);
+	}
+	return usage(err, "no command '%.64s%s%.64s'", argv[0], argc > 1 ? " " : "",
+		     argc > 1 ? argv[1] : "");
+}

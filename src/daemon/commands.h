@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The commands that a running instance answers: one table, each with the function that does it.
+ */
+#ifndef XB_DAEMON_COMMANDS_H
+#define XB_DAEMON_COMMANDS_H
+
+#include "daemon/instance.h"
+
+#include <json-c/json.h>
+
+/** What a handler returns where the words are wrong, not the thing: exit status 2. */
+#define XB_USAGE (-4096)
+
+/**
+ * Runs a command.
+ *
+ * @argv: its words, as typed behind `xbridge`, without options of the client's own.
+ *
+ * Returns 0 with a new document in `ret_result` (the caller's), XB_USAGE with `err->what` set, or -errno.
+ */
+int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
+		   struct json_object **ret_result, struct xb_error *err);
+
+/* The queries behind them (query.c). Each returns a new document. */
+struct json_object *xb_query_status(struct xb_instance *instance);
+struct json_object *xb_query_stats(struct xb_instance *instance);
+struct json_object *xb_query_ports(struct xb_instance *instance);
+struct json_object *xb_query_fdb(struct xb_instance *instance);
+
+/** The port name that a verdict or a person says. */
+const char *xb_port_name(const struct xb_instance *instance, unsigned id);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What an instance is asked to be: filled from `run`'s options and from a configuration file, which has
+ * the same options, one a line, without dashes.
+ *
+ * One table (config.c) is the grammar of both, and prints the options in --help and in xbridge(1).
+ */
+#ifndef XB_DAEMON_CONFIG_H
+#define XB_DAEMON_CONFIG_H
+
+#include "core/error.h"
+#include "vhost/tap.h"
+#include "xsk/uplink.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define XB_CPUS_MAX 256u
+#define XB_WORKERS_MAX 64u
+
+enum xb_kernel_backend {
+	XB_KERNEL_AUTO,      /* vhost-net where there is one, else the TAP alone */
+	XB_KERNEL_VHOST_NET, /* or fail */
+	XB_KERNEL_TAP,
+};
+
+enum xb_mac_source {
+	XB_MAC_STABLE, /* made from the machine's id and the instance's name */
+	XB_MAC_GIVEN,
+	XB_MAC_UPLINK, /* the first uplink's */
+};
+
+/** Descriptors that were handed in. */
+struct xb_fd_list {
+	unsigned n;
+	int fds[XB_TAP_QUEUES_MAX];
+};
+
+/** The port to this host's kernel. */
+struct xb_kernel_config {
+	enum xb_kernel_backend backend;
+	char ifname[IFNAMSIZ];
+	unsigned queues; /* queue pairs */
+	unsigned queue_size;
+	enum xb_mac_source mac_source;
+	uint8_t mac[6];
+	unsigned mtu; /* 0: the uplink's */
+	char netns[256];
+	bool persist;
+	bool offload;
+	struct xb_fd_list tap_fds, vhost_fds;
+};
+
+struct xb_config {
+	char name[XB_INSTANCE_BYTES]; /* of the instance; "": the interface's */
+	char file[4096];              /* --config; "": none */
+	struct xb_kernel_config kernel;
+	unsigned n_uplinks;
+	struct xb_uplink_options uplinks[XB_UPLINKS_MAX];
+	uint16_t verdict; /* the default verdict */
+	unsigned workers; /* 0: the smaller of CPUs and the most queues of a port */
+	unsigned n_cpus;  /* 0: not pinned */
+	unsigned cpus[XB_CPUS_MAX];
+	unsigned frames; /* 0: enough for all rings, and as much again as packets on their way need */
+	unsigned stall_ms;
+};
+
+void xb_config_init(struct xb_config *config);
+
+/**
+ * Sets one option.
+ *
+ * @name:  without dashes.
+ * @value: NULL where none was given.
+ *
+ * Returns 0; -ENOENT (no such option), -EINVAL (the value; missing or surplus), with `err` saying what is
+ * expected.
+ */
+int xb_config_set(struct xb_config *config, const char *name, const char *value,
+		  struct xb_error *err);
+
+/** Whether the option of this name takes a value: 1, 0, or -ENOENT. */
+int xb_config_takes_value(const char *name);
+
+/** Reads `path` into `config`. Errors name file and line. */
+int xb_config_load(struct xb_config *config, const char *path, struct xb_error *err);
+
+/** Checks what one option alone can't tell, and fills in what depends on others. */
+int xb_config_finish(struct xb_config *config, struct xb_error *err);
+
+/** Initialises `config` from `run`'s arguments, and the configuration file where one is named; what is said on the command
+ *  line comes after the file and so overrides it. */
+int xb_config_parse(struct xb_config *config, int argc, char **argv, struct xb_error *err);
+
+/** Prints the option table: for --help, or as roff for the man page. */
+void xb_config_help(FILE *out, bool roff);
+
+/** "pass", "bridge", "drop" or the name of a port: `kernel` (port 0) or an uplink. 0 or -EINVAL. */
+int xb_verdict_parse(const struct xb_config *config, const char *word, uint16_t *ret_verdict);
+
+#endif

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/control.h"
+
+#include "core/cleanup.h"
+#include "daemon/commands.h"
+#include "daemon/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define ARGV_MAX 256u
+
+static struct xb_control_client *client_of(struct xb_watch *watch)
+{
+	return (struct xb_control_client *)watch;
+}
+
+static void client_close(struct xb_control_client *client)
+{
+	int fd = client->watch.fd;
+
+	xb_loop_del(&client->control->instance->loop, &client->watch);
+	close(fd);
+	free(client->in);
+	free(client->out);
+	*client = (struct xb_control_client){.watch.fd = -1, .control = client->control};
+}
+
+/* ---- replies ---- */
+
+/* Writes what it can; the rest when the socket takes more. Returns false where the client is gone. */
+static bool client_flush(struct xb_control_client *client)
+{
+	struct xb_loop *loop = &client->control->instance->loop;
+
+	while (client->out_done < client->out_bytes) {
+		ssize_t n = send(client->watch.fd, client->out + client->out_done,
+				 client->out_bytes - client->out_done, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EAGAIN)
+			return xb_loop_change(loop, &client->watch, EPOLLOUT) == 0;
+		if (n <= 0)
+			return false;
+		client->out_done += (size_t)n;
+		client->idle_s = 0;
+	}
+	free(client->out);
+	client->out = NULL;
+	client->out_bytes = client->out_done = 0;
+	return !client->closing && xb_loop_change(loop, &client->watch, EPOLLIN) == 0;
+}
+
+/* Takes `reply`. */
+static bool client_reply(struct xb_control_client *client, struct json_object *reply)
+{
+	const char *text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN);
+	int n = asprintf(&client->out, "%s\n", text);
+
+	json_object_put(reply);
+	if (n < 0) {
+		client->out = NULL;
+		return false;
+	}
+	client->out_bytes = (size_t)n;
+	return client_flush(client);
+}
+
+static struct json_object *failure(int exit_status, const char *text)
+{
+	struct json_object *reply = json_object_new_object();
+
+	json_object_object_add(reply, "ok", json_object_new_boolean(false));
+	json_object_object_add(reply, "exit", json_object_new_int(exit_status));
+	json_object_object_add(reply, "error", json_object_new_string(text));
+	return reply;
+}
+
+/* ---- requests ---- */
+
+/* The words of a request, or the number -1 where it is none. */
+static int parse_argv(struct json_object *request, const char **ret_argv)
+{
+	struct json_object *list;
+	size_t n;
+
+	if (!json_object_object_get_ex(request, "argv", &list) ||
+	    !json_object_is_type(list, json_type_array))
+		return -1;
+	n = json_object_array_length(list);
+	if (!n || n > ARGV_MAX)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *word = json_object_array_get_idx(list, i);
+
+		if (!json_object_is_type(word, json_type_string))
+			return -1;
+		ret_argv[i] = json_object_get_string(word);
+	}
+	return (int)n;
+}
+
+static struct json_object *answer(struct xb_instance *instance, struct json_object *request)
+{
+	const char *argv[ARGV_MAX];
+	struct json_object *result = NULL;
+	struct json_object *reply;
+	struct xb_error err = {0};
+	char text[512];
+	int argc = parse_argv(request, argv);
+	int ret;
+
+	if (argc < 0)
+		return failure(2, "the request has no \"argv\", an array of strings");
+	ret = xb_command_run(instance, argc, argv, &result, &err);
+	if (ret < 0) {
+		xb_error_text(&err, text, sizeof(text));
+		return failure(ret == XB_USAGE ? 2 : 1, ret == XB_USAGE ? err.what : text);
+	}
+	reply = json_object_new_object();
+	json_object_object_add(reply, "ok", json_object_new_boolean(true));
+	json_object_object_add(reply, "result", result);
+	return reply;
+}
+
+static struct json_object *answer_line(struct xb_instance *instance, const char *line, size_t bytes)
+{
+	struct json_tokener *tokener = json_tokener_new_ex(8);
+	struct json_object *request, *reply;
+
+	if (!tokener)
+		return failure(1, "out of memory");
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	request = json_tokener_parse_ex(tokener, line, (int)bytes);
+	if (request && json_tokener_get_parse_end(tokener) == bytes)
+		reply = answer(instance, request);
+	else
+		reply = failure(2, "the request is not one JSON document in UTF-8 on one line");
+	json_object_put(request);
+	json_tokener_free(tokener);
+	return reply;
+}
+
+/* Answers the lines that are there, one at a time. Returns false where the client is to be closed. */
+static bool client_lines(struct xb_control_client *client)
+{
+	char *end;
+
+	while (!client->out && (end = memchr(client->in, '\n', client->in_bytes))) {
+		size_t bytes = (size_t)(end - client->in);
+		struct json_object *reply =
+			answer_line(client->control->instance, client->in, bytes);
+
+		client->in_bytes -= bytes + 1;
+		memmove(client->in, end + 1, client->in_bytes);
+		if (!client_reply(client, reply))
+			return false;
+	}
+	if (client->out || client->in_bytes < XB_CONTROL_LINE_MAX)
+		return true;
+	client->closing = true;
+	return client_reply(client, failure(2, "the request is longer than 65536 bytes"));
+}
+
+static bool client_read(struct xb_control_client *client)
+{
+	ssize_t n = recv(client->watch.fd, client->in + client->in_bytes,
+			 XB_CONTROL_LINE_MAX - client->in_bytes, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (n <= 0)
+		return false;
+	client->in_bytes += (size_t)n;
+	return client_lines(client);
+}
+
+static void client_ready(struct xb_watch *watch, uint32_t events)
+{
+	struct xb_control_client *client = client_of(watch);
+	bool keep;
+
+	if (client->out)
+		keep = client_flush(client) && client_lines(client);
+	else
+		keep = events & EPOLLIN && client_read(client);
+	if (!keep)
+		client_close(client);
+}
+
+/* ---- the socket ---- */
+
+static void turn_away(int fd)
+{
+	static const char full[] = "{\"ok\":false,\"exit\":1,\"error\":\"64 clients are connected "
+				   "already; try again later\"}\n";
+	ssize_t sent = send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	(void)sent;
+	close(fd);
+}
+
+static void on_client(struct xb_watch *watch, uint32_t events)
+{
+	struct xb_control *control =
+		(struct xb_control *)((char *)watch - offsetof(struct xb_control, watch));
+	int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct xb_control_client *client = NULL;
+
+	(void)events;
+	if (fd < 0)
+		return;
+	for (unsigned i = 0; !client && i < XB_CONTROL_CLIENTS_MAX; i++)
+		if (control->clients[i].watch.fd < 0)
+			client = &control->clients[i];
+	if (!client) {
+		turn_away(fd);
+		return;
+	}
+	*client = (struct xb_control_client){.watch.fd = -1, .control = control};
+	client->in = malloc(XB_CONTROL_LINE_MAX);
+	if (!client->in || xb_loop_add(&control->instance->loop, &client->watch, fd, EPOLLIN,
+				       client_ready) < 0) {
+		free(client->in);
+		close(fd);
+	}
+}
+
+static int refuse_run_dir(struct xb_error *err, const char *step, const char *path)
+{
+	int ret = xb_fail(err, -errno, "%s %s", step, path);
+
+	xb_hint(err, "the control socket lives there: run as root, or make it writable");
+	return ret;
+}
+
+int xb_control_lock(struct xb_control *control, const char *name, struct xb_error *err)
+{
+	char path[sizeof(control->path)];
+	int ret;
+
+	*control = (struct xb_control){.watch.fd = -1, .lock_fd = -1};
+	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++)
+		control->clients[i].watch.fd = -1;
+	if (mkdir(XB_RUN_DIR, 0755) < 0 && errno != EEXIST)
+		return refuse_run_dir(err, "make", XB_RUN_DIR);
+	snprintf(path, sizeof(path), "%s/%s.lock", XB_RUN_DIR, name);
+	control->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (control->lock_fd < 0)
+		return refuse_run_dir(err, "open", path);
+	if (flock(control->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		ret = xb_fail(err, -EBUSY, "an instance named '%s' is running", name);
+		xb_hint(err, "stop it, or give this one another --name");
+		close(control->lock_fd);
+		control->lock_fd = -1;
+		return ret;
+	}
+	snprintf(control->path, sizeof(control->path), "%s/%s.sock", XB_RUN_DIR, name);
+	return 0;
+}
+
+int xb_control_open(struct xb_control *control, struct xb_instance *instance, struct xb_error *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	xb_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mode_t mask;
+	int ret;
+
+	control->instance = instance;
+	if (fd < 0)
+		return xb_fail(err, -errno, "make the control socket");
+	if (strlen(control->path) >= sizeof(addr.sun_path))
+		return xb_fail(err, -ENAMETOOLONG, "control socket %s", control->path);
+	strcpy(addr.sun_path, control->path);
+	unlink(control->path);
+	mask = umask(0177);
+	ret = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+	umask(mask);
+	if (!ret && listen(fd, XB_CONTROL_CLIENTS_MAX) < 0)
+		ret = -errno;
+	if (!ret)
+		ret = xb_loop_add(&instance->loop, &control->watch, fd, EPOLLIN, on_client);
+	if (ret < 0) {
+		errno = -ret;
+		return refuse_run_dir(err, "bind", control->path);
+	}
+	(void)XB_TAKE_FD(fd);
+	return 0;
+}
+
+void xb_control_tick(struct xb_control *control)
+{
+	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++) {
+		struct xb_control_client *client = &control->clients[i];
+
+		if (client->watch.fd >= 0 && ++client->idle_s > XB_CONTROL_IDLE_S)
+			client_close(client);
+	}
+}
+
+void xb_control_close(struct xb_control *control)
+{
+	int fd = control->watch.fd;
+
+	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++)
+		if (control->clients[i].watch.fd >= 0)
+			client_close(&control->clients[i]);
+	if (fd >= 0) {
+		xb_loop_del(&control->instance->loop, &control->watch);
+		unlink(control->path);
+		close(fd);
+	}
+	if (control->lock_fd >= 0) {
+		char *dot = strrchr(control->path, '.');
+
+		/* The lock goes last, by name first: whoever opened it meanwhile finds it gone. */
+		if (dot) {
+			strcpy(dot, ".lock");
+			unlink(control->path);
+		}
+		close(control->lock_fd);
+		control->lock_fd = -1;
+	}
+}

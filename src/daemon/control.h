@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The control socket: clients come, ask one line, get one line (xbridge/control.h).
+ *
+ * All of it runs in the control thread and never blocks on a client: a line that is too long, no
+ * JSON, or never ends, and a reply that nobody reads, cost that client its connection.
+ */
+#ifndef XB_DAEMON_CONTROL_H
+#define XB_DAEMON_CONTROL_H
+
+#include "daemon/instance.h"
+#include "xbridge/control.h"
+
+struct xb_control;
+
+/** A client. */
+struct xb_control_client {
+	struct xb_watch watch; /* fd -1: free */
+	struct xb_control *control;
+	char *in;   /* XB_CONTROL_LINE_MAX bytes */
+	size_t in_bytes;
+	char *out;  /* what is still to be written; NULL: nothing */
+	size_t out_bytes, out_done;
+	bool closing; /* hang up when `out` is written */
+	unsigned idle_s;
+};
+
+struct xb_control {
+	struct xb_instance *instance;
+	struct xb_watch watch;
+	int lock_fd;
+	char path[256];
+	struct xb_control_client clients[XB_CONTROL_CLIENTS_MAX];
+};
+
+/**
+ * Takes the instance's name: a lock beside the socket, so that only one daemon has it.
+ *
+ * Returns 0, -EBUSY (it runs already), or why XB_RUN_DIR can't be written.
+ */
+int xb_control_lock(struct xb_control *control, const char *name, struct xb_error *err);
+
+/** Binds the socket, replacing one that a killed daemon left, and serves it from `instance`'s loop. */
+int xb_control_open(struct xb_control *control, struct xb_instance *instance,
+		    struct xb_error *err);
+
+/** Hangs up on silent clients. Once a second. */
+void xb_control_tick(struct xb_control *control);
+
+/** Hangs up on all, removes the socket and lets go of the name. */
+void xb_control_close(struct xb_control *control);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One running instance: an arena, its ports, its workers, and what the control thread does with
+ * them. Everything here belongs to the control thread.
+ *
+ * Theory. Making an instance goes from what may fail to what others see: the arena is made, uplinks are
+ * looked up and their program attached (it passes everything as yet), the kernel port is opened and
+ * started, sockets are bound, and only when the workers run are the ports published. Going goes the
+ * other way round. In between each change of a port is: publish a snapshot without what changes, act,
+ * publish again.
+ */
+#ifndef XB_DAEMON_INSTANCE_H
+#define XB_DAEMON_INSTANCE_H
+
+#include "core/worker.h"
+#include "daemon/config.h"
+#include "daemon/kernel_port.h"
+#include "daemon/loop.h"
+#include "xsk/gate.h"
+#include "xsk/uplink.h"
+
+/** An uplink and where it stands in its life. */
+struct xb_instance_uplink {
+	struct xb_uplink *uplink;
+	bool lost; /* the interface is gone or moved; it is looked for again */
+};
+
+struct xb_instance {
+	struct xb_config config;
+	int argc; /* what `config` was parsed from, to be parsed again */
+	char **argv;
+	struct xb_loop loop;
+	struct xb_arena arena;
+	struct xb_cache cache; /* the control thread's own */
+	struct xb_gate gate;
+	bool gate_open;
+	struct xb_kernel_port kernel;
+	bool kernel_running;
+	unsigned n_uplinks;
+	struct xb_instance_uplink uplinks[XB_UPLINKS_MAX];
+	struct xb_fdb *fdb;
+	struct xb_workers workers;
+	struct xb_snapshot *snapshot; /* published */
+	uint32_t generation;          /* of the steering table */
+	uint64_t started_ns;          /* CLOCK_MONOTONIC */
+};
+
+/** Makes all of it, up to publishing. On failure nothing is left. */
+int xb_instance_start(struct xb_instance *instance, struct xb_error *err);
+/** Takes all of it back. */
+void xb_instance_stop(struct xb_instance *instance);
+
+/** Publishes the ports that run. */
+int xb_instance_publish(struct xb_instance *instance);
+
+/** The port of a name, `kernel` among them; NULL: none. */
+struct xb_port *xb_instance_port(struct xb_instance *instance, const char *name);
+
+/** Changes the number of the kernel port's queues without losing what they hold. */
+int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct xb_error *err);
+
+/** Changes the default verdict, in the XDP programs and for the workers. */
+int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, struct xb_error *err);
+
+/** Looks at each port's interface: takes out what is gone or broken, brings back what has
+ *  returned. After link events and once a second. */
+void xb_instance_check(struct xb_instance *instance);
+
+/** Once a second: ages the forwarding table, reads the kernel's counters. */
+void xb_instance_tick(struct xb_instance *instance);
+
+#endif

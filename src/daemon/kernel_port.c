@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/kernel_port.h"
+
+#include "daemon/mac.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Queue pairs that `port set --queues` can always reach. */
+static unsigned queues_max(const struct xb_config *config)
+{
+	unsigned n = config->kernel.queues;
+
+	return n > XB_KERNEL_QUEUES_SPARE ? n : XB_KERNEL_QUEUES_SPARE;
+}
+
+size_t xb_kernel_port_ring_bytes(const struct xb_config *config)
+{
+	return queues_max(config) * (xb_vring_bytes(config->kernel.queue_size, false) +
+				     xb_vring_bytes(config->kernel.queue_size, true));
+}
+
+/* ---- the TAP ---- */
+
+static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *config,
+		    const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
+{
+	const struct xb_kernel_config *wanted = &config->kernel;
+	struct xb_tap_options options = {
+		.ifname = wanted->ifname,
+		.netns = wanted->netns[0] ? wanted->netns : NULL,
+		.queues = wanted->queues,
+		.persist = wanted->persist,
+	};
+	uint8_t stable[6];
+
+	if (wanted->tap_fds.n) {
+		options.ifname = NULL;
+		options.fds = wanted->tap_fds.fds;
+		options.n_fds = wanted->tap_fds.n;
+		return xb_tap_init(&kernel->tap, &options, err);
+	}
+	options.mtu = wanted->mtu ? wanted->mtu : uplink_mtu;
+	if (wanted->mac_source == XB_MAC_GIVEN)
+		options.mac = wanted->mac;
+	else if (wanted->mac_source == XB_MAC_UPLINK)
+		options.mac = uplink_mac;
+	else
+		options.mac = xb_mac_stable(config->name, stable);
+	return xb_tap_init(&kernel->tap, &options, err);
+}
+
+static void read_link(struct xb_kernel_port *kernel)
+{
+	if (xb_tap_get_mac(&kernel->tap, kernel->mac) < 0)
+		memset(kernel->mac, 0, sizeof(kernel->mac));
+	if (xb_tap_get_mtu(&kernel->tap, &kernel->mtu) < 0)
+		kernel->mtu = 1500;
+}
+
+/* ---- with vhost-net ---- */
+
+static int open_vhost(struct xb_kernel_port *kernel, const struct xb_config *config,
+		      struct xb_arena *arena, struct xb_error *err)
+{
+	const struct xb_kernel_config *wanted = &config->kernel;
+	struct xb_vhost_region region = {arena->base, arena->bytes, arena->fd};
+	unsigned max = kernel->tap.multi_queue ? queues_max(config) : 1;
+	struct xb_virtio_net_options options = {
+		.name = kernel->tap.name,
+		.queue_size = wanted->queue_size,
+		.mtu = kernel->mtu,
+		.offload = wanted->offload,
+	};
+	int ret;
+
+	options.queues_max = max < kernel->tap.queues_max ? max : kernel->tap.queues_max;
+	ret = xb_vhost_kernel_init(&kernel->backend, &kernel->tap, wanted->vhost_fds.fds,
+				   wanted->vhost_fds.n, options.queues_max, err);
+	if (ret < 0)
+		return ret;
+	ret = xb_virtio_user_init(&kernel->device, &kernel->backend.backend, &region, 1,
+				  kernel->mac, kernel->mtu, err);
+	if (ret < 0) {
+		xb_vhost_kernel_fini(&kernel->backend);
+		return ret;
+	}
+	ret = xb_virtio_net_init(&kernel->net, &kernel->device.transport, arena, &options, err);
+	if (ret < 0) {
+		xb_virtio_user_fini(&kernel->device);
+		xb_vhost_kernel_fini(&kernel->backend);
+		return ret;
+	}
+	kernel->port = &kernel->net.port;
+	kernel->vhost = true;
+	return 0;
+}
+
+static void close_vhost(struct xb_kernel_port *kernel)
+{
+	xb_virtio_net_fini(&kernel->net);
+	xb_virtio_user_fini(&kernel->device);
+	xb_vhost_kernel_fini(&kernel->backend);
+}
+
+/* ---- without ---- */
+
+static int open_plain(struct xb_kernel_port *kernel, const struct xb_config *config,
+		      struct xb_error *err)
+{
+	struct xb_tap_port_options options = {
+		.name = kernel->tap.name,
+		.offload = config->kernel.offload,
+	};
+	int ret = xb_tap_port_init(&kernel->tap_port, &kernel->tap, &options, err);
+
+	if (ret < 0)
+		return ret;
+	kernel->port = &kernel->tap_port.port;
+	kernel->vhost = false;
+	return 0;
+}
+
+/* ---- either ---- */
+
+static int open_port(struct xb_kernel_port *kernel, const struct xb_config *config,
+		     struct xb_arena *arena, struct xb_error *err)
+{
+	enum xb_kernel_backend wanted = config->kernel.backend;
+	char reason[160];
+	int ret;
+
+	if (wanted == XB_KERNEL_TAP) {
+		snprintf(kernel->why, sizeof(kernel->why),
+			 "through the TAP alone, as --tap asks for");
+		return open_plain(kernel, config, err);
+	}
+	ret = open_vhost(kernel, config, arena, err);
+	if (!ret) {
+		snprintf(kernel->why, sizeof(kernel->why), "through vhost-net%s",
+			 wanted == XB_KERNEL_VHOST_NET ? ", as --vhost-net asks for"
+						       : ", since this host has it");
+		return 0;
+	}
+	if (wanted == XB_KERNEL_VHOST_NET)
+		return ret;
+	snprintf(reason, sizeof(reason), "%.100s: %s", err->what, strerror(-err->code));
+	snprintf(kernel->why, sizeof(kernel->why), "through the TAP alone, without vhost-net (%s)",
+		 reason);
+	return open_plain(kernel, config, err);
+}
+
+int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *config,
+			const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_arena *arena,
+			struct xb_error *err)
+{
+	int ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
+
+	if (ret < 0)
+		return ret;
+	read_link(kernel);
+	ret = open_port(kernel, config, arena, err);
+	if (ret < 0) {
+		xb_tap_fini(&kernel->tap);
+		return ret;
+	}
+	kernel->port->id = XB_KERNEL_PORT_ID;
+	return 0;
+}
+
+int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
+			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
+{
+	int ret;
+
+	if (config->kernel.tap_fds.n) {
+		ret = xb_tap_check(&kernel->tap);
+		return ret < 0 ? xb_fail(err, ret, "%s was handed in", kernel->tap.name) : 0;
+	}
+	xb_tap_fini(&kernel->tap);
+	ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
+	if (!ret)
+		read_link(kernel);
+	return ret;
+}
+
+void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache)
+{
+	if (kernel->port->n_queues)
+		xb_kernel_port_stop(kernel, cache);
+	if (kernel->vhost)
+		close_vhost(kernel);
+	else
+		xb_tap_port_fini(&kernel->tap_port);
+	kernel->port = NULL;
+	xb_tap_fini(&kernel->tap);
+}
+
+int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
+			 struct xb_error *err)
+{
+	int ret = kernel->vhost ? xb_virtio_net_start(&kernel->net, queues, cache, err)
+				: xb_tap_port_start(&kernel->tap_port, queues, err);
+
+	if (ret < 0)
+		return ret;
+	if (!kernel->tap.handed_in) {
+		ret = xb_tap_set_up(&kernel->tap, true);
+		if (ret < 0) {
+			xb_kernel_port_stop(kernel, cache);
+			return xb_fail(err, ret, "bring %s up", kernel->tap.name);
+		}
+	}
+	xb_kernel_port_check(kernel);
+	return 0;
+}
+
+void xb_kernel_port_stop(struct xb_kernel_port *kernel, struct xb_cache *cache)
+{
+	if (kernel->vhost)
+		xb_virtio_net_stop(&kernel->net, cache);
+	else
+		xb_tap_port_stop(&kernel->tap_port, cache);
+}
+
+int xb_kernel_port_resize(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
+			  struct xb_error *err)
+{
+	if (kernel->vhost)
+		return xb_virtio_net_resize(&kernel->net, queues, cache, err);
+	return xb_tap_port_resize(&kernel->tap_port, queues, cache, err);
+}
+
+bool xb_kernel_port_retire(struct xb_kernel_port *kernel, unsigned queues)
+{
+	return xb_tap_steer_to(&kernel->tap, queues) == 0;
+}
+
+bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues)
+{
+	return xb_tap_pending(&kernel->tap, queues);
+}
+
+int xb_kernel_port_check(struct xb_kernel_port *kernel)
+{
+	bool up = true;
+
+	if (xb_tap_check(&kernel->tap) < 0) {
+		atomic_store_explicit(&kernel->port->up, false, memory_order_relaxed);
+		return -ENODEV;
+	}
+	/* One that lies in another namespace can't be asked: it is up as far as we know. */
+	xb_tap_get_up(&kernel->tap, &up);
+	atomic_store_explicit(&kernel->port->up, up, memory_order_relaxed);
+	if (!kernel->vhost && xb_tap_port_check(&kernel->tap_port) < 0)
+		return -ENODEV;
+	if (kernel->vhost && xb_virtio_net_broken(&kernel->net))
+		return -EPROTO;
+	return 0;
+}

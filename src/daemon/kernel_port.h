@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The port to this host's kernel, put together: a TAP, and on it either virtio-net driver +
+ * virtio_user device + vhost-net backend, or the TAP port. It has id 0 and the alias `kernel`.
+ *
+ * Control thread. Functions that change queues are called while these are not published.
+ */
+#ifndef XB_DAEMON_KERNEL_PORT_H
+#define XB_DAEMON_KERNEL_PORT_H
+
+#include "core/port.h"
+#include "daemon/config.h"
+#include "vhost/kernel.h"
+#include "vhost/tap.h"
+#include "vhost/tap_port.h"
+#include "vhost/virtio_user.h"
+#include "virtio/net.h"
+
+#define XB_KERNEL_PORT_ID 0u
+
+/** Queue pairs that `port set kernel --queues` can reach even where `run` asked for fewer. */
+#define XB_KERNEL_QUEUES_SPARE 16u
+
+struct xb_kernel_port {
+	struct xb_port *port; /* NULL: not open */
+	bool vhost;           /* by vhost-net, else by the TAP alone */
+	char why[256];        /* which of the two, and why */
+	struct xb_tap tap;
+	uint8_t mac[6];
+	unsigned mtu;
+	/* with vhost-net */
+	struct xb_vhost_kernel backend;
+	struct xb_virtio_user device;
+	struct xb_virtio_net net;
+	/* without */
+	struct xb_tap_port tap_port;
+};
+
+/**
+ * Opens the TAP, and what reads and writes it, as `config` says; stopped.
+ *
+ * @uplink_mac: the first uplink's, or NULL.
+ * @uplink_mtu: the MTU that the interface gets where `config` names none; 0: leave it.
+ */
+int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *config,
+			const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_arena *arena,
+			struct xb_error *err);
+void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache);
+
+/** Opens the interface of a stopped port anew after it was deleted. Where it was handed in, that can't be
+ *  done: -ENODEV. */
+int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
+			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err);
+
+/** Bytes of the arena that its virtqueues take at most. */
+size_t xb_kernel_port_ring_bytes(const struct xb_config *config);
+
+/** Starts with `queues` queue pairs, and brings the interface up unless it was handed in. */
+int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
+			 struct xb_error *err);
+/** Stops; all frames come back. */
+void xb_kernel_port_stop(struct xb_kernel_port *kernel, struct xb_cache *cache);
+
+/** Uses `queues` queue pairs from now on. */
+int xb_kernel_port_resize(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
+			  struct xb_error *err);
+
+/** Before fewer queues: flows leave those from `queues` on. False: what lies there will be lost. */
+bool xb_kernel_port_retire(struct xb_kernel_port *kernel, unsigned queues);
+/** Whether packets wait in queues from `queues` on. */
+bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues);
+
+/** Reads whether the interface is up; sets port->up. Returns 0, or -ENODEV where it is gone, -EPROTO where the port
+ *  is broken and a restart is due. */
+int xb_kernel_port_check(struct xb_kernel_port *kernel);
+
+#endif

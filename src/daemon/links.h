@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Tells when something happens to network interfaces or their addresses, by rtnetlink.
+ */
+#ifndef XB_DAEMON_LINKS_H
+#define XB_DAEMON_LINKS_H
+
+#include "core/error.h"
+
+/**
+ * A descriptor that is readable after links, addresses or bridge entries changed in the namespace
+ * `netns` (name or path; NULL: this one). The calling thread visits it.
+ *
+ * Returns the descriptor, or -errno.
+ */
+int xb_links_open(const char *netns, struct xb_error *err);
+
+/** Reads away what has been told. What exactly changed is asked of the kernel, not read here: a message may be
+ *  lost, the state can't. */
+void xb_links_drain(int fd);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the daemon says, on standard error, one line each. Where systemd reads it, each line starts with
+ * its level (sd-daemon(3)).
+ */
+#ifndef XB_DAEMON_LOG_H
+#define XB_DAEMON_LOG_H
+
+#include "core/error.h"
+
+enum xb_level {
+	XB_LOG_ERROR = 3,
+	XB_LOG_WARNING = 4,
+	XB_LOG_NOTICE = 5,
+	XB_LOG_INFO = 6,
+};
+
+void xb_log(enum xb_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/** Says a recorded failure: "PREFIX: WHAT: REASON; HINT". */
+void xb_log_error(enum xb_level level, const char *prefix, const struct xb_error *err);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/loop.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+int xb_loop_init(struct xb_loop *loop)
+{
+	*loop = (struct xb_loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+	return loop->epoll_fd < 0 ? -errno : 0;
+}
+
+void xb_loop_fini(struct xb_loop *loop)
+{
+	if (loop->epoll_fd >= 0)
+		close(loop->epoll_fd);
+	loop->epoll_fd = -1;
+}
+
+int xb_loop_add(struct xb_loop *loop, struct xb_watch *watch, int fd, uint32_t events,
+		void (*ready)(struct xb_watch *watch, uint32_t events))
+{
+	struct epoll_event event = {.events = events, .data.ptr = watch};
+
+	*watch = (struct xb_watch){.fd = -1, .ready = ready};
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+		return -errno;
+	watch->fd = fd;
+	return 0;
+}
+
+int xb_loop_change(struct xb_loop *loop, struct xb_watch *watch, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = watch};
+
+	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event) < 0 ? -errno : 0;
+}
+
+void xb_loop_del(struct xb_loop *loop, struct xb_watch *watch)
+{
+	if (watch->fd >= 0)
+		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	watch->fd = -1;
+}
+
+int xb_loop_timer(unsigned ms)
+{
+	struct timespec period = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+	struct itimerspec spec = {.it_interval = period, .it_value = period};
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	timerfd_settime(fd, 0, &spec, NULL);
+	return fd;
+}
+
+void xb_loop_drain(int fd)
+{
+	uint64_t count;
+	ssize_t got = read(fd, &count, sizeof(count));
+
+	(void)got; /* EAGAIN: nothing had come */
+}
+
+int xb_loop_run(struct xb_loop *loop)
+{
+	while (!loop->stop) {
+		/* One event a turn: what it does may take away the watch of the next. */
+		struct epoll_event event;
+		int n = epoll_wait(loop->epoll_fd, &event, 1, -1);
+		struct xb_watch *watch;
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n <= 0)
+			continue;
+		watch = event.data.ptr;
+		watch->ready(watch, event.events);
+	}
+	return 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/privileges.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <stddef.h>
+#include <sys/resource.h>
+
+void xb_privileges_drop_thread(void)
+{
+	capng_clear(CAPNG_SELECT_CAPS);
+	capng_apply(CAPNG_SELECT_CAPS);
+}
+
+int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *err)
+{
+	const struct {
+		int cap;
+		bool wanted;
+	} keep[] = {
+		{CAP_NET_ADMIN, config->n_uplinks || !config->kernel.tap_fds.n},
+		{CAP_NET_RAW, config->n_uplinks},
+		{CAP_BPF, config->n_uplinks},
+		{CAP_SYS_ADMIN, config->kernel.netns[0]},
+	};
+	const size_t n = sizeof(keep) / sizeof(keep[0]);
+	bool held[sizeof(keep) / sizeof(keep[0])];
+
+	/* What we never had can't be kept. */
+	capng_get_caps_process();
+	for (size_t i = 0; i < n; i++)
+		held[i] = capng_have_capability(CAPNG_PERMITTED, (unsigned)keep[i].cap) > 0;
+	capng_clear(CAPNG_SELECT_CAPS);
+	for (size_t i = 0; i < n; i++)
+		if (keep[i].wanted && held[i])
+			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED,
+				     (unsigned)keep[i].cap);
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+		return xb_fail(err, -EPERM, "give up capabilities");
+	return 0;
+}
+
+void xb_privileges_raise_memlock(void)
+{
+	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+
+	if (!setrlimit(RLIMIT_MEMLOCK, &limit) || getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What `status`, `stats`, `port list` and `fdb list` say. Field names are stable.
+ */
+#include "daemon/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static void add_u64(struct json_object *to, const char *name, uint64_t value)
+{
+	json_object_object_add(to, name, json_object_new_uint64(value));
+}
+
+static void add_bool(struct json_object *to, const char *name, bool value)
+{
+	json_object_object_add(to, name, json_object_new_boolean(value));
+}
+
+static void add_text(struct json_object *to, const char *name, const char *value)
+{
+	json_object_object_add(to, name, json_object_new_string(value));
+}
+
+static void add_mac(struct json_object *to, const char *name, const uint8_t mac[6])
+{
+	char text[18];
+
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		 mac[3], mac[4], mac[5]);
+	add_text(to, name, text);
+}
+
+const char *xb_port_name(const struct xb_instance *instance, unsigned id)
+{
+	if (id == XB_KERNEL_PORT_ID)
+		return instance->kernel.port ? instance->kernel.port->name : "kernel";
+	id -= XB_KERNEL_PORT_ID + 1;
+	return id < instance->n_uplinks ? instance->uplinks[id].uplink->port.name : "?";
+}
+
+static void verdict_text(const struct xb_instance *instance, uint16_t verdict, char *buf,
+			 size_t bytes)
+{
+	static const char *const words[] = {"none", "pass", "bridge", "drop"};
+
+	if (verdict >= XB_VERDICT_PORT0)
+		snprintf(buf, bytes, "%s", xb_port_name(instance, verdict - XB_VERDICT_PORT0));
+	else
+		snprintf(buf, bytes, "%s", verdict < 4 ? words[verdict] : "?");
+}
+
+static uint64_t seconds_since(uint64_t then_ns)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec - then_ns / 1000000000u;
+}
+
+/* ---- ports ---- */
+
+static struct json_object *takes_list(uint32_t takes)
+{
+	static const struct {
+		uint32_t bit;
+		const char *name;
+	} names[] = {{XB_TAKES_CSUM, "csum"}, {XB_TAKES_TSO4, "tso4"}, {XB_TAKES_TSO6, "tso6"},
+		     {XB_TAKES_ECN, "ecn"},   {XB_TAKES_USO, "uso"}};
+	struct json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (takes & names[i].bit)
+			json_object_array_add(list, json_object_new_string(names[i].name));
+	return list;
+}
+
+static struct json_object *port_common(const struct xb_port *port, const char *type,
+				       const uint8_t mac[6], bool running)
+{
+	struct json_object *to = json_object_new_object();
+
+	add_text(to, "name", port->name);
+	add_text(to, "type", type);
+	add_mac(to, "mac", mac);
+	add_bool(to, "running", running);
+	add_bool(to, "up", running && atomic_load_explicit(&port->up, memory_order_relaxed));
+	add_u64(to, "queues", port->n_queues);
+	add_u64(to, "queues_max", port->queues_max);
+	json_object_object_add(to, "takes", takes_list(port->caps.takes));
+	return to;
+}
+
+static struct json_object *kernel_port(const struct xb_instance *instance)
+{
+	const struct xb_kernel_port *kernel = &instance->kernel;
+	struct json_object *to = port_common(kernel->port, "kernel", kernel->mac,
+					     instance->kernel_running);
+
+	add_text(to, "alias", "kernel");
+	add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");
+	add_text(to, "why", kernel->why);
+	add_u64(to, "mtu", kernel->mtu);
+	add_u64(to, "queue_size", instance->config.kernel.queue_size);
+	add_bool(to, "persist", instance->config.kernel.persist);
+	if (instance->config.kernel.netns[0])
+		add_text(to, "netns", instance->config.kernel.netns);
+	if (kernel->vhost) {
+		char features[24];
+
+		snprintf(features, sizeof(features), "%#llx",
+			 (unsigned long long)kernel->net.features);
+		add_text(to, "features", features);
+	} else {
+		add_text(to, "io", xb_tap_io_name(kernel->tap_port.io));
+	}
+	return to;
+}
+
+static struct json_object *uplink_port(const struct xb_instance_uplink *entry)
+{
+	const struct xb_uplink *uplink = entry->uplink;
+	struct json_object *to =
+		port_common(&uplink->port, "uplink", uplink->mac, uplink->running);
+
+	add_u64(to, "mtu", uplink->mtu);
+	add_u64(to, "rx_queues", uplink->rx_queues);
+	add_bool(to, "shared", uplink->shared);
+	add_text(to, "shared_reason", uplink->shared_reason);
+	add_text(to, "xdp", uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic");
+	add_text(to, "mode", uplink->zerocopy ? "zerocopy" : "copy");
+	add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
+	add_bool(to, "lost", entry->lost);
+	return to;
+}
+
+struct json_object *xb_query_ports(struct xb_instance *instance)
+{
+	struct json_object *list = json_object_new_array();
+	struct json_object *to = json_object_new_object();
+
+	json_object_array_add(list, kernel_port(instance));
+	for (unsigned i = 0; i < instance->n_uplinks; i++)
+		json_object_array_add(list, uplink_port(&instance->uplinks[i]));
+	json_object_object_add(to, "ports", list);
+	return to;
+}
+
+/* ---- status ---- */
+
+static struct json_object *worker_list(const struct xb_instance *instance)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned w = 0; w < instance->workers.n; w++) {
+		struct xb_worker *worker = &instance->workers.worker[w];
+		struct json_object *to = json_object_new_object();
+
+		add_u64(to, "worker", w);
+		add_bool(to, "asleep", atomic_load(&worker->asleep));
+		add_u64(to, "sleeps", xb_counted(&worker->sleeps));
+		json_object_array_add(list, to);
+	}
+	return list;
+}
+
+struct json_object *xb_query_status(struct xb_instance *instance)
+{
+	struct json_object *to = xb_query_ports(instance);
+	uint32_t owners[XB_OWNER_COUNT];
+	struct json_object *arena = json_object_new_object();
+	char verdict[XB_NAME_BYTES];
+
+	verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
+	add_text(to, "name", instance->config.name);
+	add_text(to, "version", XB_VERSION);
+	add_u64(to, "pid", (uint64_t)getpid());
+	add_u64(to, "uptime_s", seconds_since(instance->started_ns));
+	add_text(to, "default", verdict);
+	add_u64(to, "stall_ms", instance->config.stall_ms);
+	xb_arena_count(&instance->arena, owners);
+	add_u64(arena, "frames", instance->arena.n_frames);
+	add_u64(arena, "free", owners[XB_OWNER_POOL]);
+	add_bool(arena, "huge_pages", instance->arena.huge);
+	json_object_object_add(to, "arena", arena);
+	json_object_object_add(to, "workers", worker_list(instance));
+	return to;
+}
+
+/* ---- stats ---- */
+
+/* The counters of a port's queues, summed. */
+struct sum {
+	uint64_t rx_packets, rx_bytes, rx_missed, rx_csum_left, rx_gso_packets;
+	uint64_t tx_packets, tx_bytes, tx_csum_left, tx_gso_packets;
+	uint64_t drops[XB_DROP_COUNT];
+};
+
+static void sum_queue(const struct xb_port_queue *queue, struct sum *sum)
+{
+	sum->rx_packets += xb_counted(&queue->rx_packets);
+	sum->rx_bytes += xb_counted(&queue->rx_bytes);
+	sum->rx_missed += xb_counted(&queue->rx_missed);
+	sum->rx_csum_left += xb_counted(&queue->rx_csum_left);
+	sum->rx_gso_packets += xb_counted(&queue->rx_gso_packets);
+	sum->tx_packets += xb_counted(&queue->tx_packets);
+	sum->tx_bytes += xb_counted(&queue->tx_bytes);
+	sum->tx_csum_left += xb_counted(&queue->tx_csum_left);
+	sum->tx_gso_packets += xb_counted(&queue->tx_gso_packets);
+	for (unsigned i = 0; i < XB_DROP_COUNT; i++)
+		sum->drops[i] += xb_counted(&queue->drops[i]);
+}
+
+static struct json_object *sum_json(const struct sum *sum)
+{
+	struct json_object *to = json_object_new_object();
+	struct json_object *drops = json_object_new_object();
+
+	add_u64(to, "rx_packets", sum->rx_packets);
+	add_u64(to, "rx_bytes", sum->rx_bytes);
+	add_u64(to, "tx_packets", sum->tx_packets);
+	add_u64(to, "tx_bytes", sum->tx_bytes);
+	add_u64(to, "rx_missed", sum->rx_missed);
+	add_u64(to, "rx_csum_left", sum->rx_csum_left);
+	add_u64(to, "rx_gso_packets", sum->rx_gso_packets);
+	add_u64(to, "tx_csum_left", sum->tx_csum_left);
+	add_u64(to, "tx_gso_packets", sum->tx_gso_packets);
+#define ADD_DROP(NAME, name, side, text) add_u64(drops, #name, sum->drops[XB_DROP_##NAME]);
+	XB_DROP_REASONS(ADD_DROP)
+#undef ADD_DROP
+	json_object_object_add(to, "drops", drops);
+	return to;
+}
+
+static struct json_object *port_stats(const struct xb_port *port)
+{
+	struct json_object *queues = json_object_new_array();
+	struct sum all = {0};
+	struct json_object *to;
+
+	for (unsigned q = 0; q < port->queues_max; q++) {
+		struct json_object *one = json_object_new_object();
+		struct sum sum = {0};
+
+		sum_queue(&port->queues[q], &sum);
+		sum_queue(&port->queues[q], &all);
+		if (q >= port->n_queues && !sum.rx_packets && !sum.tx_packets) {
+			json_object_put(one);
+			continue;
+		}
+		add_u64(one, "queue", q);
+		add_u64(one, "rx_packets", sum.rx_packets);
+		add_u64(one, "tx_packets", sum.tx_packets);
+		json_object_array_add(queues, one);
+	}
+	to = sum_json(&all);
+	json_object_object_add(to, "queues", queues);
+	return to;
+}
+
+static struct json_object *xdp_stats(const struct xb_instance *instance,
+				     const struct xb_uplink *uplink)
+{
+	struct json_object *to = json_object_new_object();
+	struct xb_xdp_stats stats = {0};
+
+	xb_gate_read_stats(&instance->gate, uplink->slot, &stats);
+	add_u64(to, "pass_verdict", stats.pass_verdict);
+	add_u64(to, "pass_own", stats.pass_own);
+	add_u64(to, "pass_group", stats.pass_group);
+	add_u64(to, "pass_noqueue", stats.pass_noqueue);
+	add_u64(to, "pass_stall", stats.pass_stall);
+	add_u64(to, "pass_runt", stats.pass_runt);
+	add_u64(to, "redirect", stats.redirect);
+	add_u64(to, "drop", stats.drop);
+	add_u64(to, "drop_bytes", stats.drop_bytes);
+	return to;
+}
+
+struct json_object *xb_query_stats(struct xb_instance *instance)
+{
+	struct json_object *to = json_object_new_object();
+	struct json_object *ports = json_object_new_object();
+	uint64_t copies = 0, segments_added = 0, frames_joined = 0;
+	uint32_t owners[XB_OWNER_COUNT];
+
+	json_object_object_add(ports, instance->kernel.port->name,
+			       port_stats(instance->kernel.port));
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		struct xb_uplink *uplink = instance->uplinks[i].uplink;
+		struct json_object *one;
+
+		xb_uplink_refresh_stats(uplink);
+		one = port_stats(&uplink->port);
+		json_object_object_add(one, "xdp", xdp_stats(instance, uplink));
+		json_object_object_add(ports, uplink->port.name, one);
+	}
+	for (unsigned w = 0; w < instance->workers.n; w++) {
+		copies += xb_counted(&instance->workers.worker[w].copies);
+		segments_added += xb_counted(&instance->workers.worker[w].segments_added);
+		frames_joined += xb_counted(&instance->workers.worker[w].frames_joined);
+	}
+	xb_arena_count(&instance->arena, owners);
+	json_object_object_add(to, "ports", ports);
+	add_u64(to, "copies", copies);
+	add_u64(to, "segments_added", segments_added);
+	add_u64(to, "frames_joined", frames_joined);
+	add_u64(to, "in_flight", owners[XB_OWNER_WORKER] + owners[XB_OWNER_TX]);
+	return to;
+}
+
+/* ---- forwarding table ---- */
+
+struct walk {
+	const struct xb_instance *instance;
+	struct json_object *list;
+	uint32_t now_s;
+};
+
+static bool add_row(const struct xb_fdb_row *row, void *arg)
+{
+	static const char *const kinds[] = {
+		[XB_FDB_LEARNED] = "learned", [XB_FDB_STATIC] = "static", [XB_FDB_OWN] = "own"};
+	struct walk *walk = arg;
+	struct json_object *to = json_object_new_object();
+	uint16_t vlan = row->key.bits & 0xfff;
+	uint8_t mac[6];
+
+	for (unsigned i = 0; i < 6; i++)
+		mac[i] = (uint8_t)(row->key.bits >> (52 - 8 * i));
+	add_mac(to, "mac", mac);
+	if (vlan == XB_FDB_VLAN_ANY)
+		add_text(to, "vlan", "any");
+	else
+		add_u64(to, "vlan", vlan);
+	add_text(to, "port", xb_port_name(walk->instance, row->port));
+	add_text(to, "kind", kinds[row->kind]);
+	if (row->kind == XB_FDB_LEARNED)
+		add_u64(to, "age_s", walk->now_s > row->seen_s ? walk->now_s - row->seen_s : 0);
+	json_object_array_add(walk->list, to);
+	return true;
+}
+
+struct json_object *xb_query_fdb(struct xb_instance *instance)
+{
+	struct walk walk = {
+		.instance = instance,
+		.list = json_object_new_array(),
+		.now_s = (uint32_t)seconds_since(0),
+	};
+	struct json_object *to = json_object_new_object();
+
+	xb_fdb_sweep(instance->fdb, add_row, &walk);
+	json_object_object_add(to, "fdb", walk.list);
+	return to;
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/run.h"
+
+#include "daemon/control.h"
+#include "daemon/instance.h"
+#include "daemon/links.h"
+#include "daemon/log.h"
+#include "daemon/privileges.h"
+#include "daemon/reload.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#ifdef XB_HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#define notify(state) sd_notify(0, state)
+#else
+#define notify(state) ((void)(state))
+#endif
+
+#define TICK_MS 1000u
+
+/* The daemon: an instance and what its control thread listens to. */
+struct daemon {
+	struct xb_instance instance;
+	struct xb_control control;
+	struct xb_watch signals, ticks, links, netns_links;
+};
+
+#define daemon_of(watch, member)                                                                   \
+	((struct daemon *)((char *)(watch) - offsetof(struct daemon, member)))
+
+static void on_signal(struct xb_watch *watch, uint32_t events)
+{
+	struct daemon *daemon = daemon_of(watch, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP) {
+		xb_reload(&daemon->instance);
+		return;
+	}
+	xb_log(XB_LOG_INFO, "%s: stopping", strsignal((int)info.ssi_signo));
+	daemon->instance.loop.stop = true;
+}
+
+static void on_tick(struct xb_watch *watch, uint32_t events)
+{
+	struct daemon *daemon = daemon_of(watch, ticks);
+
+	(void)events;
+	xb_loop_drain(watch->fd);
+	xb_instance_tick(&daemon->instance);
+	xb_instance_check(&daemon->instance);
+	xb_control_tick(&daemon->control);
+}
+
+static void on_links(struct xb_watch *watch, uint32_t events)
+{
+	(void)events;
+	xb_links_drain(watch->fd);
+	xb_instance_check(&daemon_of(watch, links)->instance);
+}
+
+static void on_netns_links(struct xb_watch *watch, uint32_t events)
+{
+	(void)events;
+	xb_links_drain(watch->fd);
+	xb_instance_check(&daemon_of(watch, netns_links)->instance);
+}
+
+/* ---- setting up ---- */
+
+static int watch_fd(struct daemon *daemon, struct xb_watch *watch, int fd,
+		    void (*ready)(struct xb_watch *, uint32_t), struct xb_error *err)
+{
+	int ret = fd < 0 ? fd : xb_loop_add(&daemon->instance.loop, watch, fd, EPOLLIN, ready);
+
+	if (ret < 0 && fd >= 0)
+		close(fd);
+	return ret < 0 ? xb_fail(err, ret, "watch a descriptor") : 0;
+}
+
+static void unwatch_fd(struct daemon *daemon, struct xb_watch *watch)
+{
+	int fd = watch->fd;
+
+	xb_loop_del(&daemon->instance.loop, watch);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int signals_fd(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	/* Blocked before any thread is made, so that workers never see them. */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int listen_all(struct daemon *daemon, struct xb_error *err)
+{
+	const char *netns = daemon->instance.config.kernel.netns;
+	int fd = xb_links_open(NULL, err);
+	int ret = fd < 0 ? fd : watch_fd(daemon, &daemon->links, fd, on_links, err);
+
+	if (!ret && netns[0]) {
+		fd = xb_links_open(netns, err);
+		ret = fd < 0 ? fd
+			     : watch_fd(daemon, &daemon->netns_links, fd, on_netns_links, err);
+	}
+	if (!ret)
+		ret = watch_fd(daemon, &daemon->ticks, xb_loop_timer(TICK_MS), on_tick, err);
+	return ret;
+}
+
+static int set_up(struct daemon *daemon, struct xb_error *err)
+{
+	struct xb_instance *instance = &daemon->instance;
+	int ret = xb_loop_init(&instance->loop);
+
+	if (!ret)
+		ret = watch_fd(daemon, &daemon->signals, signals_fd(), on_signal, err);
+	if (!ret)
+		ret = xb_control_lock(&daemon->control, instance->config.name, err);
+	if (ret < 0)
+		return ret;
+	xb_privileges_raise_memlock();
+	ret = listen_all(daemon, err);
+	if (!ret)
+		ret = xb_instance_start(instance, err);
+	if (!ret)
+		ret = xb_control_open(&daemon->control, instance, err);
+	if (!ret)
+		ret = xb_privileges_drop_control(&instance->config, err);
+	return ret;
+}
+
+static void say_ready(const struct xb_instance *instance)
+{
+	if (!instance->n_uplinks)
+		xb_log(XB_LOG_NOTICE,
+		       "%s is the only port: nothing to bridge it with yet (give --uplink)",
+		       instance->kernel.port->name);
+	xb_log(XB_LOG_INFO, "ready: %s, %u worker%s", instance->config.name, instance->workers.n,
+	       instance->workers.n == 1 ? "" : "s");
+	notify("READY=1");
+}
+
+int xb_run(int argc, char **argv)
+{
+	static struct daemon daemon; /* large, and there is one */
+	struct xb_error err = {0};
+	int ret;
+
+	daemon = (struct daemon){.signals.fd = -1, .ticks.fd = -1, .links.fd = -1,
+				 .netns_links.fd = -1, .control.watch.fd = -1,
+				 .control.lock_fd = -1};
+	daemon.instance.argc = argc;
+	daemon.instance.argv = argv;
+	if (xb_config_parse(&daemon.instance.config, argc, argv, &err) < 0) {
+		xb_log(XB_LOG_ERROR, "%s; `xbridge run --help` lists the options", err.what);
+		return 2;
+	}
+	ret = set_up(&daemon, &err);
+	if (ret < 0) {
+		xb_log_error(XB_LOG_ERROR, "can't start", &err);
+	} else {
+		say_ready(&daemon.instance);
+		xb_loop_run(&daemon.instance.loop);
+		notify("STOPPING=1");
+	}
+	xb_instance_stop(&daemon.instance);
+	xb_control_close(&daemon.control);
+	unwatch_fd(&daemon, &daemon.signals);
+	unwatch_fd(&daemon, &daemon.ticks);
+	unwatch_fd(&daemon, &daemon.links);
+	unwatch_fd(&daemon, &daemon.netns_links);
+	xb_loop_fini(&daemon.instance.loop);
+	return ret < 0 ? 1 : 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What serves the rings of a virtio_user device: vhost-net in the kernel, a vhost-user back-end in
+ * another process, a vDPA device.
+ *
+ * A backend has features of its own. It serves queue pairs one by one: a pair that was not started, or was
+ * stopped, is not touched. Control thread.
+ */
+#ifndef XB_VHOST_BACKEND_H
+#define XB_VHOST_BACKEND_H
+
+#include "core/error.h"
+
+#include <linux/virtio_ring.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct xb_vhost_backend;
+
+/** A piece of memory that rings and buffers lie in. The address in descriptors ("guest physical") is the
+ *  address in this process. */
+struct xb_vhost_region {
+	uint8_t *addr;
+	uint64_t bytes;
+	int fd; /* what backs it, from offset 0 on; for backends in another process */
+};
+
+/** One virtqueue as the backend gets it. The descriptors are eventfds and stay the caller's. */
+struct xb_vhost_vring {
+	const struct vring *vring;
+	int kick_fd; /* we write: new buffers */
+	int call_fd; /* it writes: used buffers; -1: never */
+	int err_fd;  /* it writes: it can't go on */
+};
+
+struct xb_vhost_backend_ops {
+	/** The virtio features that it can do, ring and network. */
+	uint64_t (*features)(struct xb_vhost_backend *backend);
+	/** What was negotiated, and the memory. No pair is started. 0 or -errno. */
+	int (*configure)(struct xb_vhost_backend *backend, uint64_t features,
+			 const struct xb_vhost_region *regions, unsigned n_regions,
+			 struct xb_error *err);
+	/** Starts to serve a pair from index 0 of its rings, { receive, transmit }. 0 or -errno, the
+	 *  pair stopped. */
+	int (*start_pair)(struct xb_vhost_backend *backend, unsigned pair,
+			  const struct xb_vhost_vring vrings[2], struct xb_error *err);
+	/** When it returns, the pair's rings and buffers are touched no more. */
+	void (*stop_pair)(struct xb_vhost_backend *backend, unsigned pair);
+	/** No new packets for pairs from `pairs` on; 0: for all of them again. False: it can't. */
+	bool (*steer_to)(struct xb_vhost_backend *backend, unsigned pairs);
+	/** Whether packets wait that only pairs from `pairs` on can take. */
+	bool (*has_waiting)(struct xb_vhost_backend *backend, unsigned pairs);
+};
+
+/** Embedded as the first member of an implementation. */
+struct xb_vhost_backend {
+	const struct xb_vhost_backend_ops *ops;
+	unsigned pairs_max;
+};
+
+#endif

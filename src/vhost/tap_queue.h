@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A queue pair of the TAP port: what its two forms (tap_uring.c, tap_readv.c) share.
+ *
+ * A slot is one read, filled with free frames in advance, since how long a packet is shows only
+ * when it is there. The virtio-net header goes right in front of the packet:
+ *
+ *      frame 0   ├── 244 ──┼ header 12 ┼ packet, 3840 bytes ─────────┤
+ *      frame 1…  ├ packet, 4096 bytes ───────────────────────────────┤
+ *
+ * The frames that a packet has filled become that packet, the others stay in the slot.
+ */
+#ifndef XB_VHOST_TAP_QUEUE_H
+#define XB_VHOST_TAP_QUEUE_H
+
+#include "vhost/tap_port.h"
+
+#include <liburing.h>
+#include <linux/virtio_net.h>
+#include <stdalign.h>
+#include <sys/uio.h>
+
+/** Frames of a read that holds the longest packet: 3840 + 16 × 4096 bytes. */
+#define XB_TAP_READ_FRAMES_MAX 17u
+
+/** Writes posted at a time. */
+#define XB_TAP_WRITES XB_BATCH
+
+struct xb_tap_slot {
+	unsigned missing; /* frames 0 to missing - 1 were taken by a packet */
+	struct xb_frame *frames[XB_TAP_READ_FRAMES_MAX]; /* XB_OWNER_RX */
+	struct iovec iov[XB_TAP_READ_FRAMES_MAX];
+};
+
+struct xb_tap_write {
+	struct xb_frame *pkt; /* XB_OWNER_TX */
+	unsigned n;
+	uint32_t bytes;               /* header included */
+	struct virtio_net_hdr_v1 hdr; /* where the first frame has no room for it */
+	struct iovec iov[XB_PACKET_FRAMES_MAX + 1];
+};
+
+struct xb_tap_queue {
+	int fd; /* the TAP's; -1: not started */
+	/* reading: the queue's owner */
+	struct xb_tap_slot *slots; /* depth of the port */
+	struct io_uring rx_ring;
+	unsigned burst; /* reads to try next */
+	unsigned reads; /* posted, not yet completed */
+	bool more;      /* all of the last burst found a packet: there may be more */
+	bool scouting;  /* a poll request is posted */
+	/* sending: whoever sends, under tx_lock where shared */
+	alignas(64) struct io_uring tx_ring;
+	struct xb_tap_write *writes; /* XB_TAP_WRITES */
+	unsigned n_free;             /* writes not in use */
+	uint8_t free[XB_TAP_WRITES]; /* their indices */
+	unsigned staged;             /* writes in the ring that the kernel was not told of */
+};
+
+static inline struct xb_tap_port *xb_tap_port_of(struct xb_port *port)
+{
+	return (struct xb_tap_port *)port;
+}
+
+static inline bool xb_tap_is_broken(struct xb_tap_port *tap_port)
+{
+	return atomic_load_explicit(&tap_port->broken, memory_order_relaxed);
+}
+
+/** A worker or the control thread found the interface deleted. */
+void xb_tap_give_up(struct xb_tap_port *tap_port);
+
+/** Fills a slot up with free frames, or, where they don't suffice, takes none. Returns whether it
+ * is full. */
+bool xb_tap_slot_fill(struct xb_tap_slot *slot, struct xb_cache *cache);
+
+/**
+ * Makes a packet of what a read into `slot` has brought.
+ *
+ * @got: what the read returned, other than -EAGAIN.
+ *
+ * Returns the packet, or NULL where it was dropped and counted, or where `got` is an error.
+ */
+struct xb_frame *xb_tap_slot_harvest(struct xb_port *port, unsigned q, struct xb_tap_slot *slot,
+				     ssize_t got, struct xb_cache *cache);
+
+/** Puts the header in front of a packet and lists its pieces in `write`. The packet becomes
+ *  XB_OWNER_TX. */
+void xb_tap_write_prepare(struct xb_tap_write *write, struct xb_frame *pkt);
+
+/** Completes a write: counts and frees its packet.
+ *  @ret: what writing returned. */
+void xb_tap_write_done(struct xb_port *port, unsigned q, struct xb_tap_write *write, ssize_t ret,
+		       struct xb_cache *cache);
+
+extern const struct xb_port_ops xb_tap_uring_ops;
+extern const struct xb_port_ops xb_tap_readv_ops;
+
+/** Is io_uring what tap_uring.c needs, on this descriptor? 0, -ENOSYS, -EPERM, -EINVAL or
+ *  -EOPNOTSUPP. */
+int xb_tap_uring_probe(int fd);
+
+/** Makes the rings of a queue whose `fd` is set. Returns 0 or -errno. */
+int xb_tap_uring_start(struct xb_tap_port *tap_port, struct xb_tap_queue *queue);
+/** Cancels what is posted and waits for it; no request refers to a frame or to `fd` after. Writes
+ *  that were not handed to the kernel stay in `writes`. */
+void xb_tap_uring_stop(struct xb_port *port, unsigned q, struct xb_cache *cache);
+
+#endif

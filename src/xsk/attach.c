@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "xsk/attach.h"
+
+#include "core/cleanup.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_link.h>
+
+static int link_info(int link_fd, struct xb_link_info *ret_info)
+{
+	struct bpf_link_info info = {0};
+	__u32 info_bytes = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(link_fd, &info, &info_bytes) < 0)
+		return -errno;
+	if (info.type != BPF_LINK_TYPE_XDP)
+		return -EINVAL;
+	*ret_info = (struct xb_link_info){.ifindex = info.xdp.ifindex, .prog_id = info.prog_id};
+	return 0;
+}
+
+int xb_link_read(const char *link_path, struct xb_link_info *ret_info)
+{
+	xb_auto_fd int fd = bpf_obj_get(link_path);
+
+	return fd < 0 ? -errno : link_info(fd, ret_info);
+}
+
+uint32_t xb_attached_prog(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+
+	if (bpf_xdp_query((int)ifindex, 0, &opts) < 0)
+		return 0;
+	if (opts.attach_mode == XDP_ATTACHED_MULTI)
+		return opts.drv_prog_id ? opts.drv_prog_id : opts.skb_prog_id;
+	return opts.prog_id;
+}
+
+/* The mode that the interface's program runs in. */
+static enum xb_xdp_mode attached_mode(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+
+	if (bpf_xdp_query((int)ifindex, 0, &opts) < 0)
+		return XB_XDP_AUTO;
+	return opts.attach_mode == XDP_ATTACHED_SKB ? XB_XDP_GENERIC : XB_XDP_NATIVE;
+}
+
+int xb_detach(const char *link_path, struct xb_error *err)
+{
+	xb_auto_fd int fd = bpf_obj_get(link_path);
+
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	/* Unpinning alone would detach later, when the kernel gets to it. A link whose interface is
+	 * gone has nothing to detach. */
+	if (fd >= 0 && bpf_link_detach(fd) < 0 && errno != ENOLINK)
+		return xb_fail(err, -errno, "detach the XDP link %s", link_path);
+	if (unlink(link_path) < 0)
+		return xb_fail(err, -errno, "remove the pin %s", link_path);
+	return 0;
+}
+
+/* Replaces the program in our link of an earlier run. Returns 1 where that is done, 0 where there
+ * is no such link (any more), or -errno. */
+static int take_over(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
+		     const char *link_path, enum xb_xdp_mode *ret_mode, struct xb_error *err)
+{
+	xb_auto_fd int fd = bpf_obj_get(link_path);
+	enum xb_xdp_mode now = attached_mode(ifindex);
+	struct xb_link_info info;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : xb_fail(err, -errno, "open the pin %s", link_path);
+	if (link_info(fd, &info) < 0)
+		info = (struct xb_link_info){0};
+	if (info.ifindex && (info.ifindex != ifindex || info.prog_id != xb_attached_prog(ifindex)))
+		return xb_fail(err, -EEXIST, "attach to %s: the link %s sits on another interface",
+			       ifname, link_path);
+	if (!info.ifindex || (mode != XB_XDP_AUTO && mode != now))
+		return xb_detach(link_path, err);
+	if (bpf_link_update(fd, prog_fd, NULL) < 0)
+		return xb_fail(err, -errno, "replace the XDP program on %s", ifname);
+	*ret_mode = now;
+	return 1;
+}
+
+static int refuse_foreign(uint32_t ifindex, const char *ifname, struct xb_error *err)
+{
+	uint32_t id = xb_attached_prog(ifindex);
+	struct bpf_prog_info info = {0};
+	__u32 info_bytes = sizeof(info);
+	xb_auto_fd int fd = -1;
+
+	if (!id)
+		return 0;
+	fd = bpf_prog_get_fd_by_id(id);
+	if (fd >= 0)
+		bpf_obj_get_info_by_fd(fd, &info, &info_bytes);
+	xb_fail(err, -EBUSY, "attach to %s: another XDP program is there (id %u%s%s)", ifname, id,
+		info.name[0] ? ", " : "", info.name);
+	xb_hint(err,
+		"remove it with 'ip link set dev %s xdp off' or 'xdp-loader unload %s --all', "
+		"or, where a bpf_link holds it, end its owner",
+		ifname, ifname);
+	return -EBUSY;
+}
+
+static int make_link(uint32_t ifindex, int prog_fd, uint32_t flags)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+	int fd = bpf_link_create(prog_fd, (int)ifindex, BPF_XDP, &opts);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Whether a driver's refusal leaves the generic mode to be tried. */
+static bool refused_by_driver(int code)
+{
+	return code != -EBUSY && code != -EPERM && code != -ENODEV && code != -ENOMEM;
+}
+
+int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
+	      const char *link_path, struct xb_attachment *ret_attachment, struct xb_error *err)
+{
+	struct xb_attachment made = {.mode = mode};
+	xb_auto_fd int fd = -1;
+	int ret;
+
+	ret = take_over(ifindex, ifname, prog_fd, mode, link_path, &made.mode, err);
+	if (ret < 0)
+		return ret;
+	if (ret) {
+		made.taken_over = true;
+		*ret_attachment = made;
+		return 0;
+	}
+	ret = refuse_foreign(ifindex, ifname, err);
+	if (ret < 0)
+		return ret;
+
+	if (mode != XB_XDP_GENERIC) {
+		made.mode = XB_XDP_NATIVE;
+		fd = make_link(ifindex, prog_fd, XDP_FLAGS_DRV_MODE);
+	}
+	if (mode == XB_XDP_GENERIC || (mode == XB_XDP_AUTO && fd < 0 && refused_by_driver(fd))) {
+		made.mode = XB_XDP_GENERIC;
+		made.native_code = mode == XB_XDP_AUTO ? fd : 0;
+		fd = make_link(ifindex, prog_fd, XDP_FLAGS_SKB_MODE);
+	}
+	if (fd < 0) {
+		ret = fd;
+		xb_fail(err, ret, "attach an XDP program to %s in %s mode", ifname,
+			made.mode == XB_XDP_NATIVE ? "native" : "generic");
+		if (mode == XB_XDP_NATIVE)
+			xb_hint(err,
+				"its driver or its MTU may not allow it; xdp=auto falls back to "
+				"the generic mode");
+		return ret;
+	}
+	if (bpf_obj_pin(fd, link_path) < 0)
+		return xb_fail(err, -errno, "pin the XDP link at %s", link_path);
+	*ret_attachment = made;
+	return 0;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Putting an XDP program on an interface, so that it outlives this process: by a bpf_link of our
+ * own, pinned. A start that finds the pinned link on the interface replaces the program in it.
+ */
+#ifndef XB_XSK_ATTACH_H
+#define XB_XSK_ATTACH_H
+
+#include "core/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum xb_xdp_mode {
+	XB_XDP_AUTO,    /* native, else generic */
+	XB_XDP_NATIVE,  /* in the driver, or fail */
+	XB_XDP_GENERIC, /* on skbs, or fail */
+};
+
+/** How a program sits on its interface. */
+struct xb_attachment {
+	enum xb_xdp_mode mode; /* native or generic */
+	bool taken_over; /* our link was there: the program in it was replaced, without a gap */
+	int native_code; /* where AUTO became generic: why native was refused, -errno; else 0 */
+};
+
+/** What a pinned link tells about itself. */
+struct xb_link_info {
+	uint32_t ifindex; /* 0: its interface is gone */
+	uint32_t prog_id;
+};
+
+/**
+ * Attaches `prog_fd` to the interface and pins the link at `link_path`.
+ *
+ * A link pinned there already is used again where it sits on that interface in a mode that was
+ * asked for; otherwise (its interface is gone, or the mode differs) it is replaced.
+ *
+ * Returns 0, -EBUSY where another XDP program is attached (`err` names its id and the remedy),
+ * -EOPNOTSUPP where the interface can't do what was asked for, or another -errno. Needs
+ * CAP_NET_ADMIN and CAP_BPF. Control thread.
+ */
+int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
+	      const char *link_path, struct xb_attachment *ret_attachment, struct xb_error *err);
+
+/** Detaches a pinned link at once and removes the pin. Returns 0 (also where there is no such
+ *  pin) or -errno. */
+int xb_detach(const char *link_path, struct xb_error *err);
+
+/** Reads a pinned link. Returns 0, -ENOENT, or -errno where it is no XDP link. */
+int xb_link_read(const char *link_path, struct xb_link_info *ret_info);
+
+/** The id of the XDP program on an interface, whoever attached it; 0: none, or no such interface.
+ */
+uint32_t xb_attached_prog(uint32_t ifindex);
+
+#endif

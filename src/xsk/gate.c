@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "xsk/gate.h"
+
+#include "core/cleanup.h"
+#include "steer.skel.h"
+#include "xsk/pins.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define N_BEATS     (XB_UPLINKS_MAX * XB_QUEUES_MAX)
+#define BEATS_BYTES (N_BEATS * sizeof(__u64))
+
+/* The maps, by what they are called in the program and where they are pinned. */
+static const struct gate_map {
+	const char *name;
+	const char *pin;
+	size_t fd_at; /* where in struct xb_gate its descriptor is */
+} gate_maps[] = {
+	{"config", "config", offsetof(struct xb_gate, config_fd)},
+	{"own_macs", "own_macs", offsetof(struct xb_gate, own_macs_fd)},
+	{"verdict_stats", "verdict_stats", offsetof(struct xb_gate, stats_fd)},
+	{"xsks", "internal/xsks", offsetof(struct xb_gate, xsks_fd)},
+	{"heartbeats", "internal/heartbeats", offsetof(struct xb_gate, heartbeats_fd)},
+};
+#define N_MAPS (sizeof(gate_maps) / sizeof(gate_maps[0]))
+
+static int *map_fd(struct xb_gate *gate, const struct gate_map *map)
+{
+	return (int *)((char *)gate + map->fd_at);
+}
+
+/* libbpf tells on its log why the kernel refused something; the last line of it becomes the hint.
+ */
+static char last_warning[160];
+
+static int keep_warning(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	if (level == LIBBPF_WARN) {
+		vsnprintf(last_warning, sizeof(last_warning), fmt, args);
+		last_warning[strcspn(last_warning, "\n")] = '\0';
+	}
+	return 0;
+}
+
+static void cleanup_skeleton(struct steer_bpf **skeleton)
+{
+	steer_bpf__destroy(*skeleton);
+}
+
+#define auto_skeleton __attribute__((cleanup(cleanup_skeleton)))
+
+static int load_skeleton(struct steer_bpf *skeleton, const char *what, struct xb_error *err)
+{
+	int ret;
+
+	last_warning[0] = '\0';
+	ret = steer_bpf__load(skeleton);
+	if (ret == 0)
+		return 0;
+	xb_fail(err, ret, "load %s into the kernel", what);
+	if (ret == -EPERM)
+		xb_hint(err,
+			"CAP_BPF and CAP_NET_ADMIN are needed; a container or lockdown may refuse "
+			"BPF altogether");
+	else if (last_warning[0])
+		xb_hint(err, "%s", last_warning);
+	return ret;
+}
+
+/* ---- the pinned maps ---- */
+
+/* Whether a pinned map can serve for the one that the program wants. */
+static bool map_fits(int fd, const struct bpf_map *map)
+{
+	struct bpf_map_info info = {0};
+	__u32 info_bytes = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &info_bytes) == 0 &&
+	       info.type == (__u32)bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map) &&
+	       info.max_entries == bpf_map__max_entries(map) &&
+	       info.map_flags == bpf_map__map_flags(map);
+}
+
+static bool schema_fits(int config_fd)
+{
+	struct xb_steer_config config;
+
+	for (__u32 slot = 0; slot < XB_UPLINKS_MAX; slot++) {
+		if (bpf_map_lookup_elem(config_fd, &slot, &config) < 0)
+			return false;
+		if (config.schema && config.schema != XB_SCHEMA)
+			return false;
+	}
+	return true;
+}
+
+/* Opens the maps that are pinned; the descriptors of others stay -1. Where one does not fit, none
+ * is taken. */
+static int open_pinned(struct xb_gate *gate, const struct steer_bpf *skeleton, struct xb_error *err)
+{
+	bool fits = true;
+
+	for (size_t i = 0; i < N_MAPS; i++) {
+		struct xb_pin_path path = xb_pin_path(gate->instance, gate_maps[i].pin);
+		int fd = bpf_obj_get(path.text);
+
+		if (fd < 0 && errno != ENOENT)
+			return xb_fail(err, -errno, "open the pinned map %s", path.text);
+		*map_fd(gate, &gate_maps[i]) = fd < 0 ? -1 : fd;
+		if (fd < 0)
+			continue;
+		gate->taken_over = true;
+		fits = fits &&
+		       map_fits(fd, bpf_object__find_map_by_name(skeleton->obj, gate_maps[i].name));
+	}
+	if (fits && gate->config_fd >= 0)
+		fits = schema_fits(gate->config_fd);
+	if (fits)
+		return 0;
+
+	gate->taken_over = false;
+	gate->replaced = true;
+	for (size_t i = 0; i < N_MAPS; i++) {
+		int *fd = map_fd(gate, &gate_maps[i]);
+
+		xb_cleanup_close(fd);
+		*fd = -1;
+		if (unlink(xb_pin_path(gate->instance, gate_maps[i].pin).text) < 0 &&
+		    errno != ENOENT)
+			return xb_fail(err, -errno, "replace the pins of another version in %s",
+				       xb_pin_path(gate->instance, "").text);
+	}
+	return 0;
+}
+
+/* Lets the skeleton's maps be those that the gate has open. */
+static int reuse_maps(const struct xb_gate *gate, struct steer_bpf *skeleton, struct xb_error *err)
+{
+	for (size_t i = 0; i < N_MAPS; i++) {
+		int fd = *map_fd((struct xb_gate *)gate, &gate_maps[i]);
+		int ret;
+
+		if (fd < 0)
+			continue;
+		ret = bpf_map__reuse_fd(
+			bpf_object__find_map_by_name(skeleton->obj, gate_maps[i].name), fd);
+		if (ret < 0)
+			return xb_fail(err, ret, "reuse the map %s", gate_maps[i].name);
+	}
+	return 0;
+}
+
+/* Pins the maps that were made just now, and keeps their descriptors. */
+static int pin_new_maps(struct xb_gate *gate, const struct steer_bpf *skeleton,
+			struct xb_error *err)
+{
+	for (size_t i = 0; i < N_MAPS; i++) {
+		struct xb_pin_path path = xb_pin_path(gate->instance, gate_maps[i].pin);
+		int *fd = map_fd(gate, &gate_maps[i]);
+
+		if (*fd >= 0)
+			continue;
+		*fd = fcntl(
+			bpf_map__fd(bpf_object__find_map_by_name(skeleton->obj, gate_maps[i].name)),
+			F_DUPFD_CLOEXEC, 3);
+		if (*fd < 0)
+			return xb_fail(err, -errno, "keep the map %s", gate_maps[i].name);
+		if (bpf_obj_pin(*fd, path.text) < 0)
+			return xb_fail(err, -errno, "pin the map %s", path.text);
+	}
+	return 0;
+}
+
+static int open_maps(struct xb_gate *gate, struct xb_error *err)
+{
+	auto_skeleton struct steer_bpf *skeleton = NULL;
+	void *beats;
+	int ret;
+
+	ret = xb_pin_prepare(gate->instance, err);
+	if (ret < 0)
+		return ret;
+	skeleton = steer_bpf__open();
+	if (!skeleton)
+		return xb_fail(err, -errno, "open the BPF object");
+	bpf_program__set_autoload(skeleton->progs.steer, false);
+	ret = open_pinned(gate, skeleton, err);
+	if (!ret)
+		ret = reuse_maps(gate, skeleton, err);
+	if (!ret)
+		ret = load_skeleton(skeleton, "the BPF maps", err);
+	if (!ret)
+		ret = pin_new_maps(gate, skeleton, err);
+	if (ret < 0)
+		return ret;
+	beats = mmap(NULL, BEATS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, gate->heartbeats_fd, 0);
+	if (beats == MAP_FAILED)
+		return xb_fail(err, -errno, "map the heartbeats");
+	gate->heartbeats = beats;
+	return 0;
+}
+
+int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *err)
+{
+	struct xb_gate made = {.config_fd = -1,
+			       .own_macs_fd = -1,
+			       .stats_fd = -1,
+			       .xsks_fd = -1,
+			       .heartbeats_fd = -1};
+	int ret;
+
+	if (!xb_pin_name_ok(instance)) {
+		xb_fail(err, -EINVAL, "instance name '%s'", instance);
+		xb_hint(err, "1 to %u letters, digits and _-.@+, the first no dot",
+			XB_INSTANCE_BYTES - 1);
+		return -EINVAL;
+	}
+	memcpy(made.instance, instance, strlen(instance) + 1);
+	libbpf_set_print(keep_warning);
+	ret = open_maps(&made, err);
+	if (ret < 0)
+		xb_gate_close(&made);
+	else
+		*gate = made;
+	return ret;
+}
+
+void xb_gate_close(struct xb_gate *gate)
+{
+	if (gate->heartbeats)
+		munmap((void *)gate->heartbeats, BEATS_BYTES);
+	gate->heartbeats = NULL;
+	for (size_t i = 0; i < N_MAPS; i++) {
+		xb_cleanup_close(map_fd(gate, &gate_maps[i]));
+		*map_fd(gate, &gate_maps[i]) = -1;
+	}
+	gate->claimed = 0;
+}
+
+/* ---- slots and programs ---- */
+
+/* Reads the link of a slot; 0 in `ifindex` where there is none, or a dead one. */
+static struct xb_link_info slot_link(const struct xb_gate *gate, uint32_t slot)
+{
+	struct xb_link_info link = {0};
+
+	if (xb_link_read(xb_pin_slot_path(gate->instance, "link", slot).text, &link) < 0)
+		link.ifindex = 0;
+	return link;
+}
+
+static void forget_slot(struct xb_gate *gate, uint32_t slot)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	xb_auto_free struct xb_xdp_stats *zero = NULL;
+
+	for (uint32_t queue = 0; queue < XB_QUEUES_MAX; queue++)
+		xb_gate_beat(gate, slot, queue, 0);
+	zero = n_cpus > 0 ? calloc((size_t)n_cpus, sizeof(*zero)) : NULL;
+	if (zero)
+		bpf_map_update_elem(gate->stats_fd, &slot, zero, BPF_ANY);
+}
+
+int xb_gate_claim_slot(struct xb_gate *gate, uint32_t ifindex, const char *ifname,
+		       uint32_t *ret_slot, struct xb_error *err)
+{
+	uint32_t attached = xb_attached_prog(ifindex);
+	uint32_t unused = XB_UPLINKS_MAX;
+
+	for (uint32_t slot = 0; slot < XB_UPLINKS_MAX; slot++) {
+		struct xb_link_info link = slot_link(gate, slot);
+		bool claimed = gate->claimed & 1u << slot;
+
+		if (link.ifindex == ifindex && link.prog_id == attached) {
+			if (claimed)
+				return xb_fail(err, -EEXIST, "%s is an uplink already", ifname);
+			gate->claimed |= 1u << slot;
+			*ret_slot = slot;
+			return 0;
+		}
+		if (!link.ifindex && !claimed && unused == XB_UPLINKS_MAX)
+			unused = slot;
+	}
+	if (unused == XB_UPLINKS_MAX)
+		return xb_fail(err, -ENOSPC, "find a slot for %s: %u uplinks at most", ifname,
+			       XB_UPLINKS_MAX);
+	forget_slot(gate, unused);
+	gate->claimed |= 1u << unused;
+	*ret_slot = unused;
+	return 0;
+}
+
+void xb_gate_release_slot(struct xb_gate *gate, uint32_t slot)
+{
+	gate->claimed &= ~(1u << slot);
+}
+
+int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const char *ifname,
+		   enum xb_xdp_mode mode, struct xb_attachment *ret_attachment,
+		   struct xb_error *err)
+{
+	struct xb_pin_path pin = xb_pin_slot_path(gate->instance, "prog", slot);
+	struct xb_pin_path new_pin = xb_pin_slot_path(gate->instance, "new_prog", slot);
+	auto_skeleton struct steer_bpf *skeleton = steer_bpf__open();
+	struct xb_attachment made;
+	int prog_fd;
+	int ret;
+
+	if (!skeleton)
+		return xb_fail(err, -errno, "open the BPF object");
+	skeleton->rodata->slot = slot;
+	ret = reuse_maps(gate, skeleton, err);
+	if (!ret)
+		ret = load_skeleton(skeleton, "the XDP program", err);
+	if (ret < 0)
+		return ret;
+	prog_fd = bpf_program__fd(skeleton->progs.steer);
+	/* what a start that was killed here left behind */
+	unlink(new_pin.text);
+	if (bpf_obj_pin(prog_fd, new_pin.text) < 0)
+		return xb_fail(err, -errno, "pin the XDP program at %s", new_pin.text);
+	ret = xb_attach(ifindex, ifname, prog_fd, mode,
+			xb_pin_slot_path(gate->instance, "link", slot).text, &made, err);
+	if (ret < 0) {
+		unlink(new_pin.text);
+		return ret;
+	}
+	if (rename(new_pin.text, pin.text) < 0)
+		return xb_fail(err, -errno, "rename the pin %s", new_pin.text);
+	*ret_attachment = made;
+	return 0;
+}
+
+int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
+{
+	struct xb_steer_config unused = {0};
+	int ret;
+
+	ret = xb_detach(xb_pin_slot_path(gate->instance, "link", slot).text, err);
+	if (ret < 0)
+		return ret;
+	unlink(xb_pin_slot_path(gate->instance, "prog", slot).text);
+	xb_gate_set_own_macs(gate, slot, NULL, 0, NULL);
+	bpf_map_update_elem(gate->config_fd, &slot, &unused, BPF_ANY);
+	forget_slot(gate, slot);
+	xb_gate_release_slot(gate, slot);
+	return 0;
+}
+
+/* ---- what the maps hold ---- */
+
+int xb_gate_set_config(struct xb_gate *gate, uint32_t slot, const struct xb_steer_config *config,
+		       struct xb_error *err)
+{
+	struct xb_steer_config written = *config;
+
+	written.schema = XB_SCHEMA;
+	if (bpf_map_update_elem(gate->config_fd, &slot, &written, BPF_ANY) < 0)
+		return xb_fail(err, -errno, "write the configuration of slot %u", slot);
+	return 0;
+}
+
+int xb_gate_get_config(const struct xb_gate *gate, uint32_t slot,
+		       struct xb_steer_config *ret_config)
+{
+	return bpf_map_lookup_elem(gate->config_fd, &slot, ret_config) < 0 ? -errno : 0;
+}
+
+static bool listed(const struct xb_own_mac *key, const struct xb_own_mac_entry *macs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!memcmp(macs[i].mac, key->mac, sizeof(key->mac)))
+			return true;
+	}
+	return false;
+}
+
+/* Removes the slot's addresses that are not among `macs`. */
+static int prune_own_macs(const struct xb_gate *gate, uint32_t slot,
+			  const struct xb_own_mac_entry *macs, unsigned n)
+{
+	xb_auto_free struct xb_own_mac *gone = calloc(XB_OWN_MACS_MAX, sizeof(*gone));
+	struct xb_own_mac key;
+	struct xb_own_mac *last = NULL;
+	unsigned n_gone = 0;
+
+	if (!gone)
+		return -ENOMEM;
+	/* we alone write this map, so that the walk sees each key once */
+	for (unsigned i = 0; i < XB_OWN_MACS_MAX; i++) {
+		if (bpf_map_get_next_key(gate->own_macs_fd, last, &key) < 0)
+			break;
+		last = &key;
+		if (key.slot == slot && !listed(&key, macs, n))
+			gone[n_gone++] = key;
+	}
+	for (unsigned i = 0; i < n_gone; i++)
+		bpf_map_delete_elem(gate->own_macs_fd, &gone[i]);
+	return 0;
+}
+
+int xb_gate_set_own_macs(struct xb_gate *gate, uint32_t slot, const struct xb_own_mac_entry *macs,
+			 unsigned n, struct xb_error *err)
+{
+	int ret;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct xb_own_mac key = {.slot = (__u16)slot};
+
+		memcpy(key.mac, macs[i].mac, sizeof(key.mac));
+		if (bpf_map_update_elem(gate->own_macs_fd, &key, &macs[i].ifindex, BPF_ANY) < 0)
+			return xb_fail(err, errno == E2BIG ? -ENOSPC : -errno,
+				       "write own MACs: %u at most, of all uplinks",
+				       XB_OWN_MACS_MAX);
+	}
+	ret = prune_own_macs(gate, slot, macs, n);
+	return ret < 0 ? xb_fail(err, ret, "remove old own MACs") : 0;
+}
+
+int xb_gate_set_socket(struct xb_gate *gate, uint32_t slot, uint32_t queue, int socket_fd,
+		       struct xb_error *err)
+{
+	__u32 key = XB_QUEUE_SLOT(slot, queue);
+
+	if (socket_fd < 0) {
+		xb_gate_beat(gate, slot, queue, 0);
+		if (bpf_map_delete_elem(gate->xsks_fd, &key) < 0 && errno != ENOENT)
+			return xb_fail(err, -errno, "take queue %u out of the gate", queue);
+		return 0;
+	}
+	if (bpf_map_update_elem(gate->xsks_fd, &key, &socket_fd, BPF_ANY) < 0)
+		return xb_fail(err, -errno, "put queue %u into the gate", queue);
+	return 0;
+}
+
+int xb_gate_read_stats(const struct xb_gate *gate, uint32_t slot, struct xb_xdp_stats *ret_stats)
+{
+	enum { N_COUNTS = sizeof(struct xb_xdp_stats) / sizeof(__u64) };
+	int n_cpus = libbpf_num_possible_cpus();
+	xb_auto_free __u64(*counts)[N_COUNTS] = NULL;
+	__u64 sum[N_COUNTS] = {0};
+
+	if (n_cpus < 0)
+		return n_cpus;
+	counts = calloc((size_t)n_cpus, sizeof(*counts));
+	if (!counts)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(gate->stats_fd, &slot, counts) < 0)
+		return -errno;
+	for (int cpu = 0; cpu < n_cpus; cpu++) {
+		for (unsigned i = 0; i < N_COUNTS; i++)
+			sum[i] += counts[cpu][i];
+	}
+	memcpy(ret_stats, sum, sizeof(*ret_stats));
+	return 0;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "xsk/netdev.h"
+
+#include "core/cleanup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <linux/ethtool.h>
+#include <linux/if_packet.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+/* Queues as sysfs has them: for drivers without ethtool channels. Another namespace's sysfs may
+ * know another interface of that name; then, as with no sysfs, there is one. */
+static unsigned count_queues(const char *ifname, uint32_t ifindex, const char *kind)
+{
+	char path[64 + IF_NAMESIZE];
+	struct dirent *entry;
+	unsigned index = 0;
+	unsigned n = 0;
+	FILE *file;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/ifindex", ifname);
+	file = fopen(path, "re");
+	if (!file)
+		return 1;
+	if (fscanf(file, "%u", &index) != 1)
+		index = 0;
+	fclose(file);
+	snprintf(path, sizeof(path), "/sys/class/net/%s/queues", ifname);
+	dir = index == ifindex ? opendir(path) : NULL;
+	if (!dir)
+		return 1;
+	while ((entry = readdir(dir)))
+		n += !strncmp(entry->d_name, kind, 3);
+	closedir(dir);
+	return n ? n : 1;
+}
+
+static void read_queues(int fd, struct ifreq *req, struct xb_netdev *netdev)
+{
+	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
+
+	req->ifr_data = (void *)&channels;
+	if (ioctl(fd, SIOCETHTOOL, req) < 0 ||
+	    (!channels.rx_count && !channels.tx_count && !channels.combined_count)) {
+		netdev->rx_queues = count_queues(req->ifr_name, netdev->ifindex, "rx-");
+		netdev->tx_queues = count_queues(req->ifr_name, netdev->ifindex, "tx-");
+		return;
+	}
+	netdev->rx_queues = channels.combined_count + channels.rx_count;
+	netdev->tx_queues = channels.combined_count + channels.tx_count;
+	if (!netdev->rx_queues)
+		netdev->rx_queues = 1;
+	if (!netdev->tx_queues)
+		netdev->tx_queues = 1;
+}
+
+static void read_driver(int fd, struct ifreq *req, struct xb_netdev *netdev)
+{
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+	struct ethtool_value flags = {.cmd = ETHTOOL_GFLAGS};
+
+	req->ifr_data = (void *)&info;
+	if (ioctl(fd, SIOCETHTOOL, req) == 0)
+		snprintf(netdev->driver, sizeof(netdev->driver), "%s", info.driver);
+	req->ifr_data = (void *)&flags;
+	if (ioctl(fd, SIOCETHTOOL, req) == 0)
+		netdev->rx_vlan = flags.data & ETH_FLAG_RXVLAN;
+}
+
+int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_error *err)
+{
+	xb_auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct xb_netdev netdev = {0};
+	struct ifreq req = {0};
+
+	if (fd < 0)
+		return xb_fail(err, -errno, "open a socket to ask for %s", ifname);
+	if (!*ifname || strlen(ifname) >= sizeof(req.ifr_name))
+		return xb_fail(err, -ENODEV, "find the interface '%s'", ifname);
+	memcpy(req.ifr_name, ifname, strlen(ifname));
+
+	if (ioctl(fd, SIOCGIFINDEX, &req) < 0)
+		return xb_fail(err, -errno, "find the interface %s", ifname);
+	netdev.ifindex = (uint32_t)req.ifr_ifindex;
+	if (ioctl(fd, SIOCGIFHWADDR, &req) < 0)
+		return xb_fail(err, -errno, "read the MAC of %s", ifname);
+	if (req.ifr_hwaddr.sa_family != ARPHRD_ETHER)
+		return xb_fail(err, -EINVAL, "use %s as an uplink: it is no Ethernet", ifname);
+	memcpy(netdev.mac, req.ifr_hwaddr.sa_data, sizeof(netdev.mac));
+	if (ioctl(fd, SIOCGIFMTU, &req) < 0)
+		return xb_fail(err, -errno, "read the MTU of %s", ifname);
+	netdev.mtu = (uint32_t)req.ifr_mtu;
+	if (ioctl(fd, SIOCGIFFLAGS, &req) < 0)
+		return xb_fail(err, -errno, "read the flags of %s", ifname);
+	netdev.up = (req.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
+	read_queues(fd, &req, &netdev);
+	read_driver(fd, &req, &netdev);
+	*ret_netdev = netdev;
+	return 0;
+}
+
+int xb_netdev_promisc(uint32_t ifindex)
+{
+	/* protocol 0: it receives nothing */
+	xb_auto_fd int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	struct packet_mreq mreq = {.mr_ifindex = (int)ifindex, .mr_type = PACKET_MR_PROMISC};
+
+	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mreq, sizeof(mreq)) < 0)
+		return -errno;
+	return XB_TAKE_FD(fd);
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "xsk/pins.h"
+
+#include "core/cleanup.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#define BPFFS "/sys/fs/bpf"
+
+/* bpffs keeps dots for itself. No instance's name holds a colon, so it can stand for one. */
+static void swap_char(char *text, char from, char to)
+{
+	for (; *text; text++) {
+		if (*text == from)
+			*text = to;
+	}
+}
+
+bool xb_pin_name_ok(const char *instance)
+{
+	size_t n = strlen(instance);
+
+	if (!n || n >= XB_INSTANCE_BYTES || instance[0] == '.')
+		return false;
+	for (; *instance; instance++) {
+		if (!isalnum((unsigned char)*instance) && !strchr("_-.@+", *instance))
+			return false;
+	}
+	return true;
+}
+
+struct xb_pin_path xb_pin_path(const char *instance, const char *name)
+{
+	struct xb_pin_path path;
+	char folder[XB_INSTANCE_BYTES];
+
+	snprintf(folder, sizeof(folder), "%s", instance);
+	swap_char(folder, '.', ':');
+	snprintf(path.text, sizeof(path.text), XB_PIN_ROOT "/%s%s%s", folder, *name ? "/" : "",
+		 name);
+	return path;
+}
+
+struct xb_pin_path xb_pin_slot_path(const char *instance, const char *kind, uint32_t slot)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "internal/%s_%u", kind, slot);
+	return xb_pin_path(instance, name);
+}
+
+static bool is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC;
+}
+
+static int make_folder(const char *path, struct xb_error *err)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return xb_fail(err, -errno, "make the folder %s", path);
+	return 0;
+}
+
+int xb_pin_prepare(const char *instance, struct xb_error *err)
+{
+	int ret;
+
+	if (!is_bpffs(BPFFS) && mount("bpf", BPFFS, "bpf", 0, "mode=0700") < 0) {
+		ret = xb_fail(err, -errno, "mount bpffs at " BPFFS);
+		xb_hint(err, "as root: mount -t bpf bpf " BPFFS);
+		return ret;
+	}
+	ret = make_folder(XB_PIN_ROOT, err);
+	if (!ret)
+		ret = make_folder(xb_pin_path(instance, "").text, err);
+	if (!ret)
+		ret = make_folder(xb_pin_path(instance, "internal").text, err);
+	return ret;
+}
+
+/* ---- what is pinned ---- */
+
+static void cleanup_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+#define auto_dir __attribute__((cleanup(cleanup_dir)))
+
+static void note_pin(const char *instance, uint32_t slot, struct xb_gate_pin *ret_pins,
+		     unsigned max, unsigned *n)
+{
+	struct xb_gate_pin pin = {.slot = slot};
+	struct xb_link_info link;
+
+	if (xb_link_read(xb_pin_slot_path(instance, "link", slot).text, &link) < 0)
+		return;
+	if (*n < max) {
+		memcpy(pin.instance, instance, strlen(instance) + 1);
+		pin.ifindex = link.ifindex;
+		pin.prog_id = link.prog_id;
+		/* An index says nothing in another network namespace; the program's id is
+		 * everywhere the same. */
+		if (!link.ifindex || xb_attached_prog(link.ifindex) != link.prog_id ||
+		    !if_indextoname(link.ifindex, pin.ifname))
+			pin.ifname[0] = '\0';
+		ret_pins[*n] = pin;
+	}
+	(*n)++;
+}
+
+int xb_gate_list(struct xb_gate_pin *ret_pins, unsigned max)
+{
+	auto_dir DIR *dir = NULL;
+	struct dirent *entry;
+	unsigned n = 0;
+
+	if (!is_bpffs(BPFFS))
+		return 0;
+	dir = opendir(XB_PIN_ROOT);
+	if (!dir)
+		return errno == ENOENT ? 0 : -errno;
+	while ((entry = readdir(dir))) {
+		swap_char(entry->d_name, ':', '.');
+		if (!xb_pin_name_ok(entry->d_name))
+			continue;
+		for (uint32_t slot = 0; slot < XB_UPLINKS_MAX; slot++)
+			note_pin(entry->d_name, slot, ret_pins, max, &n);
+	}
+	return (int)n;
+}
+
+static int empty_folder(const char *path, struct xb_error *err)
+{
+	auto_dir DIR *dir = opendir(path);
+	struct dirent *entry;
+	char name[XB_PIN_PATH_BYTES + 256];
+	int ret;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : xb_fail(err, -errno, "read the folder %s", path);
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.' || entry->d_type == DT_DIR)
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+		if (!strncmp(entry->d_name, "link_", 5)) {
+			ret = xb_detach(name, err);
+			if (ret < 0)
+				return ret;
+		} else if (unlink(name) < 0) {
+			return xb_fail(err, -errno, "remove the pin %s", name);
+		}
+	}
+	return 0;
+}
+
+int xb_gate_remove(const char *instance, struct xb_error *err)
+{
+	struct xb_pin_path outer = xb_pin_path(instance, "");
+	struct xb_pin_path inner = xb_pin_path(instance, "internal");
+	int ret;
+
+	if (!xb_pin_name_ok(instance))
+		return xb_fail(err, -EINVAL, "instance name '%s'", instance);
+	ret = empty_folder(inner.text, err);
+	if (!ret)
+		ret = empty_folder(outer.text, err);
+	if (ret < 0)
+		return ret;
+	if ((rmdir(inner.text) < 0 || rmdir(outer.text) < 0) && errno != ENOENT)
+		return xb_fail(err, -errno, "remove the folder %s", outer.text);
+	rmdir(XB_PIN_ROOT); /* goes with the last instance */
+	return 0;
+}
+
+/* Removes one link and its program; with the last living link, the whole instance. */
+static int remove_pin(const struct xb_gate_pin *pin, const struct xb_gate_pin *pins, unsigned n,
+		      struct xb_error *err)
+{
+	int ret;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (pins[i].slot == pin->slot || strcmp(pins[i].instance, pin->instance) != 0 ||
+		    !pins[i].ifindex)
+			continue;
+		ret = xb_detach(xb_pin_slot_path(pin->instance, "link", pin->slot).text, err);
+		if (!ret)
+			unlink(xb_pin_slot_path(pin->instance, "prog", pin->slot).text);
+		return ret;
+	}
+	return xb_gate_remove(pin->instance, err);
+}
+
+int xb_gate_detach(const char *ifname, struct xb_error *err)
+{
+	struct xb_gate_pin pins[64];
+	int n = xb_gate_list(pins, 64);
+
+	if (n < 0)
+		return xb_fail(err, n, "list the pins under " XB_PIN_ROOT);
+	if (n > 64)
+		n = 64;
+	for (int i = 0; i < n; i++) {
+		if (!strcmp(pins[i].ifname, ifname))
+			return remove_pin(&pins[i], pins, (unsigned)n, err);
+	}
+	return xb_fail(err, -ENOENT, "detach %s: no program of xbridge is on it", ifname);
+}

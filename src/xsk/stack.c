@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "xsk/stack.h"
+
+#include "core/cleanup.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <netinet/in.h>
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+#include <netlink/route/addr.h>
+#include <netlink/route/link.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Devices in a stack, the uplink first. */
+#define MEMBERS_MAX 1024u
+
+struct query {
+	uint32_t ifindex;
+	struct nl_sock *socket;
+	struct nl_cache *links;
+	struct nl_cache *addrs;
+	unsigned n_members;
+	uint32_t members[MEMBERS_MAX];
+	struct xb_stack *stack;
+};
+
+static bool is_member(const struct query *query, uint32_t ifindex)
+{
+	for (unsigned i = 0; i < query->n_members; i++) {
+		if (query->members[i] == ifindex)
+			return true;
+	}
+	return false;
+}
+
+static void add_mac(struct xb_stack *stack, const uint8_t *mac, uint32_t ifindex)
+{
+	static const uint8_t none[6];
+
+	if (mac[0] & 1 || !memcmp(mac, none, sizeof(none)))
+		return;
+	for (unsigned i = 0; i < stack->n_macs; i++) {
+		if (!memcmp(stack->macs[i].mac, mac, 6))
+			return;
+	}
+	if (stack->n_macs == XB_STACK_MACS_MAX) {
+		stack->macs_cut = true;
+		return;
+	}
+	memcpy(stack->macs[stack->n_macs].mac, mac, 6);
+	stack->macs[stack->n_macs++].ifindex = ifindex;
+}
+
+static void add_member(struct query *query, struct rtnl_link *link)
+{
+	struct nl_addr *addr = rtnl_link_get_addr(link);
+
+	if (query->n_members == MEMBERS_MAX)
+		return;
+	query->members[query->n_members++] = (uint32_t)rtnl_link_get_ifindex(link);
+	if (addr && nl_addr_get_len(addr) == 6)
+		add_mac(query->stack, nl_addr_get_binary_addr(addr),
+			(uint32_t)rtnl_link_get_ifindex(link));
+}
+
+/* IFLA_LINK of other types says other things: the peer of a veth, what a tunnel runs over. */
+static bool passes_frames_down(struct rtnl_link *link)
+{
+	static const char *const types[] = {"vlan",   "macvlan", "macvtap",
+					    "ipvlan", "ipvtap",  "macsec"};
+	const char *type = rtnl_link_get_type(link);
+
+	for (size_t i = 0; type && i < sizeof(types) / sizeof(types[0]); i++) {
+		if (!strcmp(type, types[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Whether `link` stands directly on a member. */
+static bool stands_on_member(const struct query *query, struct rtnl_link *link)
+{
+	int32_t netns;
+	uint32_t below = (uint32_t)rtnl_link_get_link(link);
+
+	/* what it stands on may be in another network namespace, where indices are others */
+	if (below && rtnl_link_get_link_netnsid(link, &netns) < 0 && is_member(query, below) &&
+	    passes_frames_down(link))
+		return true;
+	for (unsigned i = 0; i < query->n_members; i++) {
+		struct rtnl_link *member = rtnl_link_get(query->links, (int)query->members[i]);
+		int master = member ? rtnl_link_get_master(member) : 0;
+
+		rtnl_link_put(member);
+		if (master && master == rtnl_link_get_ifindex(link))
+			return true;
+	}
+	return false;
+}
+
+static void collect_members(struct query *query)
+{
+	unsigned before;
+
+	do {
+		before = query->n_members;
+		for (struct nl_object *object = nl_cache_get_first(query->links); object;
+		     object = nl_cache_get_next(object)) {
+			struct rtnl_link *link = (struct rtnl_link *)object;
+
+			if (!is_member(query, (uint32_t)rtnl_link_get_ifindex(link)) &&
+			    stands_on_member(query, link))
+				add_member(query, link);
+		}
+	} while (query->n_members != before);
+}
+
+/* ---- addresses ---- */
+
+static bool is_link_local(struct nl_addr *addr)
+{
+	const uint8_t *bytes = nl_addr_get_binary_addr(addr);
+
+	if (nl_addr_get_family(addr) == AF_INET)
+		return bytes[0] == 169 && bytes[1] == 254;
+	return bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
+}
+
+static void find_address(const struct query *query)
+{
+	struct xb_stack *stack = query->stack;
+	char text[INET6_ADDRSTRLEN + 5];
+	char name[64] = "?";
+
+	for (struct nl_object *object = nl_cache_get_first(query->addrs); object;
+	     object = nl_cache_get_next(object)) {
+		struct rtnl_addr *addr = (struct rtnl_addr *)object;
+		struct nl_addr *local = rtnl_addr_get_local(addr);
+		int family = local ? nl_addr_get_family(local) : AF_UNSPEC;
+		uint32_t ifindex = (uint32_t)rtnl_addr_get_ifindex(addr);
+
+		if ((family != AF_INET && family != AF_INET6) || is_link_local(local) ||
+		    !is_member(query, ifindex))
+			continue;
+		stack->addressed = true;
+		rtnl_link_i2name(query->links, (int)ifindex, name, sizeof(name));
+		snprintf(stack->reason, sizeof(stack->reason), "%s has %s", name,
+			 nl_addr2str(local, text, sizeof(text)));
+		return;
+	}
+	snprintf(stack->reason, sizeof(stack->reason), "no address but link-local ones");
+}
+
+/* ---- secondary unicast addresses ---- */
+
+static int read_neighbour(struct nl_msg *msg, void *arg)
+{
+	struct query *query = arg;
+	struct nlmsghdr *header = nlmsg_hdr(msg);
+	struct ndmsg *neighbour = nlmsg_data(header);
+	struct nlattr *mac;
+
+	if (header->nlmsg_type != RTM_NEWNEIGH || nlmsg_datalen(header) < (int)sizeof(*neighbour) ||
+	    neighbour->ndm_ifindex != (int)query->ifindex)
+		return NL_OK;
+	/* SELF: the device's own list, not what a bridge above has learned */
+	if (!(neighbour->ndm_flags & NTF_SELF) || !(neighbour->ndm_state & NUD_PERMANENT))
+		return NL_OK;
+	mac = nlmsg_find_attr(header, sizeof(*neighbour), NDA_LLADDR);
+	if (mac && nla_len(mac) == 6)
+		add_mac(query->stack, nla_data(mac), query->ifindex);
+	return NL_OK;
+}
+
+static int read_unicast_list(struct query *query)
+{
+	struct ifinfomsg request = {.ifi_family = AF_BRIDGE, .ifi_index = (int)query->ifindex};
+	int ret;
+
+	nl_socket_modify_cb(query->socket, NL_CB_VALID, NL_CB_CUSTOM, read_neighbour, query);
+	ret = nl_send_simple(query->socket, RTM_GETNEIGH, NLM_F_DUMP, &request, sizeof(request));
+	return ret < 0 ? ret : nl_recvmsgs_default(query->socket);
+}
+
+/* ---- all of it ---- */
+
+/* libnl's errors as ours. */
+static int nl_code(int ret)
+{
+	switch (-ret) {
+	case NLE_NODEV:
+	case NLE_OBJ_NOTFOUND:
+		return -ENODEV;
+	case NLE_NOMEM:
+		return -ENOMEM;
+	case NLE_PERM:
+		return -EPERM;
+	case NLE_INTR:
+	case NLE_DUMP_INTR:
+		return -EAGAIN;
+	default:
+		return -EIO;
+	}
+}
+
+static int run_query(struct query *query)
+{
+	struct rtnl_link *uplink;
+	int ret;
+
+	query->socket = nl_socket_alloc();
+	if (!query->socket)
+		return -NLE_NOMEM;
+	ret = nl_connect(query->socket, NETLINK_ROUTE);
+	if (!ret)
+		ret = rtnl_link_alloc_cache(query->socket, AF_UNSPEC, &query->links);
+	if (!ret)
+		ret = rtnl_addr_alloc_cache(query->socket, &query->addrs);
+	if (ret)
+		return ret;
+	uplink = rtnl_link_get(query->links, (int)query->ifindex);
+	if (!uplink)
+		return -NLE_NODEV;
+	add_member(query, uplink);
+	rtnl_link_put(uplink);
+	collect_members(query);
+	find_address(query);
+	return read_unicast_list(query);
+}
+
+int xb_stack_query(uint32_t ifindex, struct xb_stack *ret_stack, struct xb_error *err)
+{
+	xb_auto_free struct query *query = calloc(1, sizeof(*query));
+	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	int ret;
+
+	if (!query || !stack)
+		return xb_fail(err, -ENOMEM, "read what is stacked on interface %u", ifindex);
+	query->ifindex = ifindex;
+	query->stack = stack;
+	ret = run_query(query);
+	nl_cache_free(query->links);
+	nl_cache_free(query->addrs);
+	nl_socket_free(query->socket);
+	if (ret < 0) {
+		xb_fail(err, nl_code(ret), "read what is stacked on interface %u (%s)", ifindex,
+			nl_geterror(ret));
+		return nl_code(ret);
+	}
+	*ret_stack = *stack;
+	return 0;
+}

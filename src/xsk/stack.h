@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the kernel has stacked on an interface: whose addresses are its own, and whether the host
+ * itself is reached through it.
+ *
+ * A device is stacked on another where its frames go through it: VLAN, macvlan, macvtap, ipvlan and
+ * MACsec devices (IFLA_LINK), and the bridge, bond, team or VRF that it is enslaved to
+ * (IFLA_MASTER); and so on upwards.
+ */
+#ifndef XB_XSK_STACK_H
+#define XB_XSK_STACK_H
+
+#include "core/error.h"
+#include "xsk/gate.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define XB_STACK_MACS_MAX 256u
+
+struct xb_stack {
+	/** Someone in the stack has an IPv4 or IPv6 address that is not link-local: the host is
+	 *  reached through this interface. */
+	bool addressed;
+	char reason[128]; /* for the log: "eth0.5 has 192.0.2.1/24", or "no address but link-local
+			     ones" */
+	unsigned n_macs;
+	bool macs_cut; /* there were more than XB_STACK_MACS_MAX */
+	/** Each once: the interface's own, those of devices on it, and the secondary unicast
+	 * addresses that it listens to (which also shows macvlans in other network namespaces). */
+	struct xb_own_mac_entry macs[XB_STACK_MACS_MAX];
+};
+
+/** Asks the kernel (rtnetlink, this network namespace). Returns 0, -ENODEV or -errno. Needs no
+ *  capability; blocks for a few requests. Control thread. */
+int xb_stack_query(uint32_t ifindex, struct xb_stack *ret_stack, struct xb_error *err);
+
+#endif

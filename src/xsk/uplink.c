@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "xsk/uplink.h"
+
+#include "core/cleanup.h"
+#include "xsk/group_tap.h"
+#include "xsk/lane.h"
+#include "xsk/netdev.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define STALL_NS_DEFAULT 1000000000ull
+#define RING_SIZE_MIN    64u
+#define RING_SIZE_MAX    32768u
+
+/* While frames keep coming in by the socket, the group tap, which costs a system call, is read
+ * every so many batches; when none come, each time. */
+#define TAP_TURNS 8u
+
+struct xb_uplink_private {
+	struct xb_gate *gate;
+	struct xb_arena *arena;
+	struct xb_lane *lanes; /* queues_max */
+	unsigned tx_lanes;     /* lanes that the interface has TX queues for */
+	_Atomic uint32_t generation;
+	unsigned tap_turn; /* queue 0's owner */
+	struct xb_group_tap tap;
+	struct xb_xsk_set set;
+	int promisc_fd;
+	int wake_epoll_fd;   /* shared: the first socket and the tap together */
+	unsigned unreleased; /* queues, closed, whose frames the kernel may still hold */
+	uint64_t *missed;    /* by queue: what the kernel's counters said last */
+};
+
+static struct xb_uplink *to_uplink(struct xb_port *port)
+{
+	return (struct xb_uplink *)port;
+}
+
+/* ---- the data path ---- */
+
+static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			 struct xb_frame **pkts, unsigned max)
+{
+	struct xb_uplink_private *own = to_uplink(port)->own;
+	uint32_t generation = atomic_load_explicit(&own->generation, memory_order_relaxed);
+	uint8_t csum = port->caps.trusts_csum ? XB_CSUM_TRUSTED : XB_CSUM_COMPLETE;
+	bool tapped = q == 0 && own->tap.fd >= 0;
+	unsigned n = 0;
+
+	if (tapped && ++own->tap_turn >= TAP_TURNS) {
+		own->tap_turn = 0;
+		n = xb_group_tap_rx(&own->tap, port, q, cache, pkts, max < 2 ? max : max / 2);
+	}
+	n += xb_lane_rx(&own->lanes[q], cache, pkts + n, max - n, generation, csum);
+	if (!n && tapped && own->tap_turn)
+		n = xb_group_tap_rx(&own->tap, port, q, cache, pkts, max);
+	return n;
+}
+
+static struct xb_lane *tx_lane(struct xb_port *port, unsigned q)
+{
+	struct xb_uplink_private *own = to_uplink(port)->own;
+
+	return &own->lanes[q % own->tx_lanes];
+}
+
+static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			 struct xb_frame **pkts, unsigned n)
+{
+	return xb_lane_tx(tx_lane(port, q), cache, pkts, n);
+}
+
+static unsigned kick(struct xb_port *port, unsigned q, struct xb_cache *cache)
+{
+	struct xb_lane *lane = tx_lane(port, q);
+	unsigned sent = xb_lane_kick(lane, cache);
+
+	xb_lane_wake_rx(&to_uplink(port)->own->lanes[q]);
+	return sent;
+}
+
+static bool arm(struct xb_port *port, unsigned q)
+{
+	/* both sockets are level-triggered: what comes after this look wakes up */
+	return !xb_lane_rx_waiting(&to_uplink(port)->own->lanes[q]);
+}
+
+static void disarm(struct xb_port *port, unsigned q)
+{
+	(void)port;
+	(void)q;
+}
+
+static void beat(struct xb_port *port, unsigned q, uint64_t now_ns)
+{
+	struct xb_uplink *uplink = to_uplink(port);
+
+	xb_gate_beat(uplink->own->gate, uplink->slot, q, now_ns);
+}
+
+static const struct xb_port_ops uplink_ops = {
+	.rx_batch = rx_batch,
+	.tx_batch = tx_batch,
+	.kick = kick,
+	.arm = arm,
+	.disarm = disarm,
+	.beat = beat,
+};
+
+/* ---- what it is ---- */
+
+static int check_options(struct xb_uplink_options *options, struct xb_error *err)
+{
+	if (!options->ring_size)
+		options->ring_size = XB_UPLINK_RING_DEFAULT;
+	if (!options->fill_frames)
+		options->fill_frames = options->ring_size / 2;
+	if (!options->stall_ns)
+		options->stall_ns = STALL_NS_DEFAULT;
+	if (!options->queues_max || options->queues_max > XB_QUEUES_MAX)
+		options->queues_max = XB_QUEUES_MAX;
+	if (options->ring_size < RING_SIZE_MIN || options->ring_size > RING_SIZE_MAX ||
+	    options->ring_size & (options->ring_size - 1))
+		return xb_fail(err, -EINVAL, "ring size %u of %s: not a power of two from %u to %u",
+			       options->ring_size, options->ifname, RING_SIZE_MIN, RING_SIZE_MAX);
+	if (options->fill_frames < XB_BATCH || options->fill_frames > options->ring_size)
+		return xb_fail(err, -EINVAL, "%u frames to fill the rings of %s: not %u to %u",
+			       options->fill_frames, options->ifname, XB_BATCH, options->ring_size);
+	return 0;
+}
+
+static void decide_sharing(struct xb_uplink *uplink, const struct xb_stack *stack)
+{
+	uplink->shared = uplink->options.sharing == XB_SHARING_AUTO
+				 ? stack->addressed
+				 : uplink->options.sharing == XB_SHARING_SHARED;
+	snprintf(uplink->shared_reason, sizeof(uplink->shared_reason), "%s",
+		 uplink->options.sharing == XB_SHARING_AUTO ? stack->reason : "as configured");
+}
+
+/* Takes over what the interface says of itself. */
+static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
+{
+	struct xb_port *port = &uplink->port;
+	uint32_t bytes = netdev->mtu + 14 + 8;
+	unsigned n = netdev->rx_queues < port->queues_max ? netdev->rx_queues : port->queues_max;
+
+	uplink->ifindex = netdev->ifindex;
+	uplink->mtu = netdev->mtu;
+	uplink->rx_queues = netdev->rx_queues;
+	uplink->tx_queues = netdev->tx_queues;
+	uplink->rx_vlan = netdev->rx_vlan;
+	memcpy(uplink->mac, netdev->mac, sizeof(uplink->mac));
+
+	port->n_queues = (uint16_t)n;
+	port->caps = (struct xb_port_caps){
+		.takes = 0,
+		.bytes_max = bytes < XB_UPLINK_BYTES_MAX ? bytes : XB_UPLINK_BYTES_MAX,
+		.frames_max = 1,
+		.uplink = true,
+		.trusts_csum = uplink->options.csum == XB_CSUM_POLICY_AUTO
+				       ? !strcmp(netdev->driver, "veth")
+				       : uplink->options.csum == XB_CSUM_POLICY_TRUST,
+	};
+	uplink->own->tx_lanes = netdev->tx_queues < n ? netdev->tx_queues : n;
+	for (unsigned q = 0; q < port->queues_max; q++)
+		uplink->own->lanes[q].locked = uplink->own->tx_lanes < n;
+}
+
+static int write_config(struct xb_uplink *uplink, struct xb_error *err)
+{
+	const struct xb_steer_config config = {
+		.ifindex = uplink->ifindex,
+		.generation = atomic_load(&uplink->own->generation),
+		.shared = uplink->shared,
+		.verdict = uplink->options.verdict,
+		.stall_ns = uplink->options.stall_ns,
+	};
+
+	return xb_gate_set_config(uplink->own->gate, uplink->slot, &config, err);
+}
+
+/* Brings the gate into force on the interface, closed: everything that it would redirect passes. */
+static int attach(struct xb_uplink *uplink, const struct xb_stack *stack, struct xb_error *err)
+{
+	struct xb_uplink_private *own = uplink->own;
+	int ret;
+
+	for (uint32_t q = 0; q < XB_QUEUES_MAX; q++) {
+		ret = xb_gate_set_socket(own->gate, uplink->slot, q, -1, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = write_config(uplink, err);
+	if (!ret)
+		ret = xb_gate_set_own_macs(own->gate, uplink->slot, stack->macs, stack->n_macs,
+					   err);
+	if (ret < 0)
+		return ret;
+	xb_cleanup_close(&own->promisc_fd);
+	own->promisc_fd = xb_netdev_promisc(uplink->ifindex);
+	if (own->promisc_fd < 0) {
+		ret = own->promisc_fd;
+		own->promisc_fd = -1;
+		return xb_fail(err, ret, "make %s promiscuous", uplink->options.ifname);
+	}
+	return xb_gate_attach(own->gate, uplink->slot, uplink->ifindex, uplink->options.ifname,
+			      uplink->options.xdp, &uplink->attachment, err);
+}
+
+/* ---- made and freed ---- */
+
+static int make_storage(struct xb_uplink *uplink, unsigned n_queues, struct xb_gate *gate,
+			struct xb_arena *arena)
+{
+	struct xb_uplink_private *own = calloc(1, sizeof(*own));
+	int ret;
+
+	if (!own)
+		return -ENOMEM;
+	uplink->own = own;
+	own->gate = gate;
+	own->arena = arena;
+	own->promisc_fd = own->wake_epoll_fd = own->tap.fd = -1;
+	ret = xb_port_init(&uplink->port, &uplink_ops, uplink->options.ifname, n_queues);
+	if (ret < 0)
+		return ret;
+	own->missed = calloc(n_queues, sizeof(*own->missed));
+	own->lanes = aligned_alloc(alignof(struct xb_lane), n_queues * sizeof(*own->lanes));
+	if (!own->missed || !own->lanes)
+		return -ENOMEM;
+	memset(own->lanes, 0, n_queues * sizeof(*own->lanes));
+	for (unsigned q = 0; q < n_queues; q++) {
+		ret = xb_lane_init(&own->lanes[q], &uplink->port, q, arena);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static void free_storage(struct xb_uplink *uplink)
+{
+	struct xb_uplink_private *own = uplink->own;
+
+	if (own) {
+		xb_cleanup_close(&own->promisc_fd);
+		for (unsigned q = 0; own->lanes && q < uplink->port.queues_max; q++)
+			xb_lane_fini(&own->lanes[q]);
+		free(own->lanes);
+		free(own->missed);
+		free(own);
+	}
+	if (uplink->port.queues)
+		xb_port_fini(&uplink->port);
+	free(uplink);
+}
+
+static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena *arena,
+		struct xb_stack *stack, struct xb_error *err)
+{
+	struct xb_netdev netdev;
+	unsigned n_queues;
+	int ret;
+
+	ret = check_options(&uplink->options, err);
+	if (!ret)
+		ret = xb_netdev_read(uplink->options.ifname, &netdev, err);
+	if (!ret)
+		ret = xb_stack_query(netdev.ifindex, stack, err);
+	if (ret < 0)
+		return ret;
+	n_queues = netdev.rx_queues < uplink->options.queues_max ? netdev.rx_queues
+								 : uplink->options.queues_max;
+	ret = make_storage(uplink, n_queues, gate, arena);
+	if (ret < 0)
+		return xb_fail(err, ret, "make the uplink %s", uplink->options.ifname);
+	decide_sharing(uplink, stack);
+	adopt(uplink, &netdev);
+	ret = xb_gate_claim_slot(gate, netdev.ifindex, uplink->options.ifname, &uplink->slot, err);
+	if (ret < 0)
+		return ret;
+	ret = attach(uplink, stack, err);
+	if (ret < 0)
+		xb_gate_release_slot(gate, uplink->slot);
+	return ret;
+}
+
+int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
+		  struct xb_arena *arena, struct xb_uplink **ret_uplink, struct xb_error *err)
+{
+	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	struct xb_uplink *uplink = aligned_alloc(64, (sizeof(*uplink) + 63) / 64 * 64);
+	int ret;
+
+	if (!stack || !uplink) {
+		free(uplink);
+		return xb_fail(err, -ENOMEM, "make the uplink %s", options->ifname);
+	}
+	memset(uplink, 0, sizeof(*uplink));
+	uplink->options = *options;
+	ret = make(uplink, gate, arena, stack, err);
+	if (ret < 0) {
+		free_storage(uplink);
+		return ret;
+	}
+	*ret_uplink = uplink;
+	return 0;
+}
+
+void xb_uplink_free(struct xb_uplink *uplink, struct xb_cache *cache)
+{
+	if (!uplink)
+		return;
+	if (cache)
+		xb_uplink_stop(uplink, cache);
+	xb_gate_release_slot(uplink->own->gate, uplink->slot);
+	free_storage(uplink);
+}
+
+int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err)
+{
+	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	struct xb_netdev netdev;
+	int ret;
+
+	if (!stack)
+		return xb_fail(err, -ENOMEM, "reopen the uplink %s", uplink->options.ifname);
+	if (uplink->running || uplink->own->unreleased)
+		return xb_fail(err, -EBUSY, "reopen the uplink %s: it is not stopped",
+			       uplink->options.ifname);
+	ret = xb_netdev_read(uplink->options.ifname, &netdev, err);
+	if (!ret)
+		ret = xb_stack_query(netdev.ifindex, stack, err);
+	if (ret < 0)
+		return ret;
+	adopt(uplink, &netdev);
+	return attach(uplink, stack, err);
+}
+
+/* ---- started and stopped ---- */
+
+static uint64_t coarse_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int post_frames(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
+{
+	struct xb_uplink_private *own = uplink->own;
+
+	for (unsigned q = 0; q < uplink->port.n_queues; q++) {
+		struct xb_lane *lane = &own->lanes[q];
+
+		lane->xsk = &own->set.queue[q];
+		lane->fill_frames = uplink->options.fill_frames;
+		own->missed[q] = 0;
+		xb_lane_fill(lane, cache);
+		if (lane->posted >= XB_BATCH)
+			continue;
+		xb_fail(err, -ENOMEM, "post frames for receiving on queue %u of %s", q,
+			uplink->options.ifname);
+		xb_hint(err, "the arena is too small for all ports and queues: give more --frames");
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* On a shared uplink queue 0 is woken by either of two sockets. */
+static int open_tap(struct xb_uplink *uplink, struct xb_error *err)
+{
+	struct xb_uplink_private *own = uplink->own;
+	struct epoll_event event = {.events = EPOLLIN};
+	int ret;
+
+	ret = xb_group_tap_open(&own->tap, uplink->ifindex, uplink->options.ifname, err);
+	if (ret < 0)
+		return ret;
+	own->wake_epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (own->wake_epoll_fd < 0 ||
+	    epoll_ctl(own->wake_epoll_fd, EPOLL_CTL_ADD, own->set.queue[0].fd, &event) < 0 ||
+	    epoll_ctl(own->wake_epoll_fd, EPOLL_CTL_ADD, own->tap.fd, &event) < 0)
+		return xb_fail(err, -errno, "join the sockets of %s", uplink->options.ifname);
+	return 0;
+}
+
+static int open_gate(struct xb_uplink *uplink, struct xb_error *err)
+{
+	struct xb_uplink_private *own = uplink->own;
+	struct xb_port *port = &uplink->port;
+	uint64_t now_ns = coarse_ns();
+	int ret;
+
+	for (unsigned q = 0; q < port->n_queues; q++) {
+		ret = xb_gate_set_socket(own->gate, uplink->slot, q, own->set.queue[q].fd, err);
+		if (ret < 0)
+			return ret;
+		port->queues[q].wake_fd = q == 0 && uplink->shared ? own->wake_epoll_fd
+								   : own->set.queue[q].fd;
+	}
+	for (unsigned q = 0; q < port->n_queues; q++)
+		xb_gate_beat(own->gate, uplink->slot, q, now_ns);
+	return 0;
+}
+
+int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
+{
+	struct xb_uplink_private *own = uplink->own;
+	const struct xb_xsk_options options = {
+		.ifname = uplink->options.ifname,
+		.n_queues = uplink->port.n_queues,
+		.ring_size = uplink->options.ring_size,
+		/* zero copy runs the program in the driver */
+		.mode = uplink->attachment.mode == XB_XDP_GENERIC &&
+					uplink->options.mode == XB_XSK_AUTO
+				? XB_XSK_COPY
+				: uplink->options.mode,
+	};
+	int ret;
+
+	ret = xb_uplink_stop(uplink, cache);
+	if (ret < 0)
+		return xb_fail(err, ret, "start %s: the kernel still holds its frames",
+			       uplink->options.ifname);
+	ret = xb_xsk_set_open(&own->set, own->arena, &options, err);
+	if (ret < 0)
+		return ret;
+	uplink->running = true;
+	uplink->zerocopy = own->set.zerocopy;
+	ret = post_frames(uplink, cache, err);
+	if (!ret && uplink->shared)
+		ret = open_tap(uplink, err);
+	if (!ret)
+		ret = open_gate(uplink, err);
+	if (ret < 0) {
+		xb_uplink_stop(uplink, cache);
+		return ret;
+	}
+	xb_uplink_refresh_link(uplink);
+	return 0;
+}
+
+/* Closes the gate and the sockets; returns whether the kernel may still hold frames then. */
+static bool close_sockets(struct xb_uplink *uplink, struct xb_cache *cache)
+{
+	struct xb_uplink_private *own = uplink->own;
+	struct xb_port *port = &uplink->port;
+	bool held = own->set.zerocopy;
+
+	for (unsigned q = 0; q < port->n_queues; q++)
+		xb_gate_set_socket(own->gate, uplink->slot, q, -1, NULL);
+	xb_uplink_refresh_stats(uplink);
+	for (unsigned q = 0; q < port->n_queues; q++) {
+		struct xb_lane *lane = &own->lanes[q];
+
+		if (lane->xsk) {
+			xb_lane_drain(lane, cache);
+			/* redirected, and never taken */
+			xb_count(&port->queues[q].rx_missed, xb_lane_rx_waiting(lane));
+		}
+		held = held || lane->sent;
+		lane->xsk = NULL;
+		port->queues[q].wake_fd = -1;
+	}
+	xb_cleanup_close(&own->wake_epoll_fd);
+	own->wake_epoll_fd = -1;
+	xb_group_tap_close(&own->tap, cache);
+	xb_xsk_set_close(&own->set);
+	return held;
+}
+
+int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache)
+{
+	struct xb_uplink_private *own = uplink->own;
+
+	if (uplink->running) {
+		uplink->running = false;
+		own->unreleased = close_sockets(uplink, cache) ? uplink->port.n_queues : 0;
+	} else if (!own->unreleased) {
+		return 0;
+	}
+	if (own->unreleased && xb_xsk_wait_released(uplink->ifindex, own->unreleased) < 0)
+		return -EBUSY;
+	own->unreleased = 0;
+	for (unsigned q = 0; q < uplink->port.queues_max; q++)
+		xb_lane_reclaim(&own->lanes[q], cache);
+	return 0;
+}
+
+/* ---- while it lives ---- */
+
+int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_stack *ret_stack,
+			   struct xb_error *err)
+{
+	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	int ret;
+
+	if (!stack)
+		return xb_fail(err, -ENOMEM, "read own MACs of %s", uplink->options.ifname);
+	ret = xb_stack_query(uplink->ifindex, stack, err);
+	if (!ret)
+		ret = xb_gate_set_own_macs(uplink->own->gate, uplink->slot, stack->macs,
+					   stack->n_macs, err);
+	if (!ret && ret_stack)
+		*ret_stack = *stack;
+	return ret;
+}
+
+void xb_uplink_refresh_stats(struct xb_uplink *uplink)
+{
+	struct xb_uplink_private *own = uplink->own;
+
+	for (unsigned q = 0; uplink->running && q < own->set.n; q++) {
+		struct xdp_statistics stats = {0};
+		socklen_t bytes = sizeof(stats);
+		uint64_t missed;
+
+		if (getsockopt(own->set.queue[q].fd, SOL_XDP, XDP_STATISTICS, &stats, &bytes) < 0)
+			continue;
+		/* rx_dropped holds what found the fill ring empty */
+		missed = stats.rx_dropped + stats.rx_ring_full;
+		xb_count(&uplink->port.queues[q].rx_missed, missed - own->missed[q]);
+		own->missed[q] = missed;
+	}
+	xb_count(&uplink->port.queues[0].rx_missed, xb_group_tap_missed(&own->tap));
+}
+
+int xb_uplink_refresh_link(struct xb_uplink *uplink)
+{
+	struct xb_netdev netdev;
+	int ret;
+
+	ret = xb_netdev_read(uplink->options.ifname, &netdev, NULL);
+	if (ret < 0 || netdev.ifindex != uplink->ifindex) {
+		atomic_store(&uplink->port.up, false);
+		return -ENODEV;
+	}
+	uplink->mtu = netdev.mtu;
+	uplink->rx_queues = netdev.rx_queues;
+	atomic_store(&uplink->port.up, netdev.up);
+	return 0;
+}
+
+int xb_uplink_set_verdict(struct xb_uplink *uplink, uint16_t verdict, uint32_t generation,
+			  struct xb_error *err)
+{
+	uplink->options.verdict = verdict;
+	atomic_store(&uplink->own->generation, generation);
+	return write_config(uplink, err);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The uplink: an interface read and written through AF_XDP, as a port.
+ *
+ * One socket for each RX queue, all over the arena's memory; on a shared uplink also a packet
+ * socket that gives a copy of group frames (group_tap.h), which arrives with queue 0.
+ *
+ *      new ──► stopped ──start──► running ──stop──► stopped ──► free
+ *                 ▲  │ reopen (after the interface came back)
+ *                 └──┘
+ *
+ * From `new` on the program is attached, and passes everything; what it would redirect it redirects
+ * while the uplink runs and its owners beat. `stop` and `free` leave the program attached
+ * (xb_gate_detach_slot removes it). All functions here belong to the control thread; start, stop
+ * and reopen are called while the port is not published.
+ */
+#ifndef XB_XSK_UPLINK_H
+#define XB_XSK_UPLINK_H
+
+#include "core/arena.h"
+#include "core/error.h"
+#include "core/port.h"
+#include "xsk/gate.h"
+#include "xsk/stack.h"
+#include "xsk/xsk.h"
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum xb_sharing {
+	XB_SHARING_AUTO, /* shared where the host itself is reached through it (xb_stack) */
+	XB_SHARING_SHARED,
+	XB_SHARING_DEDICATED,
+};
+
+enum xb_csum_policy {
+	XB_CSUM_POLICY_AUTO,  /* trust on veth, whose peer hands over partial checksums; else verify
+			       */
+	XB_CSUM_POLICY_TRUST, /* received packets are marked XB_CSUM_TRUSTED */
+	XB_CSUM_POLICY_VERIFY, /* received packets' checksums are taken as they stand */
+};
+
+/** Longest frame that fits behind the headroom. */
+#define XB_UPLINK_BYTES_MAX XB_FRAME_ROOM
+
+#define XB_UPLINK_RING_DEFAULT 2048u
+
+struct xb_uplink_options {
+	char ifname[IF_NAMESIZE];
+	enum xb_sharing sharing;
+	enum xb_csum_policy csum;
+	enum xb_xdp_mode xdp;
+	enum xb_xsk_mode mode;
+	uint32_t ring_size; /* RX, TX, fill and completion ring of each queue: a power of two, 64 to
+			       32768; 0: XB_UPLINK_RING_DEFAULT */
+	uint32_t fill_frames; /* frames kept posted for receiving on each queue: at least XB_BATCH,
+				 at most ring_size; 0: ring_size / 2 */
+	uint32_t queues_max;  /* RX queues to read; the frames of others pass. 0: all, at most
+				 XB_QUEUES_MAX */
+	uint64_t stall_ns;    /* a heartbeat older than this means that nobody reads; 0: 1 s */
+	uint16_t verdict;     /* the default verdict: PASS, BRIDGE, DROP or XB_VERDICT_PORT(id) */
+};
+
+struct xb_uplink {
+	struct xb_port port; /* first; caps and n_queues are set from new, start and reopen on */
+	struct xb_uplink_options options;
+	/* to be read by the daemon, for its log and `status` */
+	uint32_t ifindex;
+	uint32_t slot;
+	uint8_t mac[6];
+	uint32_t mtu;
+	unsigned rx_queues; /* that the interface has; n_queues of them are read */
+	unsigned tx_queues;
+	bool rx_vlan; /* the interface takes VLAN tags off before XDP sees a frame: tagged frames
+			 would be taken for untagged ones. Switch it off (ethtool -K … rxvlan off)
+		       */
+	bool shared;
+	char shared_reason[160];
+	bool zerocopy; /* while running */
+	bool running;
+	struct xb_attachment attachment;
+	struct xb_uplink_private *own;
+};
+
+/**
+ * Makes an uplink: looks the interface up, decides shared or dedicated, takes a slot of the gate,
+ * writes configuration and own MACs, makes the interface promiscuous (as long as the uplink lives)
+ * and attaches the program. The interface needs not be up.
+ *
+ * @gate, @arena: outlive the uplink.
+ *
+ * Returns 0, -ENODEV, -EINVAL (options), -EBUSY (another XDP program), -EOPNOTSUPP, or another
+ * -errno; on failure nothing is left attached that was not there before.
+ * Needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, as start and reopen do.
+ */
+int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
+		  struct xb_arena *arena, struct xb_uplink **ret_uplink, struct xb_error *err);
+
+/** Frees a stopped uplink (a running one is stopped first, with `cache`; NULL is allowed for
+ *  either). The program stays attached. */
+void xb_uplink_free(struct xb_uplink *uplink, struct xb_cache *cache);
+
+/**
+ * Binds the sockets, posts frames for receiving, opens the gate for them and beats once. From here
+ * on the queues' owners have to beat. Sets wake_fd of each queue, port.n_queues and port.up.
+ *
+ * Returns 0, -EBUSY where a queue stays taken (retried for 2 s: the kernel releases sockets
+ * asynchronously), -ENOBUFS where memory can't be locked, -ENOMEM where frames are short, or
+ * another -errno; on failure the uplink is stopped as before.
+ */
+int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err);
+
+/**
+ * Takes the sockets out of the gate (frames pass from then on), closes them, waits until the kernel
+ * has let go of the frames and gives them back: what was posted for sending counts as tx_reset.
+ *
+ * Returns 0, or -EBUSY where the kernel has not let go of some frames within 2 s: those stay
+ * RX- or TX-owned, and the next stop, start or free tries again. Harmless where nothing runs, or
+ * where the interface is gone.
+ */
+int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache);
+
+/**
+ * Looks a stopped uplink's interface up anew, by name, after it went and came back or changed its
+ * queues or MTU: as new does, but the port, its counters and its sharing stay. Queues beyond the
+ * port's queues_max pass.
+ */
+int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err);
+
+/** Reads the stack on the uplink anew and updates the gate's own MACs: to be called when links
+ *  change (RTM_NEWLINK, RTM_DELLINK, RTM_NEWNEIGH with NTF_SELF). `ret_stack` may be NULL. */
+int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_stack *ret_stack,
+			   struct xb_error *err);
+
+/** Adds to each queue's rx_missed what the kernel's counters have grown by; the only writer of it.
+ */
+void xb_uplink_refresh_stats(struct xb_uplink *uplink);
+
+/** Reads the interface's carrier and MTU; sets port.up. Returns 0, or -ENODEV where the interface
+ *  is gone (port.up becomes false): stop, and reopen when it is back. */
+int xb_uplink_refresh_link(struct xb_uplink *uplink);
+
+/** Changes what the program reads: the default verdict and the table's generation, which received
+ *  metadata must carry to be believed. */
+int xb_uplink_set_verdict(struct xb_uplink *uplink, uint16_t verdict, uint32_t generation,
+			  struct xb_error *err);
+
+#endif

@@ -1,0 +1,382 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""`xbridge doctor` says what stands in the way, and changes nothing.
+
+    a network and mount namespace of the test's own
+    ┌───────────────────────────────────────────────┐
+    │  up0 ◄── veth ──► peer0                       │
+    │  bpffs at /sys/fs/bpf, tmpfs at /run          │
+    └───────────────────────────────────────────────┘
+
+A process holds the namespaces, so that all of it is gone with that process. The program under test is
+$XBRIDGE, else the newest build/*/src/cli/xbridge.
+"""
+
+import glob
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+
+HOLDER = """
+mount -t sysfs sysfs /sys &&
+mount -t bpf bpf /sys/fs/bpf &&
+mount -t tmpfs tmpfs /run &&
+ip link set lo up &&
+ip link add up0 type veth peer name peer0 &&
+ip link set up0 up && ip link set peer0 up &&
+echo ready && exec cat
+"""
+
+# What another program, or an earlier run, would do with XDP: attach one that passes everything.
+XDP = """
+import ctypes, os, socket, sys
+bpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
+code = (ctypes.c_uint64 * 2)(0x00000002000000b7, 0x95)  # r0 = XDP_PASS; exit
+fd = bpf.bpf_prog_load(6, b"foreign", b"GPL", code, ctypes.c_size_t(2), None)
+assert fd >= 0, os.strerror(ctypes.get_errno())
+ifindex = socket.if_nametoindex(sys.argv[1])
+if len(sys.argv) == 2:
+    assert bpf.bpf_xdp_attach(ifindex, fd, 0, None) == 0
+else:
+    os.makedirs(os.path.dirname(sys.argv[2]))
+    link = bpf.bpf_link_create(fd, ifindex, 37, None)  # BPF_XDP
+    assert link >= 0, os.strerror(ctypes.get_errno())
+    assert bpf.bpf_obj_pin(link, sys.argv[2].encode()) == 0
+"""
+
+LISTENER = """
+import os, socket, sys
+os.makedirs(os.path.dirname(sys.argv[1]), exist_ok=True)
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def program():
+    built = glob.glob(os.path.join(ROOT, "build", "*", "src", "cli", "xbridge"))
+    path = os.environ.get("XBRIDGE") or max(built, key=os.path.getmtime, default=None)
+    assert path, "no xbridge: build it, or say where it is ($XBRIDGE)"
+    return os.path.abspath(path)
+
+
+class Answer:
+    """What doctor has said: its exit status and its findings by check."""
+
+    def __init__(self, done):
+        self.status = done.returncode
+        assert self.status in (0, 1), done.stderr
+        self.document = json.loads(done.stdout)
+        self.findings = self.document["findings"]
+
+    def of(self, check):
+        return [finding for finding in self.findings if finding["check"] == check]
+
+    def one(self, check):
+        (finding,) = self.of(check)
+        return finding
+
+    def states(self, check):
+        return [finding["state"] for finding in self.of(check)]
+
+
+class Host:
+    """Namespaces of our own, with a veth pair."""
+
+    def __init__(self):
+        self.children = []
+        self.holder = self.start(["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", HOLDER])
+        self.enter = ["nsenter", "--target", str(self.holder.pid), "--net", "--mount"]
+
+    def start(self, command):
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.children.append(child)
+        assert child.stdout.readline() == "ready\n"
+        return child
+
+    def close(self):
+        for child in reversed(self.children):
+            child.stdin.close()
+            child.wait()
+            child.stdout.close()
+
+    def run(self, *command, check=True):
+        return subprocess.run([*self.enter, *command], check=check, capture_output=True, text=True)
+
+    def python(self, script, *args):
+        return self.run("/usr/bin/python3", "-c", script, *args)
+
+    def listen(self, path):
+        return self.start([*self.enter, "/usr/bin/python3", "-c", LISTENER, path])
+
+    def stop(self, child):
+        child.stdin.close()
+        child.wait()
+
+    def doctor(self, *args, wrapper=()):
+        return Answer(self.run(*wrapper, program(), "doctor", *args, "--json", check=False))
+
+    def doctor_text(self, *args):
+        return self.run(program(), "doctor", *args, check=False).stdout
+
+
+@pytest.fixture
+def host():
+    assert os.geteuid() == 0, "these tests make namespaces: run them as root"
+    it = Host()
+    yield it
+    it.close()
+
+
+# ---- the answer as such ----
+
+
+def test_each_finding_is_complete_and_all_but_ok_have_a_remedy(host):
+    for args in [], ["up0"], ["no-such-if"]:
+        for wrapper in [], NOBODY:
+            answer = host.doctor(*args, wrapper=wrapper)
+            assert list(answer.document) == ["findings"]
+            for finding in answer.findings:
+                assert list(finding) == ["check", "state", "text", "remedy"]
+                assert finding["text"] and finding["state"] in ("ok", "note", "warn", "fail")
+                assert bool(finding["remedy"]) == (finding["state"] != "ok"), finding
+
+
+def test_text_and_json_say_the_same(host):
+    answer = host.doctor("up0")
+    lines = host.doctor_text("up0").splitlines()
+    for finding in answer.findings:
+        at = lines.index(f"{finding['state']:<4}  {finding['check']:<12}  {finding['text']}")
+        if finding["remedy"]:
+            assert lines[at + 1].strip() == "-> " + finding["remedy"]
+    counts = [sum(f["state"] == state for f in answer.findings) for state in ("ok", "note", "warn", "fail")]
+    assert lines[-1] == "{} ok, {} note, {} warn, {} fail".format(*counts)
+
+
+def test_it_leaves_nothing_behind(host):
+    def everything():
+        commands = [["ip", "-o", "link"], ["find", "/sys/fs/bpf", "/run", "/dev"], ["lsns", "-n", "-t", "net"], ["lsns", "-n", "-t", "user"]]
+        mounts = host.run("cat", "/proc/self/mounts").stdout
+        return mounts, *[host.run(*command).stdout.splitlines()[:-1] for command in commands]
+
+    before = everything()
+    host.doctor("up0")
+    host.doctor()
+    assert everything() == before
+
+
+def test_without_any_privilege_it_says_what_was_not_looked_at(host):
+    answer = host.doctor("up0", wrapper=NOBODY)
+    assert "warn" in answer.states("capabilities")
+    for check in "af_xdp", "bpf", "extensions":
+        assert answer.one(check)["state"] == "note"
+        assert "not tried" in answer.one(check)["text"]
+    assert answer.one("interface")["state"] == "ok"
+    assert answer.status == 0
+
+
+# ---- the host ----
+
+
+def test_a_host_that_can_do_it_has_no_failure(host):
+    answer = host.doctor()
+    assert answer.status == 0
+    for check in "kernel", "tap", "af_xdp", "bpf", "bpffs", "leftovers":
+        assert answer.states(check) == ["ok"], answer.of(check)
+    names = [finding["text"].split(":")[0] for finding in answer.of("interfaces")]
+    assert sorted(names) == ["peer0", "up0"]
+
+
+def test_vhost_net_is_judged_by_its_device(host):
+    answer = host.doctor()
+    if os.path.exists("/dev/vhost-net"):
+        assert answer.one("vhost-net")["state"] == "ok"
+        host.run("mount", "--bind", "/dev/null", "/dev/vhost-net")
+        assert host.doctor().one("vhost-net")["state"] == "warn"
+    else:
+        assert answer.one("vhost-net")["state"] == "note"
+        assert "modprobe vhost_net" in answer.one("vhost-net")["remedy"]
+    assert answer.status == 0
+
+
+def test_no_tun_device_is_a_failure(host):
+    host.run("mount", "-t", "tmpfs", "tmpfs", "/dev/net")
+    answer = host.doctor()
+    assert answer.status == 1
+    assert answer.one("tap")["state"] == "fail"
+    assert "modprobe tun" in answer.one("tap")["remedy"]
+
+
+def test_bpffs_that_is_not_mounted_is_named(host):
+    host.run("umount", "/sys/fs/bpf")
+    answer = host.doctor()
+    assert answer.one("bpffs")["state"] == "note"
+    assert answer.one("bpffs")["remedy"] == "mount -t bpf bpf /sys/fs/bpf"
+    assert host.doctor(wrapper=["setpriv", "--bounding-set=-sys_admin"]).one("bpffs")["state"] == "warn"
+
+
+def test_too_little_lockable_memory_is_named(host):
+    narrow = ["prlimit", "--memlock=65536", "setpriv", "--bounding-set=-ipc_lock,-sys_resource"]
+    finding = host.doctor(wrapper=narrow).one("memlock")
+    assert finding["state"] == "warn"
+    assert "64 KiB" in finding["text"]
+
+
+# ---- what is left behind ----
+
+PIN = "/sys/fs/bpf/xbridge/old/internal/link_0"
+SOCKET = "/run/xbridge/old.sock"
+
+
+def test_a_program_whose_daemon_is_gone_is_named(host):
+    host.python(XDP, "up0", PIN)
+    answer = host.doctor("up0")
+    finding = answer.one("leftovers")
+    assert finding["state"] == "warn"
+    assert "'old'" in finding["text"] and "up0" in finding["text"]
+    assert "xbridge detach up0" in finding["remedy"]
+    assert answer.one("program")["state"] == "ok"  # the next start takes it over
+    assert answer.status == 0
+
+
+def test_a_program_whose_daemon_runs_is_no_leftover(host):
+    host.python(XDP, "up0", PIN)
+    host.listen(SOCKET)
+    answer = host.doctor("up0")
+    assert answer.states("leftovers") == ["ok"]
+    assert answer.one("program")["state"] == "note"
+    assert "which runs" in answer.one("program")["text"]
+
+
+def test_a_link_whose_interface_is_gone_is_named(host):
+    host.python(XDP, "up0", PIN)
+    host.run("ip", "link", "del", "up0")
+    finding = host.doctor().one("leftovers")
+    assert finding["state"] == "note"
+    assert "gone" in finding["text"]
+    assert "/sys/fs/bpf/xbridge/old" in finding["remedy"]
+
+
+def test_maps_and_sockets_that_nobody_owns_are_named(host):
+    host.run("mkdir", "-p", "/sys/fs/bpf/xbridge/tap0:5/internal")
+    host.stop(host.listen("/run/xbridge/gone.sock"))
+    findings = host.doctor().of("leftovers")
+    assert [finding["state"] for finding in findings] == ["note", "note"]
+    assert "'tap0.5'" in findings[0]["text"]
+    assert findings[0]["remedy"] == "rm -r /sys/fs/bpf/xbridge/tap0:5"
+    assert findings[1]["remedy"] == "rm /run/xbridge/gone.sock"
+
+
+# ---- the interface ----
+
+
+def test_an_interface_that_is_not_there_is_a_failure(host):
+    answer = host.doctor("no-such-if")
+    assert answer.status == 1
+    assert answer.one("interface")["state"] == "fail"
+    assert not answer.of("xdp")
+
+
+def test_what_is_no_ethernet_is_a_failure(host):
+    host.run("ip", "tuntap", "add", "ip0", "mode", "tun")
+    answer = host.doctor("ip0")
+    assert answer.status == 1
+    assert "Ethernet" in answer.one("interface")["remedy"]
+
+
+def test_down_and_without_carrier_are_told_apart(host):
+    host.run("ip", "link", "set", "peer0", "down")
+    assert "carrier" in host.doctor("up0").one("interface")["text"]
+    host.run("ip", "link", "set", "up0", "down")
+    finding = host.doctor("up0").one("interface")
+    assert finding["state"] == "warn"
+    assert finding["remedy"] == "ip link set dev up0 up"
+
+
+def test_an_mtu_beyond_a_frame_is_named_with_the_largest_that_fits(host):
+    host.run("ip", "link", "set", "up0", "mtu", "3822")
+    assert host.doctor("up0").states("interface") == ["ok"]
+    host.run("ip", "link", "set", "up0", "mtu", "3823")
+    findings = host.doctor("up0").of("interface")
+    assert [finding["state"] for finding in findings] == ["ok", "warn"]
+    assert findings[1]["remedy"] == "ip link set dev up0 mtu 3822"
+
+
+def test_a_foreign_xdp_program_stands_in_the_way(host):
+    assert host.doctor("up0").one("program")["state"] == "ok"
+    host.python(XDP, "up0")
+    answer = host.doctor("up0")
+    assert answer.status == 1
+    finding = answer.one("program")
+    assert finding["state"] == "fail"
+    assert "foreign" in finding["text"] and "native" in finding["text"]
+    assert finding["remedy"].startswith("ip link set dev up0 xdp off")
+    host.run("ip", "link", "set", "dev", "up0", "xdp", "off")
+    assert host.doctor("up0").status == 0
+
+
+def test_whose_program_it_is_is_left_open_without_the_right_to_look(host):
+    host.python(XDP, "up0")
+    answer = host.doctor("up0", wrapper=NOBODY)
+    assert answer.one("program")["state"] == "warn"
+    assert answer.status == 0
+
+
+def test_a_peer_that_leaves_checksums_is_named(host):
+    finding = host.doctor("up0").one("checksum")
+    assert finding["state"] == "note"
+    assert "csum=trust" in finding["text"] and "ethtool -K peer0 tx off" in finding["remedy"]
+    host.run("ethtool", "-K", "peer0", "tx", "off")
+    assert host.doctor("up0").one("checksum")["state"] == "ok"
+
+
+def test_a_peer_that_keeps_vlan_tags_beside_the_frame_is_named(host):
+    finding = host.doctor("up0").one("vlan")
+    assert finding["state"] == "warn"
+    assert finding["remedy"] == "ethtool -K peer0 txvlan off"
+    host.run("ethtool", "-K", "peer0", "txvlan", "off")
+    assert host.doctor("up0").one("vlan")["state"] == "ok"
+
+
+def test_queues_beyond_what_is_read_are_named(host):
+    host.run("ip", "link", "add", "many0", "numrxqueues", "65", "numtxqueues", "65", "type", "veth")
+    finding = host.doctor("many0").one("queues")
+    assert finding["state"] == "warn"
+    assert "65" in finding["text"]
+    host.run("ip", "link", "add", "few0", "numrxqueues", "4", "numtxqueues", "2", "type", "veth")
+    assert host.doctor("few0").one("queues")["state"] == "note"
+    assert host.doctor("up0").one("queues")["state"] == "ok"
+
+
+def test_auto_says_shared_or_dedicated_and_why(host):
+    assert "dedicated" in host.doctor("up0").one("sharing")["text"]
+    host.run("ip", "addr", "add", "192.0.2.1/24", "dev", "up0")
+    text = host.doctor("up0").one("sharing")["text"]
+    assert "shared" in text and "up0 has 192.0.2.1/24" in text
+
+
+def test_a_tap_that_answers_for_the_uplink_is_named(host):
+    host.run("ip", "addr", "add", "192.0.2.1/24", "dev", "up0")
+    host.run("ip", "tuntap", "add", "tap0", "mode", "tap")
+    host.run("ip", "link", "set", "tap0", "up")
+    assert host.doctor("up0").one("segment")["state"] == "ok"  # no instance runs: not ours
+    host.listen("/run/xbridge/tap0.sock")
+    finding = host.doctor("up0").one("segment")
+    assert finding["state"] == "warn"
+    host.run(*finding["remedy"].split())
+    finding = host.doctor("up0").one("segment")
+    assert finding["state"] == "note"
+    assert "--netns" in finding["remedy"]
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, "-q", *sys.argv[1:]]))

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "support/room.h"
+
+#include "core/bridge.h"
+#include "core/send.h"
+#include "support/must.h"
+
+#include <string.h>
+
+void room_init(struct room *room, uint32_t frames, unsigned ports, unsigned queues,
+	       unsigned ring_size)
+{
+	MUST(ports <= ROOM_PORTS);
+	memset(room, 0, sizeof(*room));
+	MUST(xb_arena_init(&room->arena, frames, 4u << 20, NULL) == 0);
+	room->worker = calloc(1, sizeof(*room->worker));
+	MUST(room->worker);
+	room->set = (struct xb_workers){.arena = &room->arena, .n = 1, .worker = room->worker};
+	room->worker->set = &room->set;
+	room->worker->now_ns = 1000000000u;
+	xb_cache_init(&room->worker->cache, &room->arena);
+	room->snapshot.verdict = XB_VERDICT_BRIDGE;
+	room->snapshot.n_workers = 1;
+	room->snapshot.fdb = xb_fdb_new();
+	MUST(room->snapshot.fdb);
+	for (unsigned i = 0; i < ports; i++) {
+		char name[] = {'p', (char)('0' + i), '\0'};
+
+		mem_port_init(&room->mem[i], name, i, queues, ring_size);
+		xb_snapshot_add(&room->snapshot, &room->mem[i].port);
+	}
+	room->n_mem = ports;
+}
+
+void room_fini(struct room *room)
+{
+	for (unsigned i = 0; i < room->n_mem; i++)
+		mem_port_reset(&room->mem[i], &room->worker->cache);
+	room_must_balance(room);
+	xb_cache_fini(&room->worker->cache);
+	must_be_free(&room->arena);
+	for (unsigned i = 0; i < room->n_mem; i++)
+		mem_port_fini(&room->mem[i]);
+	xb_fdb_free(room->snapshot.fdb);
+	free(room->worker);
+	xb_arena_fini(&room->arena);
+}
+
+void room_add(struct room *room, struct xb_port *port)
+{
+	xb_snapshot_add(&room->snapshot, port);
+}
+
+unsigned room_round(struct room *room)
+{
+	const struct xb_snapshot *snapshot = &room->snapshot;
+	struct xb_worker *worker = room->worker;
+	struct xb_frame *pkts[XB_BATCH];
+	unsigned taken = 0;
+
+	for (unsigned i = 0; i < snapshot->n_ports; i++) {
+		struct xb_port *port = snapshot->port_list[i];
+
+		for (unsigned q = 0; q < snapshot->queues[port->id]; q++) {
+			unsigned n = port->ops->rx_batch(port, q, &worker->cache, pkts, XB_BATCH);
+
+			xb_bridge_batch(worker, snapshot, port, q, pkts, n);
+			for (unsigned to = 0; to < snapshot->n_ports; to++)
+				xb_outbox_flush(worker, snapshot, snapshot->port_list[to], q);
+			pthread_mutex_lock(&port->queues[q].tx_lock);
+			port->ops->kick(port, q, &worker->cache);
+			pthread_mutex_unlock(&port->queues[q].tx_lock);
+			taken += n;
+		}
+	}
+	return taken;
+}
+
+void room_run(struct room *room)
+{
+	while (room_round(room))
+		;
+}
+
+uint64_t port_drops(const struct xb_port *port, enum xb_drop reason)
+{
+	uint64_t sum = 0;
+
+	for (unsigned q = 0; q < port->queues_max; q++)
+		sum += xb_counted(&port->queues[q].drops[reason]);
+	return sum;
+}
+
+struct port_sums port_sums(const struct xb_port *port)
+{
+	struct port_sums sums = {0};
+
+	for (unsigned q = 0; q < port->queues_max; q++) {
+		sums.rx += xb_counted(&port->queues[q].rx_packets);
+		sums.tx += xb_counted(&port->queues[q].tx_packets);
+		sums.missed += xb_counted(&port->queues[q].rx_missed);
+	}
+	for (unsigned reason = 0; reason < XB_DROP_COUNT; reason++)
+		sums.drops += port_drops(port, (enum xb_drop)reason);
+	return sums;
+}
+
+void must_balance(const struct xb_arena *arena, struct xb_port *const *ports, unsigned n_ports,
+		  const struct xb_workers *workers)
+{
+	uint32_t owners[XB_OWNER_COUNT];
+	uint64_t in = 0, out = 0;
+
+	for (unsigned i = 0; i < n_ports; i++) {
+		struct port_sums sums = port_sums(ports[i]);
+
+		in += sums.rx;
+		out += sums.tx + sums.drops;
+	}
+	for (unsigned w = 0; w < workers->n; w++) {
+		in += xb_counted(&workers->worker[w].copies);
+		in += xb_counted(&workers->worker[w].segments_added);
+		out += xb_counted(&workers->worker[w].frames_joined);
+	}
+	xb_arena_count(arena, owners);
+	out += owners[XB_OWNER_WORKER] + owners[XB_OWNER_TX];
+	if (in != out)
+		fprintf(stderr, "in %llu, out %llu\n", (unsigned long long)in,
+			(unsigned long long)out);
+	MUST(in == out);
+}
+
+void room_must_balance(struct room *room)
+{
+	must_balance(&room->arena, room->snapshot.port_list, room->snapshot.n_ports, &room->set);
+}
+
+void must_be_free(const struct xb_arena *arena)
+{
+	uint32_t owners[XB_OWNER_COUNT];
+
+	xb_arena_count(arena, owners);
+	MUST(owners[XB_OWNER_POOL] == arena->n_frames);
+}

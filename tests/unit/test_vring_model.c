@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * No notification is ever lost: every interleaving of the ring's code with a device is tried.
+ *
+ * vring.c is compiled into this program, its full barriers replaced by a place where the device may
+ * take any number of steps; so may it between two calls. Each step of the device is one access to
+ * shared memory. This covers what sequential consistency allows, which is what the barriers are
+ * there for; that they are barriers, unit.vring's threads show.
+ */
+#include <stdatomic.h>
+static void other_side(void);
+#undef atomic_thread_fence
+#define atomic_thread_fence(order) other_side()
+#include "virtio/vring.c"
+
+#include "support/device_ring.h"
+#include "support/must.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define RING 4u
+
+/* ---- all choices, one after the other ---- */
+
+#define CHOICES_MAX 64u
+static unsigned chosen[CHOICES_MAX], radix[CHOICES_MAX], n_choices, at_choice;
+
+static unsigned choose(unsigned n)
+{
+	if (at_choice == n_choices) {
+		MUST(n_choices < CHOICES_MAX);
+		chosen[n_choices] = 0;
+		radix[n_choices++] = n;
+	}
+	MUST(radix[at_choice] == n);
+	return chosen[at_choice++];
+}
+
+/* Moves on to the next run; false after the last. */
+static bool next_run(void)
+{
+	at_choice = 0;
+	while (n_choices && ++chosen[n_choices - 1] == radix[n_choices - 1])
+		n_choices--;
+	return n_choices;
+}
+
+/* ---- the device, a step at a time ---- */
+
+static struct xb_vring ring;
+static struct device_ring device;
+static bool (*device_step)(void); /* false: it has nothing to do now */
+static unsigned steps_left;
+
+static void other_side(void)
+{
+	unsigned most = steps_left < 5 ? steps_left : 5;
+
+	for (unsigned n = choose(most + 1); n && device_step(); n--)
+		steps_left--;
+}
+
+static void *start(uint16_t index, uint64_t features)
+{
+	void *mem = aligned_alloc(4096, 8192);
+
+	MUST(mem && xb_vring_bytes(RING, false) <= 8192);
+	memset(mem, 0, 8192);
+	MUST(xb_vring_init(&ring, mem, RING, features) == 0);
+	device_ring_init(&device, &ring.vring, features);
+	ring.avail_idx = ring.published_idx = ring.notified_idx = ring.used_idx = index;
+	ring.vring.avail->idx = ring.vring.used->idx = index;
+	device.next_avail = device.next_used = device.shown_used = device.called_idx = index;
+	if (device.event_idx)
+		vring_avail_event(&ring.vring) = index;
+	xb_vring_disarm(&ring);
+	return mem;
+}
+
+/* ---- to the device ---- */
+
+static enum { POLLS, ASKED, SLEEPS } device_is;
+static bool kicked;
+static unsigned got;
+
+static bool consumer_step(void)
+{
+	struct device_chain chain;
+
+	switch (device_is) {
+	case POLLS:
+		if (device_ring_get(&device, &chain)) {
+			got++;
+			return true;
+		}
+		device_ring_ask(&device);
+		device_is = ASKED;
+		return true;
+	case ASKED:
+		device_is = device_ring_waiting(&device) ? POLLS : SLEEPS;
+		if (device_is == POLLS)
+			device_ring_hush(&device);
+		return true;
+	default:
+		if (!kicked)
+			return false;
+		kicked = false;
+		device_ring_hush(&device);
+		device_is = POLLS;
+		return true;
+	}
+}
+
+static void post_three_times(void)
+{
+	struct xb_vring_buf buf = {1, 1};
+
+	for (unsigned i = 0; i < 3; i++) {
+		xb_vring_add(&ring, &buf, 1, false, &ring);
+		if (i == 1)
+			xb_vring_add(&ring, &buf, 1, false, &ring);
+		xb_vring_publish(&ring);
+		other_side();
+		if (xb_vring_must_notify(&ring)) {
+			other_side();
+			kicked = true;
+		}
+		other_side();
+	}
+	while (device_step())
+		;
+	MUST(got == 4);
+}
+
+static uint64_t explore(void (*run)(void), bool (*step)(void), uint16_t index, uint64_t features)
+{
+	uint64_t runs = 0;
+
+	n_choices = 0;
+	at_choice = 0;
+	device_step = step;
+	do {
+		void *mem = start(index, features);
+
+		device_is = POLLS;
+		kicked = false;
+		got = 0;
+		steps_left = 12;
+		run();
+		xb_vring_fini(&ring);
+		free(mem);
+		runs++;
+	} while (next_run());
+	return runs;
+}
+
+static void in_no_interleaving_does_a_published_chain_wait_for_a_sleeping_device(void **state)
+{
+	(void)state;
+	for (unsigned event_idx = 0; event_idx < 2; event_idx++) {
+		uint64_t features = (uint64_t)event_idx << VIRTIO_RING_F_EVENT_IDX;
+
+		MUST(explore(post_three_times, consumer_step, 0, features) > 1000);
+		explore(post_three_times, consumer_step, 65534, features);
+	}
+}
+
+/* ---- to the driver ---- */
+
+static bool called, shown;
+static unsigned used;
+
+static bool producer_step(void)
+{
+	if (shown) { /* the second half: does the driver want a call? */
+		shown = false;
+		called |= device_ring_must_call(&device);
+		return true;
+	}
+	if (used == 4)
+		return false;
+	device_ring_put(&device, used, 0);
+	if (used == 1)
+		device_ring_put(&device, ++used, 0);
+	used++;
+	device_ring_flush(&device);
+	shown = true;
+	return true;
+}
+
+/* What a worker does: polls, arms, sleeps. */
+static void sleep_and_take(void)
+{
+	struct xb_vring_buf buf = {1, 1};
+	unsigned taken = 0;
+	void *cookie;
+	uint32_t len;
+
+	called = shown = false;
+	used = 0;
+	for (unsigned i = 0; i < RING; i++)
+		xb_vring_add(&ring, &buf, 1, false, &ring);
+	xb_vring_publish(&ring);
+	for (;;) {
+		other_side();
+		while (xb_vring_take(&ring, &cookie, &len) == 1)
+			taken++;
+		other_side();
+		if (xb_vring_arm(&ring)) {
+			while (!called && device_step())
+				;
+			if (!called)
+				break; /* asleep for good */
+			called = false;
+		}
+		other_side();
+		xb_vring_disarm(&ring);
+	}
+	MUST(taken == 4);
+}
+
+static void in_no_interleaving_does_a_used_chain_wait_for_a_sleeping_driver(void **state)
+{
+	(void)state;
+	for (unsigned event_idx = 0; event_idx < 2; event_idx++) {
+		uint64_t features = (uint64_t)event_idx << VIRTIO_RING_F_EVENT_IDX;
+
+		MUST(explore(sleep_and_take, producer_step, 0, features) > 1000);
+		explore(sleep_and_take, producer_step, 65534, features);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			in_no_interleaving_does_a_published_chain_wait_for_a_sleeping_device),
+		cmocka_unit_test(in_no_interleaving_does_a_used_chain_wait_for_a_sleeping_driver),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
