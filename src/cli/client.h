@@ -15,8 +15,8 @@
  * @name: of the instance; NULL: the one that runs.
  * @argv: the command's words.
  *
- * Returns 0 with the result in `ret_result` (the caller's), 1 or 2 (the exit status) with `err->what` saying
- * why, as one whole sentence.
+ * Returns 0 with the result in `ret_result` (the caller's), 1 or 2 (the exit status) with
+ * `err->what` saying why, as one whole sentence.
  */
 int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
 		  struct xb_error *err);

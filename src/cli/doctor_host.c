@@ -22,9 +22,9 @@
 #define HUGE_PAGES "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 #define HUGE_BYTES (2ul << 20)
 
-/* Frames of an instance whose uplink has one queue, and for each further queue, as `run` takes them
- * by default: rings, and what is under way. */
-#define FRAMES_BASE      16896ul
+/* What `run` takes by default (daemon/instance.c), in frames: rings and packets under way of an
+ * instance, and what each queue of its uplink adds. */
+#define FRAMES_BASE      17408ul
 #define FRAMES_PER_QUEUE ((unsigned long)XB_UPLINK_RING_DEFAULT)
 
 int xb_doctor_number(const char *path, long *ret_value)

@@ -27,11 +27,12 @@ struct common {
 };
 
 struct command {
-	const char *words;    /* "port list" */
-	const char *args;     /* for the usage line */
+	const char *words; /* "port list" */
+	const char *args;  /* for the usage line */
 	const char *help;
 	void (*text)(struct json_object *result); /* how a person reads its result; NULL: silence */
-	int (*run)(const struct common *common, int argc, char **argv); /* NULL: the daemon does it */
+	int (*run)(const struct common *common, int argc,
+		   char **argv); /* NULL: the daemon does it */
 };
 
 static int run_detach(const struct common *common, int argc, char **argv);
@@ -60,8 +61,9 @@ static void usage(FILE *out)
 	fprintf(out, "Usage: xbridge run [OPTION]...\n"
 		     "       xbridge COMMAND [ARGUMENT]... [--name NAME] [--json]\n\n"
 		     "The kernel exception path for packets in userspace.\n\nCommands:\n");
-	fprintf(out, "  %-34s %s\n", "run [OPTION]...", "bridge uplinks and the kernel, in the "
-							  "foreground");
+	fprintf(out, "  %-34s %s\n", "run [OPTION]...",
+		"bridge uplinks and the kernel, in the "
+		"foreground");
 	for (size_t i = 0; i < N_COMMANDS; i++) {
 		char left[64];
 

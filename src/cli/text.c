@@ -91,8 +91,7 @@ void xb_text_status(struct json_object *result)
 
 static void print_drops(struct json_object *drops)
 {
-	json_object_object_foreach(drops, reason, count)
-	{
+	json_object_object_foreach(drops, reason, count) {
 		if (json_object_get_uint64(count))
 			printf("%16sdrop %s %" PRIu64 "\n", "", reason,
 			       json_object_get_uint64(count));
@@ -102,8 +101,7 @@ static void print_drops(struct json_object *drops)
 static void print_xdp(struct json_object *xdp)
 {
 	printf("%16sXDP:", "");
-	json_object_object_foreach(xdp, outcome, count)
-	{
+	json_object_object_foreach(xdp, outcome, count) {
 		if (json_object_get_uint64(count))
 			printf(" %s %" PRIu64, outcome, json_object_get_uint64(count));
 	}
@@ -114,8 +112,7 @@ void xb_text_stats(struct json_object *result)
 {
 	printf("%-15s %12s %14s %12s %14s %10s\n", "port", "rx packets", "rx bytes", "tx packets",
 	       "tx bytes", "rx missed");
-	json_object_object_foreach(field(result, "ports"), name, port)
-	{
+	json_object_object_foreach(field(result, "ports"), name, port) {
 		printf("%-15s %12" PRIu64 " %14" PRIu64 " %12" PRIu64 " %14" PRIu64 " %10" PRIu64
 		       "\n",
 		       name, number(port, "rx_packets"), number(port, "rx_bytes"),

@@ -25,10 +25,10 @@ static void depot_push(struct xb_arena *arena, struct xb_frame *head)
 	do {
 		atomic_store_explicit(&head->next_bundle, (uint32_t)old, memory_order_relaxed);
 		new = ((old >> 32) + 1) << 32 | (uint32_t)(head - arena->frames + 1);
-		/* release: pairs with the acquire in depot_pop, so that the bundle's links are seen */
-	} while (!atomic_compare_exchange_weak_explicit(&arena->depot, &old, new,
-							memory_order_release,
-							memory_order_relaxed));
+		/* release: pairs with the acquire in depot_pop, so that the bundle's links are seen
+		 */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&arena->depot, &old, new, memory_order_release, memory_order_relaxed));
 }
 
 static struct xb_frame *depot_pop(struct xb_arena *arena)
@@ -40,14 +40,13 @@ static struct xb_frame *depot_pop(struct xb_arena *arena)
 	do {
 		if (!(uint32_t)old)
 			return NULL;
-		/* Another worker may take this bundle meanwhile and reuse it: then what we read here
-		 * is stale, the tag has moved on, and the exchange fails. */
+		/* Another worker may take this bundle meanwhile and reuse it: then what we read
+		 * here is stale, the tag has moved on, and the exchange fails. */
 		head = &arena->frames[(uint32_t)old - 1];
 		new = ((old >> 32) + 1) << 32 |
 		      atomic_load_explicit(&head->next_bundle, memory_order_relaxed);
-	} while (!atomic_compare_exchange_weak_explicit(&arena->depot, &old, new,
-							memory_order_acquire,
-							memory_order_acquire));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&arena->depot, &old, new, memory_order_acquire, memory_order_acquire));
 	return head;
 }
 

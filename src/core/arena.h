@@ -7,9 +7,9 @@
  *      ├── frame 0 ── frame 1 ── … ──┼── rings (xb_arena_ring_alloc) ────┤
  *
  * Its pool hands out frames. The depot holds free frames in bundles of XB_BUNDLE on a lock-free
- * stack; each worker has a cache in front of it that it alone touches, refilled and spilled a bundle
- * at a time. The stack's head carries a tag that grows with each change, so that a head which was
- * taken off and put back meanwhile is noticed.
+ * stack; each worker has a cache in front of it that it alone touches, refilled and spilled a
+ * bundle at a time. The stack's head carries a tag that grows with each change, so that a head
+ * which was taken off and put back meanwhile is noticed.
  */
 #ifndef XB_CORE_ARENA_H
 #define XB_CORE_ARENA_H
@@ -29,15 +29,16 @@ struct xb_off {
 };
 
 struct xb_arena {
-	int fd;                  /* the memfd, to be mapped by a backend */
-	bool huge;               /* backed by huge pages */
-	uint8_t *base;           /* where it is mapped in this process */
-	size_t bytes;            /* all of it */
+	int fd;        /* the memfd, to be mapped by a backend */
+	bool huge;     /* backed by huge pages */
+	uint8_t *base; /* where it is mapped in this process */
+	size_t bytes;  /* all of it */
 	uint32_t n_frames;
 	struct xb_frame *frames; /* n_frames, private */
-	_Atomic uint64_t depot;  /* tag << 32 | index + 1 of the first bundle's head, 0 where empty */
-	uint32_t n_ring_pages;   /* room for rings, in pages */
-	uint8_t *ring_pages;     /* n_ring_pages, private: 1 where handed out; control thread only */
+	_Atomic uint64_t
+		depot;         /* tag << 32 | index + 1 of the first bundle's head, 0 where empty */
+	uint32_t n_ring_pages; /* room for rings, in pages */
+	uint8_t *ring_pages;   /* n_ring_pages, private: 1 where handed out; control thread only */
 };
 
 /** A worker's own stock of free frames. Not shared. */

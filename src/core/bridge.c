@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory. A packet is judged in the order of the steering table: where the XDP program has judged it
- * (pkt->fate), that stands; else the default verdict. Own MACs and group frames of a shared uplink
- * never come here: the XDP program leaves them to the uplink's own stack, and what a packet socket
- * brings as a copy is judged like any other frame.
+ * Theory. A packet is judged in the order of the steering table: where the XDP program has judged
+ * it (pkt->fate), that stands; else the default verdict. Own MACs and group frames of a shared
+ * uplink never come here: the XDP program leaves them to the uplink's own stack, and what a packet
+ * socket brings as a copy is judged like any other frame.
  *
  * Before the verdict the sender is learned, and a sender that claims somebody else's address is
  * turned away. A drop before the verdict counts on the port that the packet came from, and so do a
@@ -36,7 +36,8 @@ static struct l2 parse_l2(const struct xb_frame *pkt)
 	uint16_t type = load_be16(data + 2 * ETH_ALEN);
 	struct l2 l2 = {.dmac = data, .smac = data + ETH_ALEN};
 
-	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) && pkt->len >= ETH_HLEN + VLAN_HEADER_BYTES)
+	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) &&
+	    pkt->len >= ETH_HLEN + VLAN_HEADER_BYTES)
 		l2.vlan = load_be16(data + ETH_HLEN) & 0xfff;
 	return l2;
 }
@@ -95,7 +96,8 @@ static void flood(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 		struct xb_port *to = snapshot->port_list[i];
 		struct xb_frame *copy;
 
-		if (to == port || !atomic_load_explicit(&to->up, memory_order_relaxed))
+		if (to == port || !snapshot->queues[to->id] ||
+		    !atomic_load_explicit(&to->up, memory_order_relaxed))
 			continue;
 		if (last) {
 			xb_count(&worker->copies, 1);
@@ -167,7 +169,7 @@ static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, s
 		return;
 	}
 	to = verdict < XB_VERDICT_PORT(XB_PORTS_MAX) ? snapshot->ports[verdict - XB_VERDICT_PORT0]
-						      : NULL;
+						     : NULL;
 	if (!to)
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
 	else if (to == port)

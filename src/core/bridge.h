@@ -8,9 +8,9 @@
 
 #include "core/worker.h"
 
-/** Sorts packets that `port` received on queue `rx_queue` into the worker's outboxes, and counts them.
- *  All of them are in the worker's hands before, in outboxes or freed (and counted) after; an outbox
- *  that fills up is flushed. */
+/** Sorts packets that `port` received on queue `rx_queue` into the worker's outboxes, and counts
+ * them. All of them are in the worker's hands before, in outboxes or freed (and counted) after; an
+ * outbox that fills up is flushed. */
 void xb_bridge_batch(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 		     struct xb_port *port, unsigned rx_queue, struct xb_frame **pkts, unsigned n);
 

@@ -25,18 +25,18 @@ static inline void xb_cleanup_free(void *ptr)
 /** Heap memory; it starts at NULL. */
 #define xb_auto_free __attribute__((cleanup(xb_cleanup_free)))
 
-#define XB_TAKE_FD(fd)                                                                             \
-	__extension__({                                                                            \
-		int taken_ = (fd);                                                                 \
-		(fd) = -1;                                                                         \
-		taken_;                                                                            \
+#define XB_TAKE_FD(fd)             \
+	__extension__({            \
+		int taken_ = (fd); \
+		(fd) = -1;         \
+		taken_;            \
 	})
 
-#define XB_TAKE_PTR(ptr)                                                                           \
-	__extension__({                                                                            \
-		__typeof__(ptr) taken_ = (ptr);                                                    \
-		(ptr) = NULL;                                                                      \
-		taken_;                                                                            \
+#define XB_TAKE_PTR(ptr)                        \
+	__extension__({                         \
+		__typeof__(ptr) taken_ = (ptr); \
+		(ptr) = NULL;                   \
+		taken_;                         \
 	})
 
 #endif

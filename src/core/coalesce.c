@@ -18,7 +18,6 @@
 #include "core/checksum.h"
 #include "core/l4.h"
 
-#include <errno.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -206,7 +205,7 @@ static bool continues(struct run *run, const struct xb_frame *pkt, struct look *
 	if (head->v4 && !head->df && look->id != (uint16_t)(head->id + run->segments))
 		return false;
 	/* alike in front of the IP header means the same IP version at the same place */
-	if (memcmp(a, b, head->l3) || !ip_alike(a + head->l3, b + head->l3, head->v4) ||
+	if (memcmp(a, b, head->l3) != 0 || !ip_alike(a + head->l3, b + head->l3, head->v4) ||
 	    !tcp_alike(a + head->l4, b + head->l4, (uint32_t)(head->hdr_bytes - head->l4)))
 		return false;
 	return verify(run->head, &run->look) && verify(pkt, look);
@@ -240,7 +239,7 @@ static struct xb_frame *strip(struct xb_cache *cache, struct xb_frame *pkt, uint
 
 	pkt->head = (uint16_t)(pkt->head + hdr_bytes);
 	pkt->len = (uint16_t)(pkt->len - hdr_bytes);
-	if (!pkt->len) {
+	if (!pkt->len && pkt->next) {
 		first = pkt->next;
 		first->count = (uint8_t)(pkt->count - 1);
 		xb_frame_give(first, XB_OWNER_REST, XB_OWNER_WORKER);

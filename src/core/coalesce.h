@@ -10,7 +10,7 @@
 
 /** Flows of a batch that are looked after at a time; with more, they make room for each other in
  *  turn. */
-#define XB_COALESCE_FLOWS 16u
+#define XB_COALESCE_FLOWS 32u
 
 /**
  * Joins packets of a batch that all go to one port. Two packets join only where the receiver of the

@@ -149,8 +149,7 @@ static struct xb_fdb_entry *oldest_learned(struct xb_fdb *fdb, uint64_t key)
 	return oldest;
 }
 
-static void entry_fill(struct xb_fdb *fdb, struct xb_fdb_entry *entry, uint64_t key,
-		       uint64_t value)
+static void entry_fill(struct xb_fdb *fdb, struct xb_fdb_entry *entry, uint64_t key, uint64_t value)
 {
 	account(fdb, key, value, 1);
 	atomic_store_explicit(&entry->key, key, memory_order_release);

@@ -3,9 +3,9 @@
  * The forwarding table: which port a MAC address in a VLAN lies behind.
  *
  * Workers look up and refresh without a lock. Whoever changes the set of entries (a worker that
- * learns, the control thread) holds the table's mutex; a worker only tries it, and where it is taken
- * it learns from a later packet instead. Buckets hash with a seed of the table's own, so that a guest
- * can't aim at one.
+ * learns, the control thread) holds the table's mutex; a worker only tries it, and where it is
+ * taken it learns from a later packet instead. Buckets hash with a seed of the table's own, so that
+ * a guest can't aim at one.
  */
 #ifndef XB_CORE_FDB_H
 #define XB_CORE_FDB_H
@@ -17,11 +17,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define XB_FDB_WAYS 8u
-#define XB_FDB_BUCKETS 4096u
-#define XB_FDB_AGE_S 300u          /* default ageing time of learned entries */
-#define XB_FDB_LEARN_MAX 4096u     /* default limit of learned entries behind one port */
-#define XB_FDB_VLAN_ANY 0xfffu     /* an entry that holds in every VLAN; no VLAN has this id */
+#define XB_FDB_WAYS      8u
+#define XB_FDB_BUCKETS   4096u
+#define XB_FDB_AGE_S     300u   /* default ageing time of learned entries */
+#define XB_FDB_LEARN_MAX 4096u  /* default limit of learned entries behind one port */
+#define XB_FDB_VLAN_ANY  0xfffu /* an entry that holds in every VLAN; no VLAN has this id */
 
 enum xb_fdb_kind {
 	XB_FDB_LEARNED = 1, /* ages, moves with the sender */
@@ -44,8 +44,9 @@ static inline struct xb_fdb_key xb_fdb_key(const uint8_t mac[6], uint16_t vlan)
 }
 
 struct xb_fdb_entry {
-	_Atomic uint64_t key;   /* struct xb_fdb_key, 0: free */
-	_Atomic uint64_t value; /* seen_s << 32 | kind << 16 | port; 0: about to be filled or freed */
+	_Atomic uint64_t key; /* struct xb_fdb_key, 0: free */
+	_Atomic uint64_t
+		value; /* seen_s << 32 | kind << 16 | port; 0: about to be filled or freed */
 };
 
 struct xb_fdb {
@@ -53,9 +54,9 @@ struct xb_fdb {
 	uint32_t age_s;     /* 0: no ageing */
 	uint32_t learn_max; /* for each port */
 	pthread_mutex_t lock;
-	_Atomic uint32_t n_any;                     /* entries of XB_FDB_VLAN_ANY */
+	_Atomic uint32_t n_any; /* entries of XB_FDB_VLAN_ANY */
 	_Atomic uint32_t n_learned[XB_PORTS_MAX];
-	_Atomic uint64_t n_refused[XB_PORTS_MAX];   /* addresses not learned: limit, or bucket full */
+	_Atomic uint64_t n_refused[XB_PORTS_MAX]; /* addresses not learned: limit, or bucket full */
 	struct xb_fdb_entry bucket[XB_FDB_BUCKETS][XB_FDB_WAYS];
 };
 

@@ -58,16 +58,16 @@ struct xb_fate {
 
 struct xb_frame {
 	alignas(64) struct xb_frame *next; /* the packet's next frame, or NULL */
-	uint8_t *base;          /* first byte of the frame; never changes */
-	_Atomic uint8_t owner;  /* enum xb_owner */
-	uint8_t count;          /* frames in the packet (first frame only) */
-	uint16_t head;          /* bytes from base to the first byte of data */
-	uint16_t len;           /* bytes of data in this frame */
-	uint16_t in_port;       /* id of the port that it came from (first frame only) */
-	uint32_t bytes;         /* bytes of the packet (first frame only) */
-	struct xb_fate fate;    /* (first frame only) */
-	struct xb_offload offload; /* (first frame only) */
-	_Atomic uint32_t next_bundle; /* the pool's own */
+	uint8_t *base;                     /* first byte of the frame; never changes */
+	_Atomic uint8_t owner;             /* enum xb_owner */
+	uint8_t count;                     /* frames in the packet (first frame only) */
+	uint16_t head;                     /* bytes from base to the first byte of data */
+	uint16_t len;                      /* bytes of data in this frame */
+	uint16_t in_port;                  /* id of the port that it came from (first frame only) */
+	uint32_t bytes;                    /* bytes of the packet (first frame only) */
+	struct xb_fate fate;               /* (first frame only) */
+	struct xb_offload offload;         /* (first frame only) */
+	_Atomic uint32_t next_bundle;      /* the pool's own */
 };
 
 static_assert(sizeof(struct xb_frame) == 64, "one cache line for each frame");
@@ -105,8 +105,8 @@ static inline void xb_packet_init(struct xb_frame *frame, uint32_t head, uint32_
 	frame->offload = (struct xb_offload){0};
 }
 
-/** Chains `rest` (one frame, in the worker's hands, data set) behind `last`, which is the last frame
- *  of the packet that starts at `first`. */
+/** Chains `rest` (one frame, in the worker's hands, data set) behind `last`, which is the last
+ * frame of the packet that starts at `first`. */
 static inline void xb_packet_append(struct xb_frame *first, struct xb_frame *last,
 				    struct xb_frame *rest)
 {

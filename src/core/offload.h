@@ -36,10 +36,10 @@ struct xb_offload {
 
 /** What a port takes in tx_batch, as a mask; what it doesn't take, the sorting room does before. */
 enum {
-	XB_TAKES_CSUM = 1u << 0,  /* XB_CSUM_PARTIAL and XB_CSUM_TRUSTED packets */
+	XB_TAKES_CSUM = 1u << 0, /* XB_CSUM_PARTIAL and XB_CSUM_TRUSTED packets */
 	XB_TAKES_TSO4 = 1u << 1,
 	XB_TAKES_TSO6 = 1u << 2,
-	XB_TAKES_ECN = 1u << 3,   /* TSO with CWR set */
+	XB_TAKES_ECN = 1u << 3, /* TSO with CWR set */
 	XB_TAKES_USO = 1u << 4,
 };
 

@@ -3,8 +3,8 @@
  * A port: where packets enter and leave. The sorting room knows nothing but this interface.
  *
  * Queue q of a port belongs to worker q mod N while the port is in the published snapshot, and to
- * the control thread otherwise; `rx_batch`, `arm` and `disarm` are called by the queue's owner alone,
- * `tx_batch` and `kick` by whoever sends there, under the queue's tx_lock.
+ * the control thread otherwise; `rx_batch`, `arm` and `disarm` are called by the queue's owner
+ * alone, `tx_batch` and `kick` by whoever sends there, under the queue's tx_lock.
  *
  * A port implementation embeds struct xb_port as its first member.
  */
@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define XB_NAME_BYTES 32u
-#define XB_BATCH 64u /* packets that move through the sorting room at a time */
+#define XB_BATCH      64u /* packets that move through the sorting room at a time */
 
 struct xb_port;
 
@@ -45,8 +45,8 @@ struct xb_port_ops {
 	 * Takes up to `max` packets (at most XB_BATCH) that have arrived on queue `q` into `pkts`,
 	 * now in the worker's hands, with `bytes`, `offload` and, where the port knows it, `fate`
 	 * set. Posts fresh frames for what it took and tells the other side where it must (one
-	 * system call). Counts in `rx_missed` and `drops` what was lost on the way; packets that it hands
-	 * over are counted by the caller.
+	 * system call). Counts in `rx_missed` and `drops` what was lost on the way; packets that it
+	 * hands over are counted by the caller.
 	 */
 	unsigned (*rx_batch)(struct xb_port *port, unsigned q, struct xb_cache *cache,
 			     struct xb_frame **pkts, unsigned max);
@@ -58,9 +58,9 @@ struct xb_port_ops {
 	 */
 	unsigned (*tx_batch)(struct xb_port *port, unsigned q, struct xb_cache *cache,
 			     struct xb_frame **pkts, unsigned n);
-	/** Tells the other side what tx_batch has posted (one system call a batch) and takes back what
-	 *  was completed. Touches nothing that rx_batch changes: its caller need not own the queue.
-	 *  Returns the packets still posted for sending. */
+	/** Tells the other side what tx_batch has posted (one system call a batch) and takes back
+	 * what was completed. Touches nothing that rx_batch changes: its caller need not own the
+	 * queue. Returns the packets still posted for sending. */
 	unsigned (*kick)(struct xb_port *port, unsigned q, struct xb_cache *cache);
 	/** Before the worker sleeps: asks for a wake-up on queue `q`'s wake_fd as soon as a packet
 	 *  arrives. Returns false where one is there already: don't sleep. */
@@ -74,11 +74,11 @@ struct xb_port_ops {
 
 /** What a port sends. Constant while the port is published. */
 struct xb_port_caps {
-	uint32_t takes;       /* XB_TAKES_… */
-	uint32_t bytes_max;   /* longest L2 frame on the wire, VLAN tags included */
-	uint8_t frames_max;   /* longest chain that tx_batch takes */
-	bool uplink;          /* `pass` means something here */
-	bool trusts_csum;     /* received packets are marked XB_CSUM_TRUSTED */
+	uint32_t takes;     /* XB_TAKES_… */
+	uint32_t bytes_max; /* longest L2 frame on the wire, VLAN tags included */
+	uint8_t frames_max; /* longest chain that tx_batch takes */
+	bool uplink;        /* `pass` means something here */
+	bool trusts_csum;   /* received packets are marked XB_CSUM_TRUSTED */
 };
 
 /** One queue pair and its counters. */
@@ -103,7 +103,7 @@ struct xb_port_queue {
 struct xb_port {
 	const struct xb_port_ops *ops;
 	char name[XB_NAME_BYTES];
-	uint16_t id;      /* index in the snapshot; the same for the port's whole life */
+	uint16_t id;       /* index in the snapshot; the same for the port's whole life */
 	uint16_t n_queues; /* started; a snapshot publishes as many. Control thread */
 	uint16_t queues_max;
 	struct xb_port_caps caps;

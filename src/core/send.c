@@ -3,9 +3,10 @@
  * Theory. A port says in its caps what it takes. What it doesn't take is done here, in this order:
  * neighbours of a TCP stream are joined where the port cuts again (fewer packets cross a ring);
  * segments are cut where it doesn't; checksums are finished or left; a chain longer than it takes
- * is laid out in one frame. Whatever fails then is a drop on the port that should have sent it.
+ * is laid out in fewer. Whatever fails then is a drop on the port that should have sent it.
  *
- * All of this runs under the queue's lock, taken once a batch: its counters have one writer at a time.
+ * All of this runs under the queue's lock, taken once a batch: its counters have one writer at a
+ * time.
  */
 #include "core/send.h"
 
@@ -59,12 +60,33 @@ static uint32_t gso_bit(const struct xb_frame *pkt)
 	}
 }
 
-/* Lays a chain out in one frame. */
-static struct xb_frame *linearise(const struct lane *lane, struct xb_frame *pkt)
+/* Bytes of the longest frame on the wire that a packet becomes. */
+static uint32_t wire_bytes(const struct xb_frame *pkt)
 {
+	if (pkt->offload.gso == XB_GSO_NONE)
+		return pkt->bytes;
+	return (uint32_t)pkt->offload.hdr_bytes + pkt->offload.gso_size;
+}
+
+/* Whether a packet fits in as many frames as the port takes, laid out anew if need be. */
+static bool fits(const struct xb_port_caps *caps, const struct xb_frame *pkt)
+{
+	uint32_t behind = pkt->bytes > XB_FRAME_ROOM ? pkt->bytes - XB_FRAME_ROOM : 0;
+
+	return pkt->count <= caps->frames_max ||
+	       1 + (behind + XB_FRAME_BYTES - 1) / XB_FRAME_BYTES <= caps->frames_max;
+}
+
+/* Lays a chain that is longer than the port takes out in as few frames as hold it; NULL where it
+ * had to be dropped. */
+static struct xb_frame *fit(const struct lane *lane, struct xb_frame *pkt)
+{
+	const struct xb_port_caps *caps = &lane->port->caps;
 	struct xb_frame *flat;
 
-	if (pkt->bytes > XB_FRAME_ROOM) {
+	if (pkt->count <= caps->frames_max)
+		return pkt;
+	if (!fits(caps, pkt)) {
 		drop(lane, pkt, XB_DROP_TX_TOO_LONG);
 		return NULL;
 	}
@@ -82,7 +104,7 @@ static struct xb_frame *shape(const struct lane *lane, struct xb_frame *pkt)
 {
 	const struct xb_port_caps *caps = &lane->port->caps;
 
-	if (pkt->offload.gso == XB_GSO_NONE && pkt->bytes > caps->bytes_max) {
+	if (wire_bytes(pkt) > caps->bytes_max) {
 		drop(lane, pkt, XB_DROP_TX_TOO_LONG);
 		return NULL;
 	}
@@ -93,7 +115,7 @@ static struct xb_frame *shape(const struct lane *lane, struct xb_frame *pkt)
 		drop(lane, pkt, XB_DROP_TX_BAD);
 		return NULL;
 	}
-	return pkt->count > caps->frames_max ? linearise(lane, pkt) : pkt;
+	return fit(lane, pkt);
 }
 
 static enum xb_drop cut_failure(int code)
@@ -106,9 +128,10 @@ static void cut(const struct lane *lane, struct xb_frame *pkt)
 {
 	struct xb_frame *pieces[XB_SEGMENTS_MAX];
 	const struct xb_port_caps *caps = &lane->port->caps;
+	unsigned n_ready = 0;
 	int n;
 
-	if (pkt->offload.hdr_bytes + pkt->offload.gso_size > caps->bytes_max) {
+	if (wire_bytes(pkt) > caps->bytes_max) {
 		drop(lane, pkt, XB_DROP_TX_TOO_LONG);
 		return;
 	}
@@ -118,9 +141,24 @@ static void cut(const struct lane *lane, struct xb_frame *pkt)
 		return;
 	}
 	xb_count(&lane->worker->segments_added, (uint64_t)n - 1);
-	for (int done = 0; done < n; done += XB_BATCH)
+	for (int i = 0; i < n; i++) {
+		struct xb_frame *piece = fit(lane, pieces[i]);
+
+		if (piece)
+			pieces[n_ready++] = piece;
+	}
+	for (unsigned done = 0; done < n_ready; done += XB_BATCH)
 		transmit(lane, pieces + done,
-			 n - done < (int)XB_BATCH ? (unsigned)(n - done) : XB_BATCH);
+			 n_ready - done < XB_BATCH ? n_ready - done : XB_BATCH);
+}
+
+/* Whether a packet of many segments has to be cut here: because the port doesn't, or can't take it
+ * in so many frames. */
+static bool must_cut(const struct xb_port_caps *caps, const struct xb_frame *pkt)
+{
+	uint32_t needs = gso_bit(pkt);
+
+	return needs && ((caps->takes & needs) != needs || !fits(caps, pkt));
 }
 
 static void send_all(const struct lane *lane, struct xb_frame **pkts, unsigned n)
@@ -133,9 +171,8 @@ static void send_all(const struct lane *lane, struct xb_frame **pkts, unsigned n
 	xb_count(&lane->worker->frames_joined, n - left);
 	for (unsigned i = 0; i < left; i++) {
 		struct xb_frame *pkt = pkts[i];
-		uint32_t needs = gso_bit(pkt);
 
-		if ((caps->takes & needs) != needs) {
+		if (must_cut(caps, pkt)) {
 			transmit(lane, ready, n_ready); /* keeps the order */
 			n_ready = 0;
 			cut(lane, pkt);
@@ -162,20 +199,24 @@ void xb_outbox_flush(struct xb_worker *worker, const struct xb_snapshot *snapsho
 		     struct xb_port *port, unsigned rx_queue)
 {
 	struct xb_outbox *out = &worker->out[port->id];
-	struct lane lane = {worker, port, xb_snapshot_tx_queue(snapshot, port, worker->index, rx_queue)};
-	struct xb_port_queue *queue = &port->queues[lane.q];
+	bool started = snapshot->queues[port->id];
+	struct lane lane = {worker, port, 0};
+	struct xb_port_queue *queue;
 	unsigned n = out->n;
 
 	out->n = 0;
 	if (!n)
 		return;
+	if (started)
+		lane.q = xb_snapshot_tx_queue(snapshot, port, worker->index, rx_queue);
+	queue = &port->queues[lane.q];
 	pthread_mutex_lock(&queue->tx_lock);
-	if (atomic_load_explicit(&port->up, memory_order_relaxed))
+	if (started && atomic_load_explicit(&port->up, memory_order_relaxed))
 		send_all(&lane, out->pkts, n);
 	else
 		for (unsigned i = 0; i < n; i++)
 			drop(&lane, out->pkts[i], XB_DROP_PORT_DOWN);
-	if (port->ops->kick(port, lane.q, &worker->cache) &&
+	if (started && port->ops->kick(port, lane.q, &worker->cache) &&
 	    lane.q % snapshot->n_workers != worker->index)
 		remember(worker, port, lane.q);
 	pthread_mutex_unlock(&queue->tx_lock);

@@ -20,7 +20,7 @@
 
 /* A sleeping worker looks after unfinished transmissions this soon, then ever later. */
 #define PENDING_MIN_MS 1
-#define NS_PER_MS 1000000u
+#define NS_PER_MS      1000000u
 
 #define WAKE_FDS_MAX (XB_PORTS_MAX * XB_QUEUES_MAX / 4 + 1)
 
@@ -84,10 +84,10 @@ void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot
 /* ---- one round ---- */
 
 /* A pass over the queues that a worker owns. */
-#define for_each_own_queue(worker, snapshot, port, q)                                              \
-	for (unsigned i_ = 0; i_ < (snapshot)->n_ports; i_++)                                      \
-		for (struct xb_port *port = (snapshot)->port_list[i_]; port; port = NULL)          \
-			for (unsigned q = (worker)->index; q < (snapshot)->queues[port->id];       \
+#define for_each_own_queue(worker, snapshot, port, q)                                        \
+	for (unsigned i_ = 0; i_ < (snapshot)->n_ports; i_++)                                \
+		for (struct xb_port *port = (snapshot)->port_list[i_]; port; port = NULL)    \
+			for (unsigned q = (worker)->index; q < (snapshot)->queues[port->id]; \
 			     q += (snapshot)->n_workers)
 
 static unsigned kick(struct xb_worker *worker, struct xb_port *port, unsigned q)
@@ -123,7 +123,8 @@ static struct round work(struct xb_worker *worker, const struct xb_snapshot *sna
 	struct xb_frame *pkts[XB_BATCH];
 	struct round round = {0};
 
-	for_each_own_queue (worker, snapshot, port, q) {
+	for_each_own_queue(worker, snapshot, port, q)
+	{
 		unsigned n = port->ops->rx_batch(port, q, &worker->cache, pkts, XB_BATCH);
 
 		if (n) {
@@ -143,7 +144,8 @@ static void beat(struct xb_worker *worker, const struct xb_snapshot *snapshot, u
 	if (worker->now_ns - *last_ns < worker->set->beat_ns / 2 && *last_ns)
 		return;
 	*last_ns = worker->now_ns;
-	for_each_own_queue (worker, snapshot, port, q) {
+	for_each_own_queue(worker, snapshot, port, q)
+	{
 		if (port->ops->beat)
 			port->ops->beat(port, q, worker->now_ns);
 	}
@@ -153,7 +155,8 @@ static void beat(struct xb_worker *worker, const struct xb_snapshot *snapshot, u
 
 static bool arm_all(struct xb_worker *worker, const struct xb_snapshot *snapshot)
 {
-	for_each_own_queue (worker, snapshot, port, q) {
+	for_each_own_queue(worker, snapshot, port, q)
+	{
 		if (!port->ops->arm(port, q))
 			return false;
 	}
@@ -162,12 +165,11 @@ static bool arm_all(struct xb_worker *worker, const struct xb_snapshot *snapshot
 
 static void disarm_all(struct xb_worker *worker, const struct xb_snapshot *snapshot)
 {
-	for_each_own_queue (worker, snapshot, port, q)
-		port->ops->disarm(port, q);
+	for_each_own_queue(worker, snapshot, port, q) port->ops->disarm(port, q);
 }
 
-/* Sleeps, holding no reference to the snapshot, until an armed queue or the control thread wakes us or
- * the time is over. */
+/* Sleeps, holding no reference to the snapshot, until an armed queue or the control thread wakes us
+ * or the time is over. */
 static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 			      int timeout_ms)
 {
@@ -177,15 +179,16 @@ static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot
 
 	fds[n++] = (struct pollfd){.fd = worker->wake_fd, .events = POLLIN};
 	if (snapshot) {
-		for_each_own_queue (worker, snapshot, port, q) {
+		for_each_own_queue(worker, snapshot, port, q)
+		{
 			if (port->queues[q].wake_fd >= 0 && n < WAKE_FDS_MAX)
 				fds[n++] = (struct pollfd){.fd = port->queues[q].wake_fd,
 							   .events = POLLIN};
 		}
 	}
 	atomic_store(&worker->asleep, true);
-	if (atomic_load(&worker->set->published) == snapshot &&
-	    !atomic_load(&worker->set->stop) && poll(fds, n, timeout_ms) > 0 && fds[0].revents) {
+	if (atomic_load(&worker->set->published) == snapshot && !atomic_load(&worker->set->stop) &&
+	    poll(fds, n, timeout_ms) > 0 && fds[0].revents) {
 		ssize_t got = read(worker->wake_fd, &count, sizeof(count));
 
 		(void)got;

@@ -4,19 +4,19 @@
  *
  *      control thread                            worker
  *      ──────────────                            ──────
- *      builds a snapshot                         loop: adopt the newest snapshot      ◄─ quiet point
- *      xb_workers_publish() ──── pointer ───►          rx_batch on each queue it owns ◄─ in
- *        waits until each worker                       xb_bridge_batch                ◄─ decided
- *        was quiet once                                xb_outbox_flush (tx_batch)     ◄─ out
- *      acts on what is no longer published             nothing to do: poll, then sleep (quiet)
+ *      builds a snapshot                         loop: adopt the newest snapshot      ◄─ quiet
+ * point xb_workers_publish() ──── pointer ───►          rx_batch on each queue it owns ◄─ in waits
+ * until each worker                       xb_bridge_batch                ◄─ decided was quiet once
+ * xb_outbox_flush (tx_batch)     ◄─ out acts on what is no longer published             nothing to
+ * do: poll, then sleep (quiet)
  *
  * A snapshot is immutable. Queue q of each port in it belongs to worker q mod N. Before the control
  * thread touches a queue (reset, resize, removal) it publishes a snapshot without it; when
  * xb_workers_publish returns, no worker holds a reference to the one before.
  *
  * A worker with work polls. One without goes on polling for a while that adapts to how long it
- * slept before: it grows when a packet came soon after the worker had fallen asleep, and shrinks when
- * the sleep was long.
+ * slept before: it grows when a packet came soon after the worker had fallen asleep, and shrinks
+ * when the sleep was long.
  */
 #ifndef XB_CORE_WORKER_H
 #define XB_CORE_WORKER_H
@@ -27,20 +27,22 @@
 
 /** What the workers see. Made by the control thread, immutable once published. */
 struct xb_snapshot {
-	uint16_t verdict;             /* the default verdict */
-	unsigned n_workers;           /* filled by xb_workers_publish */
-	unsigned n_ports;             /* entries of port_list */
+	uint16_t verdict;   /* the default verdict */
+	unsigned n_workers; /* filled by xb_workers_publish */
+	unsigned n_ports;   /* entries of port_list */
 	struct xb_port *port_list[XB_PORTS_MAX];
 	struct xb_port *ports[XB_PORTS_MAX]; /* by id; NULL: no such port */
 	uint16_t queues[XB_PORTS_MAX];       /* by id: queues that are in use */
 	struct xb_fdb *fdb;
 };
 
-/** Adds a port, with the queues that it has started, to a snapshot under construction. */
+/** Adds a port, with the queues that it has started, to a snapshot under construction. Where it has
+ *  started none it is down: what is for it is a drop (port_down), and none of its ops is called. */
 void xb_snapshot_add(struct xb_snapshot *snapshot, struct xb_port *port);
 
-/** The queue of `port` on which worker `worker` sends what came in on its source's queue `rx_queue`:
- *  one of the worker's own where it has any, so that nobody else sends there. */
+/** The queue of `port` on which worker `worker` sends what came in on its source's queue
+ * `rx_queue`: one of the worker's own where it has any, so that nobody else sends there. The port
+ * has started queues. */
 unsigned xb_snapshot_tx_queue(const struct xb_snapshot *snapshot, const struct xb_port *port,
 			      unsigned worker, unsigned rx_queue);
 
@@ -60,8 +62,8 @@ struct xb_worker {
 	struct xb_workers *set;
 	unsigned index;
 	pthread_t thread;
-	int wake_fd;                /* eventfd of the worker's own */
-	_Atomic bool asleep;        /* holds no reference to a snapshot */
+	int wake_fd;                              /* eventfd of the worker's own */
+	_Atomic bool asleep;                      /* holds no reference to a snapshot */
 	_Atomic(const struct xb_snapshot *) seen; /* the snapshot it works with */
 	struct xb_cache cache;
 	uint64_t now_ns;            /* coarse monotonic clock, read once a round */
@@ -84,7 +86,8 @@ struct xb_workers {
 	uint64_t beat_ns;         /* longest time between two beats of a queue */
 	_Atomic(const struct xb_snapshot *) published;
 	_Atomic bool stop;
-	void (*on_start)(void *arg, unsigned worker); /* in the new thread, before its first packet */
+	void (*on_start)(void *arg,
+			 unsigned worker); /* in the new thread, before its first packet */
 	void *arg;
 };
 
@@ -92,7 +95,8 @@ struct xb_workers {
 struct xb_workers_options {
 	unsigned n;
 	uint64_t beat_ns;
-	/** Called in each worker's thread before it touches a packet: to pin it, to drop privileges. */
+	/** Called in each worker's thread before it touches a packet: to pin it, to drop
+	 * privileges. */
 	void (*on_start)(void *arg, unsigned worker);
 	void *arg;
 };

@@ -96,11 +96,11 @@ static int parse_fdb(const struct request *request, struct fdb_words *ret_words)
 	struct fdb_words words = {0};
 	char tail;
 
-	if (request->argc < 1 ||
-	    sscanf(request->argv[0], "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &words.mac[0],
-		   &words.mac[1], &words.mac[2], &words.mac[3], &words.mac[4], &words.mac[5],
-		   &tail) != 6)
-		return usage(request->err, "a MAC address like 02:00:00:00:00:01 is expected first");
+	if (request->argc < 1 || sscanf(request->argv[0], "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c",
+					&words.mac[0], &words.mac[1], &words.mac[2], &words.mac[3],
+					&words.mac[4], &words.mac[5], &tail) != 6)
+		return usage(request->err,
+			     "a MAC address like 02:00:00:00:00:01 is expected first");
 	if (words.mac[0] & 1)
 		return usage(request->err, "'%.32s' is a group address", request->argv[0]);
 	for (int i = 1; i < request->argc; i += 2) {
@@ -143,9 +143,10 @@ static int fdb_add(const struct request *request)
 			 XB_FDB_STATIC);
 	if (ret < 0) {
 		xb_fail(request->err, ret, "add %.32s", request->argv[0]);
-		xb_hint(request->err, ret == -EEXIST ? "another port has it: `fdb del` it there first"
-						     : "its place in the table is full of "
-						       "static entries");
+		xb_hint(request->err, ret == -EEXIST
+					      ? "another port has it: `fdb del` it there first"
+					      : "its place in the table is full of "
+						"static entries");
 		return ret;
 	}
 	return done(request);
@@ -201,8 +202,7 @@ static int fdb_flush(const struct request *request)
 	}
 	xb_fdb_sweep(request->instance->fdb, stays, &flush);
 	*request->ret_result = json_object_new_object();
-	json_object_object_add(*request->ret_result, "flushed",
-			       json_object_new_int((int)flush.n));
+	json_object_object_add(*request->ret_result, "flushed", json_object_new_int((int)flush.n));
 	return 0;
 }
 
@@ -213,10 +213,10 @@ static const struct command {
 	int (*run)(const struct request *request);
 	int argc_max;
 } commands[] = {
-	{{"status"}, status, 0},           {{"stats"}, stats, 0},
-	{{"port", "list"}, port_list, 0},  {{"port", "set"}, port_set, 16},
-	{{"fdb", "list"}, fdb_list, 0},    {{"fdb", "add"}, fdb_add, 5},
-	{{"fdb", "del"}, fdb_del, 5},      {{"fdb", "flush"}, fdb_flush, 1},
+	{{"status"}, status, 0},          {{"stats"}, stats, 0},
+	{{"port", "list"}, port_list, 0}, {{"port", "set"}, port_set, 16},
+	{{"fdb", "list"}, fdb_list, 0},   {{"fdb", "add"}, fdb_add, 5},
+	{{"fdb", "del"}, fdb_del, 5},     {{"fdb", "flush"}, fdb_flush, 1},
 };
 
 static bool names(const struct command *command, int argc, const char *const *argv)
@@ -236,8 +236,8 @@ int xb_command_run(struct xb_instance *instance, int argc, const char *const *ar
 		if (!names(command, argc, argv))
 			continue;
 		if (request.argc > command->argc_max)
-			return usage(err, "%s: '%.64s' is too much",
-				     command->word[words - 1], argv[words + command->argc_max]);
+			return usage(err, "%s: '%.64s' is too much", command->word[words - 1],
+				     argv[words + command->argc_max]);
 		return command->run(&request);
 	}
 	return usage(err, "no command '%.64s%s%.64s'", argv[0], argc > 1 ? " " : "",

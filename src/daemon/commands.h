@@ -17,7 +17,8 @@
  *
  * @argv: its words, as typed behind `xbridge`, without options of the client's own.
  *
- * Returns 0 with a new document in `ret_result` (the caller's), XB_USAGE with `err->what` set, or -errno.
+ * Returns 0 with a new document in `ret_result` (the caller's), XB_USAGE with `err->what` set, or
+ * -errno.
  */
 int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
 		   struct json_object **ret_result, struct xb_error *err);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #define QUEUE_SIZE_DEFAULT 256u
-#define STALL_MS_DEFAULT 1000u
-#define LINE_BYTES 4096u
+#define STALL_MS_DEFAULT   1000u
+#define LINE_BYTES         4096u
 
 /* ---- values ---- */
 
@@ -188,8 +188,7 @@ static int set_no_offload(struct xb_config *config, const char *value, struct xb
 }
 
 /* One word of an uplink behind its interface. */
-static int set_uplink_word(struct xb_uplink_options *uplink, const char *word,
-			   struct xb_error *err)
+static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, struct xb_error *err)
 {
 	static const char *const sharing[] = {"auto", "shared", "dedicated", NULL};
 	static const char *const csum[] = {"csum=auto", "csum=trust", "csum=verify", NULL};
@@ -217,7 +216,7 @@ static int set_uplink_word(struct xb_uplink_options *uplink, const char *word,
 
 static int set_uplink(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	struct xb_uplink_options uplink = {0};
+	struct xb_uplink_options uplink = {.fill_frames = XB_UPLINK_RING_DEFAULT};
 	char words[256];
 	char *save = NULL;
 	char *word;
@@ -297,8 +296,8 @@ static const struct option {
 	{"config", "FILE", "read options from FILE, one a line, without dashes; # starts a comment",
 	 set_config},
 	{"vhost-net", NULL, "reach the kernel through vhost-net, or fail", set_vhost_net},
-	{"tap", NULL, "reach the kernel through the TAP alone; default: vhost-net where there is one",
-	 set_tap},
+	{"tap", NULL,
+	 "reach the kernel through the TAP alone; default: vhost-net where there is one", set_tap},
 	{"ifname", "IFACE", "name of the kernel's interface; default: tap0", set_ifname},
 	{"queues", "N", "queue pairs of the kernel's interface; default: 1", set_queues},
 	{"queue-size", "N", "descriptors of each virtqueue, a power of two; default: 256",
@@ -319,17 +318,20 @@ static const struct option {
 	 "read IFACE through AF_XDP; options: shared, dedicated, csum=trust|verify, "
 	 "xdp=auto|native|generic|exclusive, mode=auto|copy|zerocopy",
 	 set_uplink},
-	{"default", "VERDICT", "what becomes of a frame that nothing else decides: bridge (default), "
-			       "pass, drop or kernel",
+	{"default", "VERDICT",
+	 "what becomes of a frame that nothing else decides: bridge (default), "
+	 "pass, drop or kernel",
 	 set_default},
-	{"workers", "N", "threads that move packets; default: one for each queue, at most one for "
-			 "each CPU",
+	{"workers", "N",
+	 "threads that move packets; default: one for each queue, at most one for "
+	 "each CPU",
 	 set_workers},
 	{"cpus", "LIST", "CPUs to pin the workers to, like 2,4-6", set_cpus},
 	{"frames", "N", "frames of 4096 bytes in the arena; default: as many as the rings need",
 	 set_frames},
-	{"stall-ms", "MS", "frames pass to the uplink's own stack when xbridge has not looked for "
-			   "so long; default: 1000",
+	{"stall-ms", "MS",
+	 "frames pass to the uplink's own stack when xbridge has not looked for "
+	 "so long; default: 1000",
 	 set_stall_ms},
 };
 
@@ -491,7 +493,8 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 		snprintf(config->name, sizeof(config->name), "%s",
 			 kernel->ifname[0] ? kernel->ifname : "xbridge");
 	if (config->name[0] == '.' || strchr(config->name, '/'))
-		return xb_fail(err, -EINVAL, "name '%s': no '/', and no '.' in front", config->name);
+		return xb_fail(err, -EINVAL, "name '%s': no '/', and no '.' in front",
+			       config->name);
 	for (unsigned i = 0; i < config->n_uplinks; i++) {
 		config->uplinks[i].stall_ns = (uint64_t)config->stall_ms * 1000000u;
 		config->uplinks[i].verdict = config->verdict;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What an instance is asked to be: filled from `run`'s options and from a configuration file, which has
- * the same options, one a line, without dashes.
+ * What an instance is asked to be: filled from `run`'s options and from a configuration file, which
+ * has the same options, one a line, without dashes.
  *
  * One table (config.c) is the grammar of both, and prints the options in --help and in xbridge(1).
  */
@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define XB_CPUS_MAX 256u
+#define XB_CPUS_MAX    256u
 #define XB_WORKERS_MAX 64u
 
 enum xb_kernel_backend {
@@ -62,7 +62,8 @@ struct xb_config {
 	unsigned workers; /* 0: the smaller of CPUs and the most queues of a port */
 	unsigned n_cpus;  /* 0: not pinned */
 	unsigned cpus[XB_CPUS_MAX];
-	unsigned frames; /* 0: enough for all rings, and as much again as packets on their way need */
+	unsigned frames; /* 0: enough for all rings, and as much again as packets on their way need
+			  */
 	unsigned stall_ms;
 };
 
@@ -74,8 +75,8 @@ void xb_config_init(struct xb_config *config);
  * @name:  without dashes.
  * @value: NULL where none was given.
  *
- * Returns 0; -ENOENT (no such option), -EINVAL (the value; missing or surplus), with `err` saying what is
- * expected.
+ * Returns 0; -ENOENT (no such option), -EINVAL (the value; missing or surplus), with `err` saying
+ * what is expected.
  */
 int xb_config_set(struct xb_config *config, const char *name, const char *value,
 		  struct xb_error *err);
@@ -89,8 +90,8 @@ int xb_config_load(struct xb_config *config, const char *path, struct xb_error *
 /** Checks what one option alone can't tell, and fills in what depends on others. */
 int xb_config_finish(struct xb_config *config, struct xb_error *err);
 
-/** Initialises `config` from `run`'s arguments, and the configuration file where one is named; what is said on the command
- *  line comes after the file and so overrides it. */
+/** Initialises `config` from `run`'s arguments, and the configuration file where one is named; what
+ * is said on the command line comes after the file and so overrides it. */
 int xb_config_parse(struct xb_config *config, int argc, char **argv, struct xb_error *err);
 
 /** Prints the option table: for --help, or as roff for the man page. */

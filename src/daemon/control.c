@@ -36,7 +36,8 @@ static void client_close(struct xb_control_client *client)
 
 /* ---- replies ---- */
 
-/* Writes what it can; the rest when the socket takes more. Returns false where the client is gone. */
+/* Writes what it can; the rest when the socket takes more. Returns false where the client is gone.
+ */
 static bool client_flush(struct xb_control_client *client)
 {
 	struct xb_loop *loop = &client->control->instance->loop;
@@ -148,15 +149,16 @@ static struct json_object *answer_line(struct xb_instance *instance, const char 
 	return reply;
 }
 
-/* Answers the lines that are there, one at a time. Returns false where the client is to be closed. */
+/* Answers the lines that are there, one at a time. Returns false where the client is to be closed.
+ */
 static bool client_lines(struct xb_control_client *client)
 {
 	char *end;
 
 	while (!client->out && (end = memchr(client->in, '\n', client->in_bytes))) {
 		size_t bytes = (size_t)(end - client->in);
-		struct json_object *reply =
-			answer_line(client->control->instance, client->in, bytes);
+		struct json_object *reply = answer_line(client->control->instance, client->in,
+							bytes);
 
 		client->in_bytes -= bytes + 1;
 		memmove(client->in, end + 1, client->in_bytes);
@@ -226,8 +228,8 @@ static void on_client(struct xb_watch *watch, uint32_t events)
 	}
 	*client = (struct xb_control_client){.watch.fd = -1, .control = control};
 	client->in = malloc(XB_CONTROL_LINE_MAX);
-	if (!client->in || xb_loop_add(&control->instance->loop, &client->watch, fd, EPOLLIN,
-				       client_ready) < 0) {
+	if (!client->in ||
+	    xb_loop_add(&control->instance->loop, &client->watch, fd, EPOLLIN, client_ready) < 0) {
 		free(client->in);
 		close(fd);
 	}

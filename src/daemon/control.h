@@ -17,9 +17,9 @@ struct xb_control;
 struct xb_control_client {
 	struct xb_watch watch; /* fd -1: free */
 	struct xb_control *control;
-	char *in;   /* XB_CONTROL_LINE_MAX bytes */
+	char *in; /* XB_CONTROL_LINE_MAX bytes */
 	size_t in_bytes;
-	char *out;  /* what is still to be written; NULL: nothing */
+	char *out; /* what is still to be written; NULL: nothing */
 	size_t out_bytes, out_done;
 	bool closing; /* hang up when `out` is written */
 	unsigned idle_s;
@@ -40,9 +40,9 @@ struct xb_control {
  */
 int xb_control_lock(struct xb_control *control, const char *name, struct xb_error *err);
 
-/** Binds the socket, replacing one that a killed daemon left, and serves it from `instance`'s loop. */
-int xb_control_open(struct xb_control *control, struct xb_instance *instance,
-		    struct xb_error *err);
+/** Binds the socket, replacing one that a killed daemon left, and serves it from `instance`'s loop.
+ */
+int xb_control_open(struct xb_control *control, struct xb_instance *instance, struct xb_error *err);
 
 /** Hangs up on silent clients. Once a second. */
 void xb_control_tick(struct xb_control *control);

@@ -100,8 +100,9 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 			return err->code;
 		uplink->port.id = (uint16_t)(XB_KERNEL_PORT_ID + 1 + i);
 		instance->uplinks[instance->n_uplinks++].uplink = uplink;
-		xb_log(XB_LOG_INFO, "uplink %s is %s (%s); choose with --uplink %s,shared or "
-				    "%s,dedicated",
+		xb_log(XB_LOG_INFO,
+		       "uplink %s is %s (%s); choose with --uplink %s,shared or "
+		       "%s,dedicated",
 		       uplink->port.name, uplink->shared ? "shared" : "dedicated",
 		       uplink->shared_reason, uplink->port.name, uplink->port.name);
 	}
@@ -239,8 +240,9 @@ static void retire(struct xb_instance *instance, unsigned queues)
 	uint64_t end_ns = now_ns() + RETIRE_MS * 1000000ull;
 
 	if (!xb_kernel_port_retire(&instance->kernel, queues)) {
-		xb_log(XB_LOG_WARNING, "%s: flows can't be moved off its queues first; what lies in "
-				       "them is lost",
+		xb_log(XB_LOG_WARNING,
+		       "%s: flows can't be moved off its queues first; what lies in "
+		       "them is lost",
 		       instance->kernel.port->name);
 		return;
 	}

@@ -3,11 +3,11 @@
  * One running instance: an arena, its ports, its workers, and what the control thread does with
  * them. Everything here belongs to the control thread.
  *
- * Theory. Making an instance goes from what may fail to what others see: the arena is made, uplinks are
- * looked up and their program attached (it passes everything as yet), the kernel port is opened and
- * started, sockets are bound, and only when the workers run are the ports published. Going goes the
- * other way round. In between each change of a port is: publish a snapshot without what changes, act,
- * publish again.
+ * Theory. Making an instance goes from what may fail to what others see: the arena is made, uplinks
+ * are looked up and their program attached (it passes everything as yet), the kernel port is opened
+ * and started, sockets are bound, and only when the workers run are the ports published. Going goes
+ * the other way round. In between each change of a port is: publish a snapshot without what
+ * changes, act, publish again.
  */
 #ifndef XB_DAEMON_INSTANCE_H
 #define XB_DAEMON_INSTANCE_H

@@ -47,8 +47,8 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 			struct xb_error *err);
 void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache);
 
-/** Opens the interface of a stopped port anew after it was deleted. Where it was handed in, that can't be
- *  done: -ENODEV. */
+/** Opens the interface of a stopped port anew after it was deleted. Where it was handed in, that
+ * can't be done: -ENODEV. */
 int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
 			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err);
 
@@ -70,8 +70,8 @@ bool xb_kernel_port_retire(struct xb_kernel_port *kernel, unsigned queues);
 /** Whether packets wait in queues from `queues` on. */
 bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues);
 
-/** Reads whether the interface is up; sets port->up. Returns 0, or -ENODEV where it is gone, -EPROTO where the port
- *  is broken and a restart is due. */
+/** Reads whether the interface is up; sets port->up. Returns 0, or -ENODEV where it is gone,
+ * -EPROTO where the port is broken and a restart is due. */
 int xb_kernel_port_check(struct xb_kernel_port *kernel);
 
 #endif

@@ -15,8 +15,8 @@
  */
 int xb_links_open(const char *netns, struct xb_error *err);
 
-/** Reads away what has been told. What exactly changed is asked of the kernel, not read here: a message may be
- *  lost, the state can't. */
+/** Reads away what has been told. What exactly changed is asked of the kernel, not read here: a
+ * message may be lost, the state can't. */
 void xb_links_drain(int fd);
 
 #endif

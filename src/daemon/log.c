@@ -18,7 +18,8 @@ void xb_log(enum xb_level level, const char *fmt, ...)
 	if (getenv("JOURNAL_STREAM"))
 		fprintf(stderr, "<%d>%s\n", level, line);
 	else
-		fprintf(stderr, "xbridge: %s%s\n", level <= XB_LOG_WARNING ? names[level] : "", line);
+		fprintf(stderr, "xbridge: %s%s\n", level <= XB_LOG_WARNING ? names[level] : "",
+			line);
 }
 
 void xb_log_error(enum xb_level level, const char *prefix, const struct xb_error *err)

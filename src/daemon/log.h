@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the daemon says, on standard error, one line each. Where systemd reads it, each line starts with
- * its level (sd-daemon(3)).
+ * What the daemon says, on standard error, one line each. Where systemd reads it, each line starts
+ * with its level (sd-daemon(3)).
  */
 #ifndef XB_DAEMON_LOG_H
 #define XB_DAEMON_LOG_H

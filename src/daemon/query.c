@@ -67,8 +67,11 @@ static struct json_object *takes_list(uint32_t takes)
 	static const struct {
 		uint32_t bit;
 		const char *name;
-	} names[] = {{XB_TAKES_CSUM, "csum"}, {XB_TAKES_TSO4, "tso4"}, {XB_TAKES_TSO6, "tso6"},
-		     {XB_TAKES_ECN, "ecn"},   {XB_TAKES_USO, "uso"}};
+	} names[] = {{XB_TAKES_CSUM, "csum"},
+		     {XB_TAKES_TSO4, "tso4"},
+		     {XB_TAKES_TSO6, "tso6"},
+		     {XB_TAKES_ECN, "ecn"},
+		     {XB_TAKES_USO, "uso"}};
 	struct json_object *list = json_object_new_array();
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -122,8 +125,7 @@ static struct json_object *kernel_port(const struct xb_instance *instance)
 static struct json_object *uplink_port(const struct xb_instance_uplink *entry)
 {
 	const struct xb_uplink *uplink = entry->uplink;
-	struct json_object *to =
-		port_common(&uplink->port, "uplink", uplink->mac, uplink->running);
+	struct json_object *to = port_common(&uplink->port, "uplink", uplink->mac, uplink->running);
 
 	add_u64(to, "mtu", uplink->mtu);
 	add_u64(to, "rx_queues", uplink->rx_queues);

@@ -7,7 +7,8 @@
 
 #include "daemon/instance.h"
 
-/** Applies what can change while it runs; what can't is named, and stays. A file with a mistake changes nothing. */
+/** Applies what can change while it runs; what can't is named, and stays. A file with a mistake
+ * changes nothing. */
 void xb_reload(struct xb_instance *instance);
 
 #endif

@@ -32,8 +32,8 @@ struct daemon {
 	struct xb_watch signals, ticks, links, netns_links;
 };
 
-#define daemon_of(watch, member)                                                                   \
-	((struct daemon *)((char *)(watch) - offsetof(struct daemon, member)))
+#define daemon_of(watch, member) \
+	((struct daemon *)((char *)(watch)-offsetof(struct daemon, member)))
 
 static void on_signal(struct xb_watch *watch, uint32_t events)
 {
@@ -119,8 +119,7 @@ static int listen_all(struct daemon *daemon, struct xb_error *err)
 
 	if (!ret && netns[0]) {
 		fd = xb_links_open(netns, err);
-		ret = fd < 0 ? fd
-			     : watch_fd(daemon, &daemon->netns_links, fd, on_netns_links, err);
+		ret = fd < 0 ? fd : watch_fd(daemon, &daemon->netns_links, fd, on_netns_links, err);
 	}
 	if (!ret)
 		ret = watch_fd(daemon, &daemon->ticks, xb_loop_timer(TICK_MS), on_tick, err);
@@ -166,8 +165,11 @@ int xb_run(int argc, char **argv)
 	struct xb_error err = {0};
 	int ret;
 
-	daemon = (struct daemon){.signals.fd = -1, .ticks.fd = -1, .links.fd = -1,
-				 .netns_links.fd = -1, .control.watch.fd = -1,
+	daemon = (struct daemon){.signals.fd = -1,
+				 .ticks.fd = -1,
+				 .links.fd = -1,
+				 .netns_links.fd = -1,
+				 .control.watch.fd = -1,
 				 .control.lock_fd = -1};
 	daemon.instance.argc = argc;
 	daemon.instance.argv = argv;

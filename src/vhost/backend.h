@@ -3,8 +3,8 @@
  * What serves the rings of a virtio_user device: vhost-net in the kernel, a vhost-user back-end in
  * another process, a vDPA device.
  *
- * A backend has features of its own. It serves queue pairs one by one: a pair that was not started, or was
- * stopped, is not touched. Control thread.
+ * A backend has features of its own. It serves queue pairs one by one: a pair that was not started,
+ * or was stopped, is not touched. Control thread.
  */
 #ifndef XB_VHOST_BACKEND_H
 #define XB_VHOST_BACKEND_H
@@ -17,8 +17,8 @@
 
 struct xb_vhost_backend;
 
-/** A piece of memory that rings and buffers lie in. The address in descriptors ("guest physical") is the
- *  address in this process. */
+/** A piece of memory that rings and buffers lie in. The address in descriptors ("guest physical")
+ * is the address in this process. */
 struct xb_vhost_region {
 	uint8_t *addr;
 	uint64_t bytes;
@@ -40,8 +40,8 @@ struct xb_vhost_backend_ops {
 	int (*configure)(struct xb_vhost_backend *backend, uint64_t features,
 			 const struct xb_vhost_region *regions, unsigned n_regions,
 			 struct xb_error *err);
-	/** Starts to serve a pair from index 0 of its rings, { receive, transmit }. 0 or -errno, the
-	 *  pair stopped. */
+	/** Starts to serve a pair from index 0 of its rings, { receive, transmit }. 0 or -errno,
+	 * the pair stopped. */
 	int (*start_pair)(struct xb_vhost_backend *backend, unsigned pair,
 			  const struct xb_vhost_vring vrings[2], struct xb_error *err);
 	/** When it returns, the pair's rings and buffers are touched no more. */

@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 
 /* The module's default, where it doesn't tell. */
-#define REGIONS_DEFAULT 64u
+#define REGIONS_DEFAULT   64u
 #define REGIONS_PARAMETER "/sys/module/vhost/parameters/max_mem_regions"
 
 static struct xb_vhost_kernel *kernel_of(struct xb_vhost_backend *backend)
@@ -48,9 +48,8 @@ static uint64_t guest_features(uint32_t gives)
 	       (gives & XB_TAKES_TSO4 ? XB_F(VIRTIO_NET_F_GUEST_TSO4) : 0) |
 	       (gives & XB_TAKES_TSO6 ? XB_F(VIRTIO_NET_F_GUEST_TSO6) : 0) |
 	       (gives & XB_TAKES_ECN ? XB_F(VIRTIO_NET_F_GUEST_ECN) : 0) |
-	       (gives & XB_TAKES_USO
-			? XB_F(VIRTIO_NET_F_GUEST_USO4) | XB_F(VIRTIO_NET_F_GUEST_USO6)
-			: 0);
+	       (gives & XB_TAKES_USO ? XB_F(VIRTIO_NET_F_GUEST_USO4) | XB_F(VIRTIO_NET_F_GUEST_USO6)
+				     : 0);
 }
 
 static uint32_t gives_of(uint64_t features)
@@ -252,7 +251,8 @@ static void stop_pair(struct xb_vhost_backend *backend, unsigned pair)
 
 	if (kernel->fds[pair] < 0)
 		return;
-	/* Taking the backend off waits until the worker has let go of the rings; closing would too. */
+	/* Taking the backend off waits until the worker has let go of the rings; closing would too.
+	 */
 	set_backend(kernel->fds[pair], -1, &ignored);
 	give_back(kernel, kernel->fds[pair]);
 	kernel->fds[pair] = -1;
@@ -319,8 +319,8 @@ static int probe(struct xb_vhost_kernel *kernel, const int *fds, unsigned n_fds,
 	ret = xb_tap_set_offload(kernel->tap, ~0u);
 	if (ret < 0)
 		return xb_fail(err, ret, "TUNSETOFFLOAD on %s", kernel->tap->name);
-	kernel->tap_features =
-		host_features(kernel->tap->takes) | guest_features(kernel->tap->gives);
+	kernel->tap_features = host_features(kernel->tap->takes) |
+			       guest_features(kernel->tap->gives);
 	return 0;
 }
 

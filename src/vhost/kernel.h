@@ -13,7 +13,7 @@
 #include "vhost/backend.h"
 #include "vhost/tap.h"
 
-#define XB_VHOST_NET_PATH "/dev/vhost-net"
+#define XB_VHOST_NET_PATH           "/dev/vhost-net"
 #define XB_VHOST_KERNEL_REGIONS_MAX 64u
 
 struct xb_vhost_kernel {
@@ -36,8 +36,8 @@ struct xb_vhost_kernel {
  *
  * @tap:  open; outlives the backend. Queue pair p uses its queue p; more queues are attached as
  *        pairs start.
- * @fds:  vhost-net descriptors opened by somebody else, `n_fds` of them, ours on success; none: open
- *        XB_VHOST_NET_PATH.
+ * @fds:  vhost-net descriptors opened by somebody else, `n_fds` of them, ours on success; none:
+ * open XB_VHOST_NET_PATH.
  *
  * Returns 0, -ENOENT (no such device: module not loaded), -EACCES, -EPERM, -ENOTTY (a descriptor of
  * something else), -ENOMEM.

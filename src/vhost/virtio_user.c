@@ -12,13 +12,13 @@
 
 #define QUEUE_SIZE_MAX 32768u
 
-/* What the device does itself, whatever the backend. The control virtqueue is not among them: the driver
- * uses set_pairs. */
+/* What the device does itself, whatever the backend. The control virtqueue is not among them: the
+ * driver uses set_pairs. */
 #define DEVICE_OWN (XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS))
 
 /* What the device lets the backend do. */
-#define DEVICE_BY_BACKEND                                                                          \
-	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) |                                \
+#define DEVICE_BY_BACKEND                                           \
+	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) | \
 	 XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) | XB_F_OFFLOADS)
 
 static struct xb_virtio_user *user_of(struct xb_virtio_transport *transport)
@@ -153,17 +153,17 @@ static void reset(struct xb_virtio_user *user)
 static int set_status(struct xb_virtio_transport *transport, uint8_t wanted, struct xb_error *err)
 {
 	struct xb_virtio_user *user = user_of(transport);
-	uint8_t new = wanted & (uint8_t)~user->status;
+	uint8_t new = wanted &(uint8_t)~user->status;
 	int ret = 0;
 
 	if (!wanted) {
 		reset(user);
 		return 0;
 	}
-	if (new & VIRTIO_CONFIG_S_FEATURES_OK)
+	if (new &VIRTIO_CONFIG_S_FEATURES_OK)
 		ret = user->backend->ops->configure(user->backend, user->features, user->regions,
 						    user->n_regions, err);
-	if (!ret && new & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (!ret && new &VIRTIO_CONFIG_S_DRIVER_OK)
 		ret = use_pairs(user, user->pairs, err);
 	if (!ret)
 		user->status = wanted;
@@ -229,8 +229,8 @@ static bool has_waiting(struct xb_virtio_transport *transport, unsigned pairs)
 static void notify(struct xb_virtio_transport *transport, unsigned index)
 {
 	uint64_t one = 1;
-	ssize_t written =
-		write(user_of(transport)->pair[index / 2].kick_fd[index % 2], &one, sizeof(one));
+	ssize_t written = write(user_of(transport)->pair[index / 2].kick_fd[index % 2], &one,
+				sizeof(one));
 
 	(void)written; /* EAGAIN: 2^64 - 2 kicks are waiting */
 }

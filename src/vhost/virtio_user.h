@@ -23,7 +23,7 @@
 struct xb_virtio_user_pair {
 	struct vring vring[2]; /* receive, transmit; num 0: not set */
 	int kick_fd[2];
-	int call_fd;           /* of the receive queue: nobody waits for transmissions */
+	int call_fd; /* of the receive queue: nobody waits for transmissions */
 	int err_fd[2];
 	bool started;
 };

@@ -11,10 +11,10 @@
 #define L2_BYTES 22u
 
 /* What the driver can do. VERSION_1 is the only one that it insists on. */
-#define DRIVER_FEATURES                                                                            \
-	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) |                                \
-	 XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) |                        \
-	 XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS) |             \
+#define DRIVER_FEATURES                                                                \
+	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) |                    \
+	 XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) |            \
+	 XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS) | \
 	 XB_F(VIRTIO_NET_F_MQ) | XB_F(VIRTIO_NET_F_CTRL_VQ) | XB_F_OFFLOADS)
 
 int xb_virtio_net_init(struct xb_virtio_net *net, struct xb_virtio_transport *transport,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * How a virtio driver reaches its device: the driver's side of virtio 1.2, 4. virtio_user implements
- * it in this process over a vhost backend; virtio-pci over VFIO does it on hardware.
+ * How a virtio driver reaches its device: the driver's side of virtio 1.2, 4. virtio_user
+ * implements it in this process over a vhost backend; virtio-pci over VFIO does it on hardware.
  *
  * Addresses in rings and buffers are addresses of this process: a transport to a device that sees
  * others maps them alike (IOVA = VA). All calls but `notify` come from the control thread, while no
@@ -35,19 +35,19 @@ struct xb_virtio_transport_ops {
 	/** Tells the device where virtqueue `index` lies, and enables it. 0 or -errno. */
 	int (*set_queue)(struct xb_virtio_transport *transport, unsigned index,
 			 const struct vring *vring, struct xb_error *err);
-	/** Uses the first `pairs` queue pairs from now on, as VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET does. When it
-	 *  returns, the device touches the others' rings no more. 0 or -errno. */
+	/** Uses the first `pairs` queue pairs from now on, as VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET does.
+	 * When it returns, the device touches the others' rings no more. 0 or -errno. */
 	int (*set_pairs)(struct xb_virtio_transport *transport, unsigned pairs,
 			 struct xb_error *err);
-	/** Before `set_pairs` with fewer: no new packets come in by queue pairs from `pairs` on, those
-	 *  under way still do. Returns whether the device can. */
+	/** Before `set_pairs` with fewer: no new packets come in by queue pairs from `pairs` on,
+	 * those under way still do. Returns whether the device can. */
 	bool (*retire_pairs)(struct xb_virtio_transport *transport, unsigned pairs);
 	/** Whether packets still wait in the device for queue pairs from `pairs` on. */
 	bool (*has_waiting)(struct xb_virtio_transport *transport, unsigned pairs);
 	/** Tells the device that virtqueue `index` has new buffers. Any thread; one system call. */
 	void (*notify)(struct xb_virtio_transport *transport, unsigned index);
-	/** A descriptor that is readable after the device called about virtqueue `index`; it stays the
-	 *  transport's. */
+	/** A descriptor that is readable after the device called about virtqueue `index`; it stays
+	 * the transport's. */
 	int (*call_fd)(struct xb_virtio_transport *transport, unsigned index);
 	/** Whether a virtqueue has failed on the device's side since it was set up. */
 	bool (*broken)(struct xb_virtio_transport *transport);
@@ -56,7 +56,7 @@ struct xb_virtio_transport_ops {
 /** Embedded as the first member of an implementation. */
 struct xb_virtio_transport {
 	const struct xb_virtio_transport_ops *ops;
-	unsigned pairs_max;       /* queue pairs that the device has */
+	unsigned pairs_max; /* queue pairs that the device has */
 	unsigned queue_size_max;
 };
 

@@ -39,7 +39,8 @@ static size_t round_up(size_t n, size_t unit)
 
 size_t xb_vring_bytes(unsigned size, bool indirect)
 {
-	size_t tables = indirect ? (size_t)size * XB_VRING_CHAIN_MAX * sizeof(struct vring_desc) : 0;
+	size_t tables = indirect ? (size_t)size * XB_VRING_CHAIN_MAX * sizeof(struct vring_desc)
+				 : 0;
 
 	return round_up(vring_size(size, RING_ALIGN), RING_ALIGN) + tables;
 }
@@ -63,9 +64,9 @@ int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t feat
 	};
 	vring_init(&ring->vring, size, mem, RING_ALIGN);
 	if (features >> VIRTIO_RING_F_INDIRECT_DESC & 1)
-		ring->tables = (struct vring_desc *)((uint8_t *)mem +
-						     round_up(vring_size(size, RING_ALIGN),
-							      RING_ALIGN));
+		ring->tables =
+			(struct vring_desc *)((uint8_t *)mem +
+					      round_up(vring_size(size, RING_ALIGN), RING_ALIGN));
 	xb_vring_disarm(ring);
 	return 0;
 }
@@ -152,8 +153,9 @@ bool xb_vring_must_notify(struct xb_vring *ring)
 
 	if (old == new)
 		return false;
-	/* full barrier: our avail->idx is visible before we read what the device waits for; its partner stands
-	 * between the device's write of avail_event (or flags) and its last look at avail->idx */
+	/* full barrier: our avail->idx is visible before we read what the device waits for; its
+	 * partner stands between the device's write of avail_event (or flags) and its last look at
+	 * avail->idx */
 	atomic_thread_fence(memory_order_seq_cst);
 	ring->notified_idx = new;
 	if (ring->event_idx)
@@ -215,8 +217,8 @@ bool xb_vring_arm(struct xb_vring *ring)
 		store_relaxed(&vring_used_event(&ring->vring), ring->used_idx);
 	else
 		store_relaxed(&ring->vring.avail->flags, 0);
-	/* full barrier: what we ask for is visible before the last look; its partner stands between the
-	 * device's write of used->idx and its read of used_event (or flags) */
+	/* full barrier: what we ask for is visible before the last look; its partner stands between
+	 * the device's write of used->idx and its read of used_event (or flags) */
 	atomic_thread_fence(memory_order_seq_cst);
 	return !xb_vring_has_used(ring);
 }

@@ -6,9 +6,9 @@
  *      desc[], avail->ring[], avail->idx  ──►     reads what avail->idx (release) covers
  *      reads what used->idx covers (acquire) ◄──  used->ring[], used->idx
  *
- * The rings are shared memory that the device writes. What we rely on (free list, what is posted where)
- * is kept in private slots; of the shared part we read used->idx and used elements only, each once,
- * and check them: a device that breaks the rules gets -EPROTO, never our memory.
+ * The rings are shared memory that the device writes. What we rely on (free list, what is posted
+ * where) is kept in private slots; of the shared part we read used->idx and used elements only,
+ * each once, and check them: a device that breaks the rules gets -EPROTO, never our memory.
  *
  * One thread at a time. No system call: xb_vring_must_notify says when to make one.
  */
@@ -22,7 +22,7 @@
 
 /** Most descriptors of one chain: one for each frame of the longest packet. */
 #define XB_VRING_CHAIN_MAX 48u
-#define XB_VRING_SIZE_MAX 32768u
+#define XB_VRING_SIZE_MAX  32768u
 
 /** One piece of memory for the device: its address as the device knows it. */
 struct xb_vring_buf {
@@ -32,23 +32,23 @@ struct xb_vring_buf {
 
 /** What is posted at a descriptor. Private. */
 struct xb_vring_slot {
-	void *cookie;     /* of a chain's head; NULL: not outstanding */
+	void *cookie;      /* of a chain's head; NULL: not outstanding */
 	uint32_t in_bytes; /* what the device may write */
-	uint16_t n_desc;  /* ring descriptors of the chain */
-	uint16_t next;    /* next free descriptor, or next of the chain */
+	uint16_t n_desc;   /* ring descriptors of the chain */
+	uint16_t next;     /* next free descriptor, or next of the chain */
 };
 
 struct xb_vring {
 	uint16_t size;
 	uint16_t n_free;
 	uint16_t free_head;
-	uint16_t avail_idx;    /* next to fill; published up to published_idx */
+	uint16_t avail_idx; /* next to fill; published up to published_idx */
 	uint16_t published_idx;
 	uint16_t notified_idx; /* avail->idx when we last asked whether to notify */
 	uint16_t used_idx;     /* next used element to look at */
 	bool event_idx;
-	struct vring vring;    /* shared */
-	struct vring_desc *tables; /* shared: size × XB_VRING_CHAIN_MAX, NULL without INDIRECT */
+	struct vring vring;          /* shared */
+	struct vring_desc *tables;   /* shared: size × XB_VRING_CHAIN_MAX, NULL without INDIRECT */
 	struct xb_vring_slot *slots; /* size */
 };
 
@@ -73,8 +73,8 @@ static inline bool xb_vring_has_room(const struct xb_vring *ring, unsigned n)
 }
 
 /**
- * Posts a chain that the device reads (`in` false) or writes (`in` true). Not visible to the device before
- * xb_vring_publish. The caller has made sure of room, n ≥ 1 and n ≤ XB_VRING_CHAIN_MAX.
+ * Posts a chain that the device reads (`in` false) or writes (`in` true). Not visible to the device
+ * before xb_vring_publish. The caller has made sure of room, n ≥ 1 and n ≤ XB_VRING_CHAIN_MAX.
  *
  * @cookie: what xb_vring_take gives back; not NULL.
  */

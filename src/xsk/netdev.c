@@ -75,6 +75,15 @@ static void read_driver(int fd, struct ifreq *req, struct xb_netdev *netdev)
 		netdev->rx_vlan = flags.data & ETH_FLAG_RXVLAN;
 }
 
+/* IFF_RUNNING tells the carrier up to a second late; the driver knows it now. */
+static bool has_carrier(int fd, struct ifreq *req, bool running)
+{
+	struct ethtool_value link = {.cmd = ETHTOOL_GLINK};
+
+	req->ifr_data = (void *)&link;
+	return ioctl(fd, SIOCETHTOOL, req) == 0 ? link.data : running;
+}
+
 int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_error *err)
 {
 	xb_auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -100,7 +109,7 @@ int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_e
 	netdev.mtu = (uint32_t)req.ifr_mtu;
 	if (ioctl(fd, SIOCGIFFLAGS, &req) < 0)
 		return xb_fail(err, -errno, "read the flags of %s", ifname);
-	netdev.up = (req.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
+	netdev.up = req.ifr_flags & IFF_UP && has_carrier(fd, &req, req.ifr_flags & IFF_RUNNING);
 	read_queues(fd, &req, &netdev);
 	read_driver(fd, &req, &netdev);
 	*ret_netdev = netdev;
