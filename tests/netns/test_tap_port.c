@@ -95,7 +95,7 @@ static void open_th0(struct end *end, bool offload, unsigned pairs)
 {
 	open_end(end, "th0", NULL, offload, pairs);
 	sh("ip addr add 10.77.0.1/24 dev th0; "
-	   "ip neigh add 10.77.0.2 lladdr 02:00:00:00:00:02 dev th0");
+	   "ip neigh replace 10.77.0.2 lladdr 02:00:00:00:00:02 dev th0");
 }
 
 static int udp_socket(int fd_flags)
@@ -673,6 +673,7 @@ static void carry_tcp(bool offload, struct forwarded *seen_out, struct forwarded
 {
 	struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(5001)};
 	struct timeval patience = {.tv_sec = 20};
+	struct linger at_once = {.l_onoff = 1}; /* or FINs would be repeated into later tests */
 	struct stream in = {0}, out = {0};
 	pthread_t sender, checker;
 	struct end near_end, far_end;
@@ -699,6 +700,8 @@ static void carry_tcp(bool offload, struct forwarded *seen_out, struct forwarded
 	fcntl(out.fd, F_SETFL, 0);
 	setsockopt(in.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(out.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	setsockopt(in.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	setsockopt(out.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	assert_int_equal(pthread_create(&sender, NULL, send_stream, &out), 0);
 	assert_int_equal(pthread_create(&checker, NULL, check_stream, &in), 0);
 	while (!atomic_load(&in.done)) {

@@ -13,10 +13,11 @@
 
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <poll.h>
 #include <unistd.h>
 
 #define EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
@@ -489,7 +490,7 @@ static void a_device_that_scribbles_gets_nothing_but_what_is_outstanding(void **
 
 /* ---- two threads that sleep ---- */
 
-#define CHAINS 100000u
+#define CHAINS 30000u
 
 struct sleepers {
 	struct pair pair;

@@ -21,6 +21,8 @@ static void other_side(void);
 
 #include <cmocka.h>
 
+#include <stdalign.h>
+
 #define RING 4u
 
 /* ---- all choices, one after the other ---- */
@@ -52,23 +54,21 @@ static bool next_run(void)
 
 static struct xb_vring ring;
 static struct device_ring device;
-static bool (*device_step)(void); /* false: it has nothing to do now */
-static unsigned steps_left;
+static bool (*device_can)(void); /* false: it has nothing to do now */
+static void (*device_step)(void);
 
 static void other_side(void)
 {
-	unsigned most = steps_left < 5 ? steps_left : 5;
-
-	for (unsigned n = choose(most + 1); n && device_step(); n--)
-		steps_left--;
+	while (device_can() && choose(2))
+		device_step();
 }
 
-static void *start(uint16_t index, uint64_t features)
+static void start(uint16_t index, uint64_t features)
 {
-	void *mem = aligned_alloc(4096, 8192);
+	static alignas(4096) uint8_t mem[8192];
 
-	MUST(mem && xb_vring_bytes(RING, false) <= 8192);
-	memset(mem, 0, 8192);
+	MUST(xb_vring_bytes(RING, false) <= sizeof(mem));
+	memset(mem, 0, sizeof(mem));
 	MUST(xb_vring_init(&ring, mem, RING, features) == 0);
 	device_ring_init(&device, &ring.vring, features);
 	ring.avail_idx = ring.published_idx = ring.notified_idx = ring.used_idx = index;
@@ -77,7 +77,6 @@ static void *start(uint16_t index, uint64_t features)
 	if (device.event_idx)
 		vring_avail_event(&ring.vring) = index;
 	xb_vring_disarm(&ring);
-	return mem;
 }
 
 /* ---- to the device ---- */
@@ -86,31 +85,27 @@ static enum { POLLS, ASKED, SLEEPS } device_is;
 static bool kicked;
 static unsigned got;
 
-static bool consumer_step(void)
+static bool consumer_can(void)
+{
+	return device_is != SLEEPS || kicked;
+}
+
+static void consumer_step(void)
 {
 	struct device_chain chain;
 
-	switch (device_is) {
-	case POLLS:
-		if (device_ring_get(&device, &chain)) {
-			got++;
-			return true;
-		}
+	if (device_is == POLLS && device_ring_get(&device, &chain)) {
+		got++;
+	} else if (device_is == POLLS) {
 		device_ring_ask(&device);
 		device_is = ASKED;
-		return true;
-	case ASKED:
-		device_is = device_ring_waiting(&device) ? POLLS : SLEEPS;
-		if (device_is == POLLS)
-			device_ring_hush(&device);
-		return true;
-	default:
-		if (!kicked)
-			return false;
-		kicked = false;
+	} else if (device_is == ASKED && !device_ring_waiting(&device)) {
+		device_is = SLEEPS;
+	} else {
+		if (device_is == SLEEPS)
+			kicked = false;
 		device_ring_hush(&device);
 		device_is = POLLS;
-		return true;
 	}
 }
 
@@ -130,28 +125,27 @@ static void post_three_times(void)
 		}
 		other_side();
 	}
-	while (device_step())
-		;
+	while (device_can())
+		device_step();
 	MUST(got == 4);
 }
 
-static uint64_t explore(void (*run)(void), bool (*step)(void), uint16_t index, uint64_t features)
+static uint64_t explore(void (*run)(void), bool (*can)(void), void (*step)(void),
+			uint16_t index, uint64_t features)
 {
 	uint64_t runs = 0;
 
 	n_choices = 0;
 	at_choice = 0;
+	device_can = can;
 	device_step = step;
 	do {
-		void *mem = start(index, features);
-
+		start(index, features);
 		device_is = POLLS;
 		kicked = false;
 		got = 0;
-		steps_left = 12;
 		run();
 		xb_vring_fini(&ring);
-		free(mem);
 		runs++;
 	} while (next_run());
 	return runs;
@@ -163,8 +157,8 @@ static void in_no_interleaving_does_a_published_chain_wait_for_a_sleeping_device
 	for (unsigned event_idx = 0; event_idx < 2; event_idx++) {
 		uint64_t features = (uint64_t)event_idx << VIRTIO_RING_F_EVENT_IDX;
 
-		MUST(explore(post_three_times, consumer_step, 0, features) > 1000);
-		explore(post_three_times, consumer_step, 65534, features);
+		MUST(explore(post_three_times, consumer_can, consumer_step, 0, features) > 1000);
+		explore(post_three_times, consumer_can, consumer_step, 65534, features);
 	}
 }
 
@@ -173,22 +167,23 @@ static void in_no_interleaving_does_a_published_chain_wait_for_a_sleeping_device
 static bool called, shown;
 static unsigned used;
 
-static bool producer_step(void)
+static bool producer_can(void)
+{
+	return shown || used < 4;
+}
+
+static void producer_step(void)
 {
 	if (shown) { /* the second half: does the driver want a call? */
 		shown = false;
 		called |= device_ring_must_call(&device);
-		return true;
+		return;
 	}
-	if (used == 4)
-		return false;
-	device_ring_put(&device, used, 0);
-	if (used == 1)
-		device_ring_put(&device, ++used, 0);
-	used++;
+	device_ring_put(&device, used++, 0);
+	if (used == 2) /* one, then two at once */
+		device_ring_put(&device, used++, 0);
 	device_ring_flush(&device);
 	shown = true;
-	return true;
 }
 
 /* What a worker does: polls, arms, sleeps. */
@@ -210,8 +205,8 @@ static void sleep_and_take(void)
 			taken++;
 		other_side();
 		if (xb_vring_arm(&ring)) {
-			while (!called && device_step())
-				;
+			while (!called && device_can())
+				device_step();
 			if (!called)
 				break; /* asleep for good */
 			called = false;
@@ -228,8 +223,8 @@ static void in_no_interleaving_does_a_used_chain_wait_for_a_sleeping_driver(void
 	for (unsigned event_idx = 0; event_idx < 2; event_idx++) {
 		uint64_t features = (uint64_t)event_idx << VIRTIO_RING_F_EVENT_IDX;
 
-		MUST(explore(sleep_and_take, producer_step, 0, features) > 1000);
-		explore(sleep_and_take, producer_step, 65534, features);
+		MUST(explore(sleep_and_take, producer_can, producer_step, 0, features) > 1000);
+		explore(sleep_and_take, producer_can, producer_step, 65534, features);
 	}
 }
 

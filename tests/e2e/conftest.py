@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Fixtures of the end-to-end tests; what they hand out is described in xbridge.py."""
+
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import xbridge  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--keep", action="store_true", help="wait with each topology until a person has looked at it")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "vhost: needs the vhost-net backend")
+    config.addinivalue_line("markers", "native: only on the host itself, not in a VM")
+    config.addinivalue_line("markers", "long: takes long; run with XB_LONG=1")
+
+
+def pytest_report_header():
+    return f"xbridge: {xbridge.binary()}, backend {xbridge.BACKEND}, scale {xbridge.SCALE}"
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("vhost") and xbridge.BACKEND != "vhost-net":
+        pytest.skip("needs vhost-net")
+    if item.get_closest_marker("native") and xbridge.IN_VM:
+        pytest.skip("runs natively only")
+    if item.get_closest_marker("long") and not os.environ.get("XB_LONG"):
+        pytest.skip("takes long: XB_LONG=1")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With a failure comes what the daemon has said."""
+    report = (yield).get_result()
+    if report.when == "call" and report.failed:
+        for bed in getattr(item, "beds", []):
+            for daemon in bed.daemons:
+                report.sections.append((f"log of {daemon.name}", daemon.text()))
+
+
+def _maker(request, where):
+    beds = []
+
+    def make(**options):
+        bed = xbridge.Bed(**options)
+        beds.append(bed)
+        return bed
+    where.beds = beds
+    yield make
+    problems = []
+    for bed in beds:
+        if request.config.getoption("--keep"):
+            bed.keep()
+        try:
+            bed.close()
+        except AssertionError as error:
+            problems.append(str(error))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def make_bed(request):
+    """Makes beds (arguments of xbridge.Bed); closes and checks them after the test."""
+    yield from _maker(request, request.node)
+
+
+@pytest.fixture(scope="module")
+def make_module_bed(request):
+    """The same, for a bed that all tests of a file share."""
+    yield from _maker(request, request.node)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Traffic that runs beside a test, and questions asked with single frames."""
+
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+from xbridge import PATIENCE, TAP_IP, peer_ip, wait_for
+
+ETH_P_ALL, ETH_P_ARP = 3, 0x0806
+BROADCAST = b"\xff" * 6
+OWN_IP = "192.0.2.100"  # an uplink's own
+
+FLOOD = """
+import socket, sys, time
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print("ready", flush=True)
+while True:
+    try:
+        sock.sendto(bytes(64), (sys.argv[1], 9))
+    except OSError:
+        time.sleep(0.001)
+"""
+
+
+class Flood:
+    """UDP as fast as one process sends it, between tap0 and a peer, both ways unless told otherwise.
+
+    The addresses of both are made known to the other first, so that it goes on when nobody answers.
+    """
+
+    def __init__(self, bed, ways=("in", "out")):
+        self.processes = []
+        bed.peer.ip(f"neigh replace {TAP_IP} lladdr {bed.kern.mac('tap0')} dev vp")
+        bed.kern.ip(f"neigh replace {peer_ip()} lladdr {bed.peer.mac('vp')} dev tap0")
+        for ns, target in [(bed.peer, TAP_IP)] * ("in" in ways) + [(bed.kern, peer_ip())] * ("out" in ways):
+            self.processes.append(subprocess.Popen(["ip", "netns", "exec", ns.name, sys.executable, "-c", FLOOD, target],
+                                                   stdout=subprocess.PIPE, env=bed.env))
+
+    def __enter__(self):
+        for process in self.processes:
+            assert process.stdout.readline() == b"ready\n"
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def wait_under_load(daemon):
+    """Waits until packets of a flood have crossed."""
+    def crossed():
+        ports = daemon.stats()["ports"]
+        return all(port["rx_packets"] > 1000 / PATIENCE for port in ports.values())
+    wait_for(crossed, "packets cross")
+
+
+def mac_bytes(text):
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def mac_text(mac):
+    return mac.hex(":")
+
+
+class Wire:
+    """A packet socket on an interface: frames in and out as they are."""
+
+    def __init__(self, ns, ifname, protocol=ETH_P_ALL):
+        with ns:
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+            self.sock.bind((ifname, protocol))
+        self.mac = mac_bytes(ns.mac(ifname))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def send(self, frame):
+        self.sock.send(frame)
+
+    def receive(self, seconds):
+        """The next frame that came in, or None."""
+        end = time.monotonic() + seconds
+        while select.select([self.sock], [], [], max(end - time.monotonic(), 0))[0]:
+            frame, address = self.sock.recvfrom(65536)
+            if address[2] != socket.PACKET_OUTGOING:
+                return frame
+        return None
+
+    def who_has(self, ip, seconds):
+        """Asks by ARP who has an address; yields the MAC of each who answers in that time."""
+        request = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, self.mac, bytes(4), bytes(6), socket.inet_aton(ip))
+        self.send(BROADCAST + self.mac + struct.pack("!H", ETH_P_ARP) + request)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            frame = self.receive(end - time.monotonic())
+            if frame and frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2" and frame[28:32] == socket.inet_aton(ip):
+                yield mac_text(frame[22:28])
+
+
+def answers(ns, ip, seconds=1):
+    """Does the address answer a ping within that time?"""
+    return ns.run("ping", "-n", "-c", "1", "-W", str(seconds * PATIENCE), ip, check=False).returncode == 0

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How xbridge starts, ends, is killed, stalls and comes back."""
+
+import glob
+import os
+import random
+import re
+import signal
+import socket
+import time
+
+import pytest
+
+from load import OWN_IP, Flood, Wire, answers, wait_under_load
+from xbridge import PATIENCE, TAP_IP, peer_ip, wait_for
+
+STALL_MS = 1000  # --stall-ms' default
+
+
+@pytest.fixture
+def bed(make_bed):
+    """An uplink with an address of its own: where xbridge is not, the host itself answers there."""
+    bed = make_bed()
+    bed.host.ip(f"addr add {OWN_IP}/24 dev va")
+    return bed
+
+
+def forget_neighbours(bed):
+    bed.peer.ip("neigh flush dev vp")
+
+
+# ---- SIGTERM ----
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_stop_under_load_takes_less_than_a_second_and_leaves_nothing(bed, signum):
+    daemon = bed.start()
+    with Flood(bed):
+        wait_under_load(daemon)
+        daemon.stop(signum)  # checks both status and time
+    assert not bed.leftovers()
+    forget_neighbours(bed)
+    assert answers(bed.peer, OWN_IP)
+
+
+# ---- SIGKILL ----
+
+def kill_at_any_moment(bed, rounds):
+    """Kills it while it starts or runs; the uplink's own stack takes over each time."""
+    options = ["--persist"]  # so that the flood's other end stays
+    daemon = bed.start(*options)
+    with Flood(bed):
+        wait_under_load(daemon)
+        for i in range(rounds):
+            daemon.kill()
+            assert daemon.wait_exit() == -signal.SIGKILL
+            forget_neighbours(bed)
+            assert answers(bed.peer, OWN_IP), f"after kill {i}"
+            bed.peer.ip(f"neigh replace {TAP_IP} lladdr {bed.kern.mac('tap0')} dev vp")
+            daemon = bed.start(*options, ready=False)
+            time.sleep(random.uniform(0, 0.5 * PATIENCE))  # any moment: not to wait for something
+            assert daemon.running(), daemon.text()
+        daemon.wait_log("^xbridge: ready: ")
+        wait_under_load(daemon)
+    forget_neighbours(bed)
+    assert answers(bed.peer, TAP_IP)
+    daemon.stop()
+    bed.kern.ip("link del tap0")
+
+
+def test_kill_under_load_leaves_the_uplink_to_its_own_stack_and_the_next_start_takes_over(bed):
+    kill_at_any_moment(bed, 5)
+
+
+@pytest.mark.long
+def test_a_hundred_kills_under_load_leave_nothing_that_blocks_the_next_start(bed):
+    kill_at_any_moment(bed, 100)
+
+
+def test_kill_without_persist_takes_tap0_along_and_the_next_start_makes_it_again(bed):
+    daemon = bed.start()
+    with Flood(bed):
+        wait_under_load(daemon)
+        daemon.kill()
+        daemon.wait_exit()
+        daemon = bed.start()  # at once
+    assert daemon.wait_log("took over the maps of an earlier run")
+    wait_for(lambda: answers(bed.peer, TAP_IP), "the TAP answers again")
+
+
+def test_drop_stays_in_force_after_a_kill_until_detach(bed):
+    daemon = bed.start("--default", "drop", addresses=False)
+    own_mac = bed.host.mac("va")
+    with Wire(bed.peer, "vp") as wire:
+        daemon.kill()
+        daemon.wait_exit()
+        assert not list(wire.who_has(OWN_IP, 0.3)), "a group frame got through"
+        bed.peer.ip(f"neigh replace {OWN_IP} lladdr {own_mac} dev vp")
+        assert answers(bed.peer, OWN_IP), "the own address has to pass"
+        daemon.cli("detach", "va", named=False)
+        assert next(wire.who_has(OWN_IP, 1 * PATIENCE), None) == own_mac
+    assert not glob.glob(f"/sys/fs/bpf/xbridge/{bed.name}*")
+
+
+def test_start_that_fails_leaves_in_force_what_a_killed_run_left(bed):
+    daemon = bed.start("--default", "drop", addresses=False)
+    daemon.kill()
+    daemon.wait_exit()
+    bed.kern.ip("link add tap0 type veth peer name other")
+    assert bed.start("--default", "drop", ready=False).wait_exit() == 1
+    with Wire(bed.peer, "vp") as wire:
+        assert not list(wire.who_has(OWN_IP, 0.3)), "a group frame got through"
+    bed.kern.ip("link del tap0")
+    bed.start()
+
+
+def test_next_start_takes_the_program_off_an_uplink_that_it_does_not_name(make_bed):
+    bed = make_bed(uplinks=2)
+    daemon = bed.start()
+    daemon.kill()
+    daemon.wait_exit()
+    assert bed.host.link("vb")["xdp"]
+    bed.start(uplinks=["va,dedicated"])
+    assert "xdp" not in bed.host.link("vb")
+
+
+# ---- SIGSTOP ----
+
+@pytest.mark.parametrize("stall_ms", [STALL_MS, 300])
+def test_stalled_daemon_frames_pass_within_the_limit_and_come_back(bed, stall_ms):
+    daemon = bed.start("--stall-ms", str(stall_ms))
+    own_mac, tap_mac = bed.host.mac("va"), bed.kern.mac("tap0")
+    with Wire(bed.peer, "vp") as wire:
+        assert not list(wire.who_has(OWN_IP, 0.2)), "group frames of a dedicated uplink are xbridge's"
+        assert next(wire.who_has(TAP_IP, 1 * PATIENCE), None) == tap_mac
+        began = time.monotonic()
+        daemon.kill(signal.SIGSTOP)
+        wait_for(lambda: next(wire.who_has(OWN_IP, 0.01), None) == own_mac, "the uplink's stack answers")
+        took = time.monotonic() - began
+        daemon.kill(signal.SIGCONT)
+        assert took < (stall_ms + 100) / 1000 * PATIENCE, f"passed after {took:.3f} s"
+        wait_for(lambda: next(wire.who_has(TAP_IP, 0.1), None) == tap_mac, "the TAP answers again")
+        assert not list(wire.who_has(OWN_IP, 0.2))
+    assert daemon.stats()["ports"]["va"]["xdp"]["pass_stall"] > 0
+
+
+def test_daemon_that_only_sleeps_never_stalls(bed):
+    daemon = bed.start("--stall-ms", "100")
+    with Wire(bed.peer, "vp") as wire:
+        for _ in range(50):
+            wire.send(b"\xff" * 6 + wire.mac + b"\x88\xb5" + bytes(46))
+            time.sleep(random.uniform(0, 0.05))  # any moment: not to wait for something
+    xdp = daemon.rest()["ports"]["va"]["xdp"]
+    assert xdp["redirect"] >= 50
+    assert xdp["pass_stall"] == 0
+
+
+# ---- --persist ----
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_persistent_tap_keeps_addresses_and_routes(bed, signum):
+    daemon = bed.start("--persist")
+    bed.kern.ip(f"route add 198.51.100.0/24 via {peer_ip()}", "route add 2001:db8:1::/64 via 2001:db8::2")
+    mac = bed.kern.mac("tap0")
+    daemon.kill(signum)
+    daemon.wait_exit()
+
+    def routes():
+        return (bed.kern.run("ip", "route", "show", "198.51.100.0/24").stdout +
+                bed.kern.run("ip", "-6", "route", "show", "2001:db8:1::/64").stdout)
+    assert re.search(rf"^198.51.100.0/24 via {peer_ip()} dev tap0.*\n2001:db8:1::/64 via 2001:db8::2 dev tap0", routes())
+    bed.start("--persist", addresses=False)
+    assert re.search(rf"^198.51.100.0/24 via {peer_ip()} dev tap0.*\n2001:db8:1::/64 via 2001:db8::2 dev tap0", routes())
+    assert "linkdown" not in routes()
+    assert bed.kern.mac("tap0") == mac
+    assert answers(bed.kern, peer_ip())
+    assert answers(bed.kern, "2001:db8::2")
+    bed.daemon.stop()
+    bed.kern.ip("link del tap0")
+
+
+# ---- readiness, status ----
+
+def test_systemd_is_told_ready_and_stopping(bed, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(10 * PATIENCE)
+        sock.bind(path)
+        bed.env["NOTIFY_SOCKET"] = path
+        daemon = bed.start()
+        assert sock.recv(4096) == b"READY=1"
+        daemon.stop()
+        assert sock.recv(4096) == b"STOPPING=1"
+        assert bed.start("--workers", "many", ready=False).wait_exit() == 2
+        sock.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            sock.recv(4096)
+
+
+def test_control_socket_answers_as_soon_as_it_is_ready(bed, tmp_path):
+    """What waits for READY=1 may ask at once."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(10 * PATIENCE)
+        sock.bind(str(tmp_path / "notify"))
+        bed.env["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        daemon = bed.start(ready=False)
+        sock.recv(4096)
+        assert daemon.status()["name"] == bed.name
+
+
+# ---- capabilities ----
+
+CAPS = {"net_admin": 12, "net_raw": 13, "sys_admin": 21, "bpf": 39}
+
+
+def capabilities(pid):
+    """(thread, what it may do, by name) of each thread."""
+    found = []
+    for task in glob.glob(f"/proc/{pid}/task/*/status"):
+        with open(task) as file:
+            fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        held = {name: int(fields[name], 16) for name in ("CapEff", "CapPrm")}
+        names = {kind: {name for name, bit in CAPS.items() if caps >> bit & 1} for kind, caps in held.items()}
+        known = sum(1 << bit for bit in CAPS.values())
+        assert not any(caps & ~known for caps in held.values()), f"{fields['Name']} has more: {held}"
+        assert names["CapEff"] == names["CapPrm"]
+        found.append((fields["Name"], names["CapEff"]))
+    return found
+
+
+def check_capabilities(daemon, control):
+    threads = capabilities(daemon.pid)
+    assert len([name for name, _ in threads if name.startswith("xb-worker")]) == len(daemon.status()["workers"])
+    for name, caps in threads:
+        assert caps == (control if name == "xbridge" else set()), threads
+
+
+def test_workers_keep_no_capability_and_control_what_an_uplink_needs(make_bed):
+    bed = make_bed(queues=2, tap_in_host=True)
+    daemon = bed.start("--queues", "2", "--workers", "2")
+    check_capabilities(daemon, {"net_admin", "net_raw", "bpf"})
+    assert answers(bed.peer, TAP_IP)
+    check_capabilities(daemon, {"net_admin", "net_raw", "bpf"})
+
+
+def test_cap_sys_admin_is_kept_only_with_netns(bed):
+    check_capabilities(bed.start(), {"net_admin", "net_raw", "bpf", "sys_admin"})
+
+
+def test_without_uplink_only_net_admin_is_kept(make_bed):
+    bed = make_bed(uplinks=0, tap_in_host=True)
+    check_capabilities(bed.start(uplinks=[]), {"net_admin"})

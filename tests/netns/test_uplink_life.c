@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The uplink's life: stalls, deaths, restarts, and interfaces that go and come back. rig.h draws
+ * the topology.
+ */
+#include "rig.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void stalled_reader_loses_nothing_to_a_hole(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	uint8_t buf[XB_FRAME_BYTES];
+	struct xb_frame *pkt;
+	struct rig rig;
+
+	(void)state;
+	how.stall_ns = 50000000;
+	rig_open(&rig, &how);
+	/* nobody beats: the frame goes to the stack once the last beat is too old */
+	SANDBOX_AWAIT(({
+		send_frame(rig.peer, to_guest, 1, 60);
+		xdp_stats(&rig).pass_stall > 0;
+	}));
+	assert_int_equal(sandbox_receive(rig.own, to_guest, buf, sizeof(buf)), 60);
+	rig_beat(&rig);
+	send_frame(rig.peer, to_guest, 2, 60);
+	do {
+		pkt = receive(&rig, NULL);
+		assert_non_null(pkt);
+		xb_packet_free(&rig.cache, pkt);
+	} while (number_of(pkt) != 2);
+	rig_close(&rig);
+}
+
+static void new_generation_is_believed_and_an_old_one_not(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct xb_steer_config config;
+	struct xb_frame *pkt;
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, &how);
+	MUST(xb_uplink_set_verdict(rig.uplink, XB_VERDICT_PORT(2), 5, &err));
+	send_frame(rig.peer, to_guest, 1, 60);
+	pkt = receive(&rig, NULL);
+	assert_int_equal(pkt->fate.verdict, XB_VERDICT_PORT(2));
+	xb_packet_free(&rig.cache, pkt);
+	assert_int_equal(xb_gate_get_config(&rig.gate, rig.uplink->slot, &config), 0);
+	config.generation = 4;
+	MUST(xb_gate_set_config(&rig.gate, rig.uplink->slot, &config, &err));
+	send_frame(rig.peer, to_guest, 2, 60);
+	pkt = receive(&rig, NULL);
+	assert_int_equal(pkt->fate.verdict, XB_VERDICT_NONE);
+	xb_packet_free(&rig.cache, pkt);
+	rig_close(&rig);
+}
+
+static void restarts_at_once(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct xb_frame *pkt;
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, &how);
+	for (uint32_t i = 0; i < 5; i++) {
+		send_frame(rig.peer, to_guest, i, 60);
+		pkt = receive(&rig, NULL);
+		assert_non_null(pkt);
+		xb_packet_free(&rig.cache, pkt);
+		assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
+		assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
+		MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+	}
+	rig_close(&rig);
+}
+
+static void taken_queue_is_busy(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	const struct xb_xsk_options sockets = {.ifname = "up0", .n_queues = 4, .ring_size = 64};
+	struct xb_xsk_set set = {0};
+	struct xb_error failed = {0};
+	struct rig rig;
+
+	(void)state;
+	rig_open_stopped(&rig, &how);
+	MUST(xb_xsk_set_open(&set, &rig.arena, &sockets, &err));
+	assert_int_equal(xb_uplink_start(rig.uplink, &rig.cache, &failed), -EBUSY);
+	assert_true(failed.hint[0]);
+	xb_xsk_set_close(&set);
+	MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+	rig_close(&rig);
+}
+
+/* Runs an uplink in a process of its own until that is killed; returns its id once it receives. */
+static pid_t run_elsewhere(const struct xb_uplink_options *how)
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct rig rig;
+
+		rig_open(&rig, how);
+		for (;;) {
+			struct xb_frame *pkt = receive(&rig, NULL);
+
+			if (pkt && write(ready[1], "", 1) == 1)
+				xb_packet_free(&rig.cache, pkt);
+		}
+	}
+	close(ready[1]);
+	SANDBOX_AWAIT(({
+		int peer = sandbox_open_packet("peer0");
+
+		send_frame(peer, to_guest, 0, 60);
+		close(peer);
+		readable(ready[0], 1) && read(ready[0], &byte, 1) == 1;
+	}));
+	close(ready[0]);
+	return pid;
+}
+
+static void killed_reader_passes_and_is_taken_over(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	pid_t pid = run_elsewhere(&how);
+	int peer = sandbox_open_packet("peer0");
+	int own = sandbox_open_packet("up0");
+	uint8_t buf[XB_FRAME_BYTES];
+	struct xb_frame *pkt;
+	struct rig rig;
+
+	(void)state;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	/* the program is still there, and lets everything pass */
+	assert_int_not_equal(xb_attached_prog(if_nametoindex("up0")), 0);
+	send_frame(peer, to_guest, 1, 60);
+	assert_int_equal(sandbox_receive(own, to_guest, buf, sizeof(buf)), 60);
+
+	rig_open(&rig, &how);
+	assert_true(rig.gate.taken_over);
+	assert_true(rig.uplink->attachment.taken_over);
+	send_frame(peer, to_guest, 2, 60);
+	pkt = receive(&rig, NULL);
+	assert_non_null(pkt);
+	assert_int_equal(number_of(pkt), 2);
+	xb_packet_free(&rig.cache, pkt);
+	rig_close(&rig);
+	close(peer);
+	close(own);
+}
+
+static void interface_may_go_and_come_back(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct xb_port *port;
+	struct xb_frame *pkt;
+	struct rig rig;
+	unsigned q;
+
+	(void)state;
+	how.sharing = XB_SHARING_SHARED;
+	rig_open(&rig, &how);
+	port = &rig.uplink->port;
+	sandbox_delete_veth();
+	for (int i = 0; i < 100; i++) {
+		for (q = 0; q < port->n_queues; q++) {
+			port->ops->beat(port, q, coarse_ns());
+			assert_int_equal(port->ops->rx_batch(port, q, &rig.cache, &pkt, 1), 0);
+			pkt = make_packet(&rig, from_guest, 0, 60);
+			if (!port->ops->tx_batch(port, q, &rig.cache, &pkt, 1))
+				xb_packet_free(&rig.cache, pkt);
+			port->ops->kick(port, q, &rig.cache);
+			port->ops->arm(port, q);
+			port->ops->disarm(port, q);
+		}
+	}
+	xb_uplink_refresh_stats(rig.uplink);
+	assert_int_equal(xb_uplink_refresh_link(rig.uplink), -ENODEV);
+	assert_false(port->up);
+	assert_int_equal(xb_uplink_refresh_macs(rig.uplink, NULL, NULL), -ENODEV);
+	assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
+	for (q = 0; q < port->n_queues; q++)
+		assert_int_equal(xb_counted(&port->queues[q].drops[XB_DROP_TX_RESET]), 100);
+	assert_int_equal(xb_uplink_reopen(rig.uplink, NULL), -ENODEV);
+	close(rig.peer);
+
+	sandbox_make_veth(4, 4);
+	rig.peer = sandbox_open_packet("peer0");
+	MUST(xb_uplink_reopen(rig.uplink, &err));
+	MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+	assert_int_equal(xb_uplink_refresh_link(rig.uplink), 0);
+	assert_true(port->up);
+	send_frame(rig.peer, to_guest, 9, 60);
+	pkt = receive(&rig, NULL);
+	assert_non_null(pkt);
+	assert_int_equal(number_of(pkt), 9);
+	xb_packet_free(&rig.cache, pkt);
+	rig_close(&rig);
+}
+
+static void link_that_was_down_works_again(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct xb_frame *pkt;
+	struct rig rig;
+
+	(void)state;
+	how.sharing = XB_SHARING_SHARED;
+	rig_open(&rig, &how);
+	sandbox_run("ip link set up0 down");
+	assert_int_equal(xb_uplink_refresh_link(rig.uplink), 0);
+	assert_false(rig.uplink->port.up);
+	assert_true(receives_nothing(&rig));
+	sandbox_run("ip link set up0 up");
+	SANDBOX_AWAIT(xb_uplink_refresh_link(rig.uplink) == 0 && rig.uplink->port.up);
+	send_frame(rig.peer, to_guest, 1, 60);
+	pkt = receive(&rig, NULL);
+	assert_non_null(pkt);
+	xb_packet_free(&rig.cache, pkt);
+	send_frame(rig.peer, to_all, 2, 60);
+	pkt = receive(&rig, NULL);
+	assert_non_null(pkt);
+	xb_packet_free(&rig.cache, pkt);
+	rig_close(&rig);
+}
+
+static void too_few_frames_are_refused(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct xb_frame *taken[RIG_FRAMES];
+	unsigned n = 0;
+	struct rig rig;
+
+	(void)state;
+	rig_open_stopped(&rig, &how);
+	while (n < RIG_FRAMES - 32)
+		taken[n++] = xb_frame_alloc(&rig.cache);
+	assert_int_equal(xb_uplink_start(rig.uplink, &rig.cache, NULL), -ENOMEM);
+	while (n)
+		xb_packet_free(&rig.cache, taken[--n]);
+	MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+	rig_close(&rig);
+}
+
+static void bad_options_are_refused(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct xb_uplink *uplink;
+	struct rig rig;
+
+	(void)state;
+	rig_open_stopped(&rig, &how);
+	how.ring_size = 100;
+	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -EINVAL);
+	how = rig_options();
+	how.fill_frames = 1024;
+	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -EINVAL);
+	how = rig_options();
+	strcpy(how.ifname, "nowhere");
+	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -ENODEV);
+	strcpy(how.ifname, "lo");
+	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -EINVAL);
+	strcpy(how.ifname, "up0");
+	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -EEXIST);
+	rig_close(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		NARROW(stalled_reader_loses_nothing_to_a_hole),
+		NARROW(new_generation_is_believed_and_an_old_one_not),
+		WIDE(restarts_at_once),
+		WIDE(taken_queue_is_busy),
+		WIDE(killed_reader_passes_and_is_taken_over),
+		WIDE(interface_may_go_and_come_back),
+		NARROW(link_that_was_down_works_again),
+		NARROW(too_few_frames_are_refused),
+		NARROW(bad_options_are_refused),
+	};
+
+	sandbox_enter();
+	return cmocka_run_group_tests_name("uplink_life", tests, NULL, NULL);
+}
