@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "daemon/config.h"
 #include "daemon/run.h"
+#include "xbridge/drops.h"
 #include "xsk/gate.h"
 
 #include <signal.h>
@@ -91,6 +92,19 @@ static void print_man(void)
 		       commands[i].help);
 	printf(".SH OPTIONS OF RUN\n");
 	xb_config_help(stdout, true);
+}
+
+/* The reference page of drop reasons, in Markdown. */
+static void print_drops(void)
+{
+	printf("# Drop reasons\n\n"
+	       "Each packet that xbridge drops counts once, under `drops` of one port in `xbridge stats`: "
+	       "on the\nport that received it (rx) where the reason shows before it is known where the "
+	       "packet goes, or\nthere is nowhere; on the port that should have sent it (tx) after.\n\n"
+	       "| reason | counts on | meaning |\n|---|---|---|\n");
+#define DROP_ROW(NAME, name, side, text) printf("| `" #name "` | " #side " | " text " |\n");
+	XB_DROP_REASONS(DROP_ROW)
+#undef DROP_ROW
 }
 
 static int wrong_usage(const char *what, const char *word)
@@ -243,8 +257,8 @@ int main(int argc, char **argv)
 		puts("xbridge " XB_VERSION);
 		return 0;
 	}
-	if (!strcmp(argv[1], "--man")) {
-		print_man();
+	if (!strcmp(argv[1], "--man") || !strcmp(argv[1], "--drops")) { /* for the build */
+		argv[1][2] == 'm' ? print_man() : print_drops();
 		return 0;
 	}
 	if (strcmp(argv[1], "run"))

@@ -70,6 +70,7 @@ static enum xb_drop check_sender(struct xb_worker *worker, const struct xb_snaps
 				 const struct xb_port *port, const struct l2 *l2)
 {
 	struct xb_fdb_key key = xb_fdb_key(l2->smac, l2->vlan);
+	enum xb_fdb_learned learned;
 	uint32_t now_s = (uint32_t)(worker->now_ns / 1000000000u);
 
 	if (key.bits == worker->last_key.bits && port->id == worker->last_port &&
@@ -77,8 +78,12 @@ static enum xb_drop check_sender(struct xb_worker *worker, const struct xb_snaps
 		return XB_DROP_COUNT;
 	if (is_group(l2->smac))
 		return XB_DROP_SMAC_GROUP;
-	if (key.bits >> 12 && xb_fdb_learn(snapshot->fdb, key, port->id, now_s) == XB_FDB_TAKEN)
-		return XB_DROP_SMAC_TAKEN;
+	if (key.bits >> 12) {
+		learned = xb_fdb_learn(snapshot->fdb, key, port->id, now_s);
+		/* an uplink's own address is this host's: nobody on the wire may use it */
+		if (learned == XB_FDB_TAKEN || (learned == XB_FDB_OURS && port->caps.uplink))
+			return XB_DROP_SMAC_TAKEN;
+	}
 	worker->last_key = key;
 	worker->last_port = port->id;
 	worker->last_seen_s = now_s;
@@ -154,6 +159,9 @@ static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, s
 	}
 	l2 = parse_l2(pkt);
 	reason = check_sender(worker, snapshot, port, &l2);
+	if (reason == XB_DROP_COUNT && is_group(l2.dmac) &&
+	    !xb_limit_allows(&port->storm, worker->now_ns))
+		reason = XB_DROP_STORM;
 	if (reason != XB_DROP_COUNT) {
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, reason);
 		return;

@@ -45,7 +45,8 @@ struct xb_fdb *xb_fdb_new(void)
 		return NULL;
 	}
 	fdb->age_s = XB_FDB_AGE_S;
-	fdb->learn_max = XB_FDB_LEARN_MAX;
+	for (unsigned port = 0; port < XB_PORTS_MAX; port++)
+		atomic_init(&fdb->learn_max[port], XB_FDB_LEARN_MAX);
 	pthread_mutex_init(&fdb->lock, NULL);
 	return fdb;
 }
@@ -158,7 +159,8 @@ static void entry_fill(struct xb_fdb *fdb, struct xb_fdb_entry *entry, uint64_t 
 
 static bool may_learn(struct xb_fdb *fdb, uint16_t port)
 {
-	return atomic_load_explicit(&fdb->n_learned[port], memory_order_relaxed) < fdb->learn_max;
+	return atomic_load_explicit(&fdb->n_learned[port], memory_order_relaxed) <
+	       atomic_load_explicit(&fdb->learn_max[port], memory_order_relaxed);
 }
 
 static void learn_locked(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port, uint32_t now_s)
@@ -193,7 +195,7 @@ enum xb_fdb_learned xb_fdb_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint
 			atomic_compare_exchange_strong_explicit(
 				&entry->value, &value, pack(port, XB_FDB_LEARNED, now_s),
 				memory_order_relaxed, memory_order_relaxed);
-		return XB_FDB_FINE;
+		return kind_of(value) == XB_FDB_OWN ? XB_FDB_OURS : XB_FDB_FINE;
 	}
 	if (entry && kind_of(value) != XB_FDB_LEARNED)
 		return XB_FDB_TAKEN;

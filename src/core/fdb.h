@@ -52,7 +52,7 @@ struct xb_fdb_entry {
 struct xb_fdb {
 	uint64_t seed;
 	uint32_t age_s;     /* 0: no ageing */
-	uint32_t learn_max; /* for each port */
+	_Atomic uint32_t learn_max[XB_PORTS_MAX]; /* learned entries that a port may have */
 	pthread_mutex_t lock;
 	_Atomic uint32_t n_any; /* entries of XB_FDB_VLAN_ANY */
 	_Atomic uint32_t n_learned[XB_PORTS_MAX];
@@ -63,6 +63,7 @@ struct xb_fdb {
 enum xb_fdb_learned {
 	XB_FDB_FINE,  /* known, learned, moved, or left for a later packet */
 	XB_FDB_TAKEN, /* a static or own entry says that it lies behind another port */
+	XB_FDB_OURS,  /* it is the address of this very port */
 };
 
 /** A new, empty table on the heap; NULL without memory. */

@@ -13,6 +13,7 @@
 
 #include "core/arena.h"
 #include "core/frame.h"
+#include "core/limit.h"
 #include "xbridge/drops.h"
 #include "xbridge/steer.h"
 
@@ -108,6 +109,7 @@ struct xb_port {
 	uint16_t queues_max;
 	struct xb_port_caps caps;
 	_Atomic bool up; /* carrier: packets to a port that is down are dropped (port_down) */
+	struct xb_limit storm; /* of group frames received */
 	struct xb_port_queue *queues; /* queues_max; counters live as long as the port */
 };
 

@@ -13,10 +13,17 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long an idle worker goes on polling: a system call and a wake-up cost some 10 µs, so that
- * sleeping through a gap shorter than SPIN_MAX_NS is not worth it. */
-#define SPIN_MIN_NS 10000u
-#define SPIN_MAX_NS 100000u
+/* How long an idle worker goes on polling before it sleeps: as long as so many polls of a
+ * descriptor take, which is about what it costs to fall asleep and be woken, on a fast machine as
+ * on a slow one. */
+#define SPIN_POLLS  64
+#define SPIN_MIN_NS 50000u
+#define SPIN_MAX_NS 1000000u
+
+/* The share of gaps between packets that such polling covered, in 1/256 and smoothed over the last
+ * eight or so, from which on it is worth while. */
+#define COVERED_ALL   256u
+#define COVERED_WORTH (COVERED_ALL / 8)
 
 /* A sleeping worker looks after unfinished transmissions this soon, then ever later. */
 #define PENDING_MIN_MS 1
@@ -61,24 +68,27 @@ static void wake(struct xb_worker *worker)
 	(void)written; /* EAGAIN: it is going to wake up anyway */
 }
 
-/* Waits until a worker holds no snapshot but `snapshot`: it sleeps, or it has adopted it. The
- * sequentially consistent accesses pair with those in sleep_until_woken() and adopt(). */
-static void wait_quiet(struct xb_worker *worker, const struct xb_snapshot *snapshot)
+/* Waits until a worker holds no snapshot but the one of `generation`: it sleeps, or it has adopted
+ * it. The sequentially consistent accesses pair with those in sleep_until_woken() and adopt(). */
+static void wait_quiet(struct xb_worker *worker, uint64_t generation)
 {
 	static const struct timespec pause = {.tv_nsec = 20000};
 
 	wake(worker);
-	while (atomic_load(&worker->seen) != snapshot && !atomic_load(&worker->asleep))
+	while (atomic_load(&worker->seen) != generation && !atomic_load(&worker->asleep))
 		nanosleep(&pause, NULL);
 }
 
 void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot)
 {
+	uint64_t generation;
+
 	if (snapshot)
 		snapshot->n_workers = workers->n;
 	atomic_store(&workers->published, snapshot);
+	generation = atomic_fetch_add(&workers->generation, 1) + 1;
 	for (unsigned w = 0; w < workers->n; w++)
-		wait_quiet(&workers->worker[w], snapshot);
+		wait_quiet(&workers->worker[w], generation);
 }
 
 /* ---- one round ---- */
@@ -139,11 +149,11 @@ static struct round work(struct xb_worker *worker, const struct xb_snapshot *sna
 	return round;
 }
 
-static void beat(struct xb_worker *worker, const struct xb_snapshot *snapshot, uint64_t *last_ns)
+static void beat(struct xb_worker *worker, const struct xb_snapshot *snapshot)
 {
-	if (worker->now_ns - *last_ns < worker->set->beat_ns / 2 && *last_ns)
+	if (worker->beat_ns && worker->now_ns - worker->beat_ns < worker->set->beat_ns / 2)
 		return;
-	*last_ns = worker->now_ns;
+	worker->beat_ns = worker->now_ns;
 	for_each_own_queue(worker, snapshot, port, q)
 	{
 		if (port->ops->beat)
@@ -187,7 +197,8 @@ static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot
 		}
 	}
 	atomic_store(&worker->asleep, true);
-	if (atomic_load(&worker->set->published) == snapshot && !atomic_load(&worker->set->stop) &&
+	if (atomic_load(&worker->set->generation) == atomic_load(&worker->seen) &&
+	    !atomic_load(&worker->set->stop) &&
 	    poll(fds, n, timeout_ms) > 0 && fds[0].revents) {
 		ssize_t got = read(worker->wake_fd, &count, sizeof(count));
 
@@ -197,38 +208,58 @@ static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot
 	xb_count(&worker->sleeps, 1);
 }
 
-/* Longer polling where the last sleep was so short that polling would have caught its end. */
-static void adapt(struct xb_worker *worker, uint64_t slept_ns)
-{
-	if (slept_ns < SPIN_MAX_NS) {
-		worker->spin_ns = worker->spin_ns ? worker->spin_ns * 2 : SPIN_MIN_NS;
-		if (worker->spin_ns > SPIN_MAX_NS)
-			worker->spin_ns = SPIN_MAX_NS;
-	} else {
-		worker->spin_ns /= 2;
-		if (worker->spin_ns < SPIN_MIN_NS)
-			worker->spin_ns = 0;
-	}
-}
-
 /* Adopts the newest snapshot. What is remembered about the one before goes. */
 static const struct xb_snapshot *adopt(struct xb_worker *worker, const struct xb_snapshot *old)
 {
-	const struct xb_snapshot *snapshot = atomic_load(&worker->set->published);
+	/* Read first: the snapshot read behind it is of this generation or a later one. */
+	uint64_t generation = atomic_load(&worker->set->generation);
+	const struct xb_snapshot *snapshot;
 
-	if (snapshot != old) {
-		worker->n_pending = 0;
-		worker->last_key = (struct xb_fdb_key){0};
-		atomic_store(&worker->seen, snapshot);
-	}
+	if (generation == atomic_load(&worker->seen))
+		return old;
+	snapshot = atomic_load(&worker->set->published);
+	worker->n_pending = 0;
+	worker->last_key = (struct xb_fdb_key){0};
+	worker->beat_ns = 0;
+	atomic_store(&worker->seen, generation);
 	return snapshot;
 }
 
 struct idle {
-	uint64_t since_ns; /* when the last packet came; 0: just now */
+	uint64_t since_ns; /* when the worker ran out of packets; 0: it has some */
+	uint64_t spin_ns;  /* a gap up to this can be polled through */
+	unsigned covered;  /* share of gaps that were so short, of COVERED_ALL */
 	int pending_ms;    /* how long the next sleep may be while transmissions are unfinished */
-	uint64_t beat_ns;  /* when the queues' hearts beat last */
 };
+
+/* Measures what polling costs here. */
+static uint64_t measure_spin_ns(int fd)
+{
+	struct pollfd none = {.fd = fd};
+	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t took_ns;
+
+	for (unsigned i = 0; i < SPIN_POLLS; i++)
+		poll(&none, 1, 0);
+	took_ns = clock_ns(CLOCK_MONOTONIC) - start_ns;
+	if (took_ns < SPIN_MIN_NS)
+		return SPIN_MIN_NS;
+	return took_ns < SPIN_MAX_NS ? took_ns : SPIN_MAX_NS;
+}
+
+/* A packet has come: notes whether polling covered, or would have covered, the gap before it. */
+static void end_gap(struct idle *idle)
+{
+	uint64_t gap_ns;
+
+	if (!idle->since_ns)
+		return;
+	gap_ns = clock_ns(CLOCK_MONOTONIC) - idle->since_ns;
+	idle->since_ns = 0;
+	idle->covered -= idle->covered / 8;
+	if (gap_ns < idle->spin_ns)
+		idle->covered += COVERED_ALL / 8;
+}
 
 static int sleep_ms(const struct xb_worker *worker, struct idle *idle, unsigned pending)
 {
@@ -238,7 +269,8 @@ static int sleep_ms(const struct xb_worker *worker, struct idle *idle, unsigned 
 		idle->pending_ms = PENDING_MIN_MS;
 		return longest_ms;
 	}
-	idle->pending_ms *= 2;
+	if (idle->pending_ms < longest_ms)
+		idle->pending_ms *= 2;
 	return idle->pending_ms < longest_ms ? idle->pending_ms : longest_ms;
 }
 
@@ -251,17 +283,15 @@ static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_
 
 	if (!idle->since_ns)
 		idle->since_ns = now_ns;
-	if (now_ns - idle->since_ns < worker->spin_ns)
+	if (idle->covered >= COVERED_WORTH && now_ns - idle->since_ns < idle->spin_ns)
 		return snapshot;
 	armed = !snapshot || arm_all(worker, snapshot);
 	if (armed) {
 		sleep_until_woken(worker, snapshot, sleep_ms(worker, idle, pending));
-		adapt(worker, clock_ns(CLOCK_MONOTONIC) - now_ns);
 		snapshot = adopt(worker, snapshot);
 	}
 	if (snapshot)
 		disarm_all(worker, snapshot);
-	idle->since_ns = 0;
 	return snapshot;
 }
 
@@ -270,7 +300,11 @@ static void *worker_main(void *arg)
 	struct xb_worker *worker = arg;
 	struct xb_workers *set = worker->set;
 	const struct xb_snapshot *snapshot = NULL;
-	struct idle idle = {.pending_ms = PENDING_MIN_MS};
+	struct idle idle = {
+		.spin_ns = measure_spin_ns(worker->wake_fd),
+		.covered = COVERED_ALL / 2,
+		.pending_ms = PENDING_MIN_MS,
+	};
 
 	if (set->on_start)
 		set->on_start(set->arg, worker->index);
@@ -280,11 +314,11 @@ static void *worker_main(void *arg)
 		snapshot = adopt(worker, snapshot);
 		worker->now_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
 		if (snapshot) {
-			beat(worker, snapshot, &idle.beat_ns);
+			beat(worker, snapshot);
 			round = work(worker, snapshot);
 		}
 		if (round.packets)
-			idle.since_ns = 0;
+			end_gap(&idle);
 		else
 			snapshot = rest(worker, snapshot, &idle, round.pending);
 	}
@@ -330,11 +364,12 @@ int xb_workers_start(struct xb_workers *workers, struct xb_arena *arena,
 		return xb_fail(err, -ENOMEM, "allocate %u workers", options->n);
 	memset(workers->worker, 0, options->n * sizeof(struct xb_worker));
 	while (workers->n < options->n) {
-		int ret = start_one(workers, workers->n);
+		unsigned index = workers->n;
+		int ret = start_one(workers, index);
 
 		if (ret < 0) {
 			xb_workers_stop(workers);
-			return xb_fail(err, ret, "start worker %u", workers->n);
+			return xb_fail(err, ret, "start worker %u", index);
 		}
 		workers->n++;
 	}

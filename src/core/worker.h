@@ -14,9 +14,9 @@
  * thread touches a queue (reset, resize, removal) it publishes a snapshot without it; when
  * xb_workers_publish returns, no worker holds a reference to the one before.
  *
- * A worker with work polls. One without goes on polling for a while that adapts to how long it
- * slept before: it grows when a packet came soon after the worker had fallen asleep, and shrinks
- * when the sleep was long.
+ * A worker with work polls. One without goes on polling for about as long as it takes to fall
+ * asleep and be woken, if lately that was often enough to meet the next packet; else it sleeps at
+ * once.
  */
 #ifndef XB_CORE_WORKER_H
 #define XB_CORE_WORKER_H
@@ -64,10 +64,10 @@ struct xb_worker {
 	pthread_t thread;
 	int wake_fd;                              /* eventfd of the worker's own */
 	_Atomic bool asleep;                      /* holds no reference to a snapshot */
-	_Atomic(const struct xb_snapshot *) seen; /* the snapshot it works with */
+	_Atomic uint64_t seen;      /* generation of the snapshot that it works with */
 	struct xb_cache cache;
 	uint64_t now_ns;            /* coarse monotonic clock, read once a round */
-	uint64_t spin_ns;           /* how long to poll before sleeping; adapts */
+	uint64_t beat_ns;           /* when its queues' hearts beat last; 0: not in this snapshot */
 	struct xb_fdb_key last_key; /* the sender seen last, known to be fine */
 	uint16_t last_port;
 	uint32_t last_seen_s;
@@ -85,6 +85,7 @@ struct xb_workers {
 	struct xb_worker *worker; /* n */
 	uint64_t beat_ns;         /* longest time between two beats of a queue */
 	_Atomic(const struct xb_snapshot *) published;
+	_Atomic uint64_t generation; /* counts publications: an address may come again */
 	_Atomic bool stop;
 	void (*on_start)(void *arg,
 			 unsigned worker); /* in the new thread, before its first packet */

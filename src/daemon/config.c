@@ -498,6 +498,7 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 	for (unsigned i = 0; i < config->n_uplinks; i++) {
 		config->uplinks[i].stall_ns = (uint64_t)config->stall_ms * 1000000u;
 		config->uplinks[i].verdict = config->verdict;
+		config->uplinks[i].lends_mac = i == 0 && kernel->mac_source == XB_MAC_UPLINK;
 		if (!strcmp(config->uplinks[i].ifname, kernel->ifname))
 			return xb_fail(err, -EINVAL, "'%s' is both uplink and ifname",
 				       kernel->ifname);

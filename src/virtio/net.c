@@ -143,12 +143,21 @@ static int set_status(struct xb_virtio_net *net, uint8_t bits, struct xb_error *
 	return ops->set_status(net->transport, ops->status(net->transport) | bits, err);
 }
 
+/* Features whose packets don't fit in one receive buffer, which is a frame: without MRG_RXBUF they
+ * would need buffers of 64 KiB (virtio 1.2, 5.1.6.3.1). */
+#define NEED_MERGEABLE                                                                             \
+	(XB_F(VIRTIO_NET_F_GUEST_TSO4) | XB_F(VIRTIO_NET_F_GUEST_TSO6) |                           \
+	 XB_F(VIRTIO_NET_F_GUEST_USO4) | XB_F(VIRTIO_NET_F_GUEST_USO6))
+
 static int negotiate(struct xb_virtio_net *net, struct xb_error *err)
 {
 	const struct xb_virtio_transport_ops *ops = net->transport->ops;
-	uint64_t features = xb_features_consistent(net->wanted & ops->features(net->transport));
+	uint64_t features = net->wanted & ops->features(net->transport);
 	int ret;
 
+	if (!xb_has(features, VIRTIO_NET_F_MRG_RXBUF))
+		features &= ~NEED_MERGEABLE;
+	features = xb_features_consistent(features);
 	if (!xb_has(features, VIRTIO_F_VERSION_1))
 		return xb_fail(err, -EOPNOTSUPP, "device of %s offers no VIRTIO_F_VERSION_1",
 			       net->port.name);
@@ -166,8 +175,11 @@ static int negotiate(struct xb_virtio_net *net, struct xb_error *err)
 
 static void set_caps(struct xb_virtio_net *net)
 {
-	unsigned chain = indirect(net) ? XB_VRING_CHAIN_MAX : net->queue_size / 4;
+	/* No chain is longer than the queue, in a table neither (virtio 1.2, 2.7.5.3.1). */
+	unsigned chain = indirect(net) ? net->queue_size : net->queue_size / 4;
 
+	if (!chain)
+		chain = 1;
 	net->port.caps = (struct xb_port_caps){
 		.takes = xb_features_takes(net->features),
 		.bytes_max = net->mtu + L2_BYTES,

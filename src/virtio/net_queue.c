@@ -85,6 +85,15 @@ static int take_rest(struct xb_virtio_net_queue *queue, struct xb_frame *first, 
 	return 0;
 }
 
+/* Drops a packet that the caller never sees: it was received, and is counted as that here. */
+static void refuse(struct xb_virtio_net *net, unsigned q, struct xb_cache *cache,
+		   struct xb_frame *pkt, enum xb_drop reason)
+{
+	xb_count(&net->port.queues[q].rx_packets, 1);
+	xb_count(&net->port.queues[q].rx_bytes, pkt->bytes);
+	xb_port_drop(&net->port, q, cache, pkt, reason);
+}
+
 /* Takes the next packet. Returns 1 with a packet or NULL (dropped and counted), 0 where none waits,
  * -EPROTO where the device broke the ring's rules. */
 static int take_packet(struct xb_virtio_net *net, unsigned q, struct xb_cache *cache,
@@ -99,22 +108,22 @@ static int take_packet(struct xb_virtio_net *net, unsigned q, struct xb_cache *c
 	if (ret <= 0)
 		return ret;
 	if (pkt->len < sizeof(hdr)) {
-		xb_port_drop(&net->port, q, cache, pkt, XB_DROP_BAD_HEADER);
+		refuse(net, q, cache, pkt, XB_DROP_BAD_HEADER);
 		return 1;
 	}
 	memcpy(&hdr, xb_frame_data(pkt), sizeof(hdr));
 	if (xb_has(net->features, VIRTIO_NET_F_MRG_RXBUF) &&
 	    take_rest(queue, pkt, hdr.num_buffers) < 0) {
-		xb_port_drop(&net->port, q, cache, pkt, XB_DROP_BAD_RING);
+		refuse(net, q, cache, pkt, XB_DROP_BAD_RING);
 		return -EPROTO;
 	}
 	pkt->head = XB_FRAME_HEADROOM;
 	pkt->len = (uint16_t)(pkt->len - sizeof(hdr));
 	pkt->bytes -= (uint32_t)sizeof(hdr);
 	if (pkt->bytes > XB_PACKET_BYTES_MAX)
-		xb_port_drop(&net->port, q, cache, pkt, XB_DROP_TOO_LONG);
+		refuse(net, q, cache, pkt, XB_DROP_TOO_LONG);
 	else if (xb_net_hdr_read(&hdr, pkt) < 0)
-		xb_port_drop(&net->port, q, cache, pkt, XB_DROP_BAD_HEADER);
+		refuse(net, q, cache, pkt, XB_DROP_BAD_HEADER);
 	else
 		*ret_pkt = pkt;
 	return 1;
@@ -128,7 +137,7 @@ static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 	unsigned n = 0;
 	int ret = 0;
 
-	if (is_broken(queue) || !xb_vring_has_used(&queue->rx))
+	if (is_broken(queue))
 		return 0;
 	for (unsigned budget = max; budget; budget--) {
 		ret = take_packet(net, q, cache, &pkts[n]);
@@ -140,6 +149,7 @@ static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 		give_up(port, q);
 		return n;
 	}
+	/* Also where nothing came in: a ring that ran dry for want of frames would stay so. */
 	xb_net_queue_fill(queue, cache);
 	if (xb_vring_must_notify(&queue->rx)) {
 		xb_count(&queue->rx_notifies, 1);
@@ -196,6 +206,8 @@ static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 	if (is_broken(queue))
 		return 0;
 	reap(port, q, cache);
+	if (is_broken(queue))
+		return 0;
 	for (sent = 0; sent < n; sent++)
 		if (!post(queue, pkts[sent]))
 			break;
@@ -224,10 +236,8 @@ static bool arm(struct xb_port *port, unsigned q)
 {
 	struct xb_virtio_net_queue *queue = &net_of(port)->queues[q];
 
-	if (is_broken(queue))
-		return true;
-	queue->armed = true;
-	return xb_vring_arm(&queue->rx);
+	queue->armed = true; /* a broken queue too: what its device calls is to be read */
+	return is_broken(queue) || xb_vring_arm(&queue->rx);
 }
 
 static void disarm(struct xb_port *port, unsigned q)

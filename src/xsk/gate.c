@@ -36,13 +36,13 @@ static int *map_fd(struct xb_gate *gate, const struct gate_map *map)
 
 /* libbpf tells on its log why the kernel refused something; the last line of it becomes the hint.
  */
-static char last_warning[160];
+static char first_warning[160];
 
 static int keep_warning(enum libbpf_print_level level, const char *fmt, va_list args)
 {
-	if (level == LIBBPF_WARN) {
-		vsnprintf(last_warning, sizeof(last_warning), fmt, args);
-		last_warning[strcspn(last_warning, "\n")] = '\0';
+	if (level == LIBBPF_WARN && !first_warning[0]) {
+		vsnprintf(first_warning, sizeof(first_warning), fmt, args);
+		first_warning[strcspn(first_warning, "\n")] = '\0';
 	}
 	return 0;
 }
@@ -58,7 +58,7 @@ static int load_skeleton(struct steer_bpf *skeleton, const char *what, struct xb
 {
 	int ret;
 
-	last_warning[0] = '\0';
+	first_warning[0] = '\0';
 	ret = steer_bpf__load(skeleton);
 	if (ret == 0)
 		return 0;
@@ -67,8 +67,8 @@ static int load_skeleton(struct steer_bpf *skeleton, const char *what, struct xb
 		xb_hint(err,
 			"CAP_BPF and CAP_NET_ADMIN are needed; a container or lockdown may refuse "
 			"BPF altogether");
-	else if (last_warning[0])
-		xb_hint(err, "%s", last_warning);
+	else if (first_warning[0])
+		xb_hint(err, "%s", first_warning);
 	return ret;
 }
 

@@ -8,8 +8,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* A batch in copy mode takes the kernel two calls, which send 32 frames each. */
-#define TX_CALLS_MAX 4
+/* Frames that the kernel sends in one call in copy mode, and calls that one kick may make. */
+#define TX_CALL_FRAMES 32u
+#define TX_CALLS_MAX   4u
 
 static size_t map_bytes(const struct xb_arena *arena)
 {
@@ -236,7 +237,7 @@ unsigned xb_lane_tx(struct xb_lane *lane, struct xb_cache *cache, struct xb_fram
 	return n;
 }
 
-/* Descriptors that the kernel has not taken yet. */
+/* Descriptors that the kernel has not said to have taken yet; it may say so late. */
 static uint32_t untaken(const struct xsk_ring_prod *tx)
 {
 	return tx->cached_prod - __atomic_load_n(tx->consumer, __ATOMIC_ACQUIRE);
@@ -245,16 +246,17 @@ static uint32_t untaken(const struct xsk_ring_prod *tx)
 static void wake_tx(struct xb_lane *lane)
 {
 	struct xsk_ring_prod *tx = &lane->xsk->tx;
-	uint32_t left = untaken(tx);
-	uint32_t before;
+	uint32_t calls = (untaken(tx) + TX_CALL_FRAMES - 1) / TX_CALL_FRAMES;
 
-	/* In copy mode a call sends up to 32 frames. Its errors (more to come, the link down, the
-	 * interface gone) show as frames that stay. */
-	for (int i = 0; left && i < TX_CALLS_MAX && xsk_ring_prod__needs_wakeup(tx); i++) {
-		before = left;
-		sendto(lane->xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
-		left = untaken(tx);
-		if (left == before)
+	if (calls > TX_CALLS_MAX)
+		calls = TX_CALLS_MAX;
+	while (calls-- && xsk_ring_prod__needs_wakeup(tx)) {
+		if (sendto(lane->xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) == 0)
+			break;
+		/* EAGAIN: there is more, or the driver is busy. EBUSY: a frame was dropped, the
+		 * next one may not be. Others (the link is down, the interface gone) show as frames
+		 * that stay. */
+		if (errno != EAGAIN && errno != EBUSY)
 			break;
 	}
 }

@@ -33,7 +33,8 @@ struct xb_uplink_private {
 	int promisc_fd;
 	int wake_epoll_fd;   /* shared: the first socket and the tap together */
 	unsigned unreleased; /* queues, closed, whose frames the kernel may still hold */
-	uint64_t *missed;    /* by queue: what the kernel's counters said last */
+	uint32_t unreleased_ifindex;
+	uint64_t *missed; /* by queue: what the kernel's counters said last */
 };
 
 static struct xb_uplink *to_uplink(struct xb_port *port)
@@ -185,8 +186,21 @@ static int write_config(struct xb_uplink *uplink, struct xb_error *err)
 	return xb_gate_set_config(uplink->own->gate, uplink->slot, &config, err);
 }
 
+/* Tells the gate which addresses are the stack's own. */
+static int write_own_macs(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_error *err)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < stack->n_macs; i++)
+		if (!uplink->options.lends_mac || uplink->shared ||
+		    memcmp(stack->macs[i].mac, uplink->mac, sizeof(uplink->mac)))
+			stack->macs[n++] = stack->macs[i];
+	stack->n_macs = n;
+	return xb_gate_set_own_macs(uplink->own->gate, uplink->slot, stack->macs, n, err);
+}
+
 /* Brings the gate into force on the interface, closed: everything that it would redirect passes. */
-static int attach(struct xb_uplink *uplink, const struct xb_stack *stack, struct xb_error *err)
+static int attach(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_error *err)
 {
 	struct xb_uplink_private *own = uplink->own;
 	int ret;
@@ -198,8 +212,7 @@ static int attach(struct xb_uplink *uplink, const struct xb_stack *stack, struct
 	}
 	ret = write_config(uplink, err);
 	if (!ret)
-		ret = xb_gate_set_own_macs(own->gate, uplink->slot, stack->macs, stack->n_macs,
-					   err);
+		ret = write_own_macs(uplink, stack, err);
 	if (ret < 0)
 		return ret;
 	xb_cleanup_close(&own->promisc_fd);
@@ -330,7 +343,7 @@ int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err)
 
 	if (!stack)
 		return xb_fail(err, -ENOMEM, "reopen the uplink %s", uplink->options.ifname);
-	if (uplink->running || uplink->own->unreleased)
+	if (uplink->running)
 		return xb_fail(err, -EBUSY, "reopen the uplink %s: it is not stopped",
 			       uplink->options.ifname);
 	ret = xb_netdev_read(uplink->options.ifname, &netdev, err);
@@ -483,10 +496,11 @@ int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache)
 	if (uplink->running) {
 		uplink->running = false;
 		own->unreleased = close_sockets(uplink, cache) ? uplink->port.n_queues : 0;
+		own->unreleased_ifindex = uplink->ifindex;
 	} else if (!own->unreleased) {
 		return 0;
 	}
-	if (own->unreleased && xb_xsk_wait_released(uplink->ifindex, own->unreleased) < 0)
+	if (own->unreleased && xb_xsk_wait_released(own->unreleased_ifindex, own->unreleased) < 0)
 		return -EBUSY;
 	own->unreleased = 0;
 	for (unsigned q = 0; q < uplink->port.queues_max; q++)
@@ -506,8 +520,7 @@ int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_stack *ret_stack,
 		return xb_fail(err, -ENOMEM, "read own MACs of %s", uplink->options.ifname);
 	ret = xb_stack_query(uplink->ifindex, stack, err);
 	if (!ret)
-		ret = xb_gate_set_own_macs(uplink->own->gate, uplink->slot, stack->macs,
-					   stack->n_macs, err);
+		ret = write_own_macs(uplink, stack, err);
 	if (!ret && ret_stack)
 		*ret_stack = *stack;
 	return ret;

@@ -60,6 +60,8 @@ struct xb_uplink_options {
 				 XB_QUEUES_MAX */
 	uint64_t stall_ns;    /* a heartbeat older than this means that nobody reads; 0: 1 s */
 	uint16_t verdict;     /* the default verdict: PASS, BRIDGE, DROP or XB_VERDICT_PORT(id) */
+	bool lends_mac; /* another port has this interface's address (--mac uplink): unless the
+			   uplink is shared, frames to it don't pass */
 };
 
 struct xb_uplink {
@@ -72,9 +74,9 @@ struct xb_uplink {
 	uint32_t mtu;
 	unsigned rx_queues; /* that the interface has; n_queues of them are read */
 	unsigned tx_queues;
-	bool rx_vlan; /* the interface takes VLAN tags off before XDP sees a frame: tagged frames
-			 would be taken for untagged ones. Switch it off (ethtool -K … rxvlan off)
-		       */
+	bool rx_vlan; /* the interface may take VLAN tags off before XDP sees a frame, which then
+			 passes for an untagged one: on a NIC switch that off (ethtool -K IFACE
+			 rxvlan off), on veth the peer's tag insertion (txvlan off) */
 	bool shared;
 	char shared_reason[160];
 	bool zerocopy; /* while running */

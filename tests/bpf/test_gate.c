@@ -9,12 +9,14 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -305,6 +307,36 @@ static void interface_is_an_uplink_once(void **state)
 	xb_gate_close(&gate);
 }
 
+/* What the control thread keeps while it has an uplink (DESIGN.md, 7). */
+static void set_capabilities(uint64_t mask)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	assert_int_equal(syscall(SYS_capget, &header, data), 0);
+	data[0].effective = data[0].permitted & (uint32_t)mask;
+	data[1].effective = data[1].permitted & (uint32_t)(mask >> 32);
+	assert_int_equal(syscall(SYS_capset, &header, data), 0);
+}
+
+static void three_capabilities_are_enough_to_attach_again(void **state)
+{
+	struct xb_attachment attachment;
+	struct xb_gate gate;
+	uint32_t slot;
+
+	(void)state;
+	open_gate(&gate);
+	set_capabilities(1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW | 1ull << CAP_BPF);
+	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
+	xb_gate_release_slot(&gate, slot);
+	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
+	assert_true(attachment.taken_over);
+	assert_int_equal(xb_gate_detach_slot(&gate, slot, NULL), 0);
+	set_capabilities(UINT64_MAX);
+	xb_gate_close(&gate);
+}
+
 static bool is_own(const struct xb_gate *gate, uint8_t last, uint16_t slot)
 {
 	struct xb_own_mac key = {.mac = {2, 0, 0, 0, 0, last}, .slot = slot};
@@ -434,6 +466,7 @@ int main(void)
 		TEST(pins_of_other_sizes_are_replaced),
 		TEST(detach_by_name_removes_everything_with_the_last_uplink),
 		TEST(interface_is_an_uplink_once),
+		TEST(three_capabilities_are_enough_to_attach_again),
 		TEST(own_macs_change_by_their_difference),
 		TEST(stack_holds_what_stands_on_the_uplink_and_no_more),
 		TEST(stack_grows_over_vlans_and_bridges),

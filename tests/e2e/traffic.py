@@ -306,7 +306,7 @@ def check_packet(frame):
         pseudo, body, version = frame[at + 8:at + 40], frame[at + 40:], "6"
     else:
         return None
-    names = {6: "tcp", 17: "udp", 58: "icmpv6"}
+    names = {6: "tcp", 17: "udp", 58: "icmpv"}
     if protocol not in names:
         return None
     if protocol == 17:

@@ -18,7 +18,7 @@ the namespaces carry the bed's own token; the interfaces in them have the short 
         bed.peer.run("ping", "-c", "1", TAP_IP)   # a command in a namespace
         with bed.kern:                            # or this thread itself: its new sockets belong there
             sock = socket.socket(…)
-        before = daemon.stats()                   # `stats --json`; status(), fdb(), ask(word, …) likewise
+        before = daemon.stats()                   # `stats`; status(), fdb(), ask(word, …) likewise
         after = daemon.rest()                     # stats once nothing moves any more; checks the equation
         daemon.stop()                             # SIGTERM; checks exit status 0 and that it was in time
 
@@ -169,7 +169,7 @@ def _setns(fd):
 
 # The daemon sees the namespace's own /sys, and the host's bpffs in it, so that pins outlive the daemon.
 ENTER = ["unshare", "--mount", "--propagation", "private", "sh", "-c", """
-    exec 9</sys/fs/bpf && mount -t sysfs sysfs /sys && mount --bind /proc/self/fd/9 /sys/fs/bpf && exec 9<&- && exec "$@"
+    exec 9</sys/fs/bpf && mount -t sysfs sysfs /sys && mount -c --bind /proc/self/fd/9 /sys/fs/bpf && exec 9<&- && exec "$@"
     """, "sh"]
 
 
@@ -313,13 +313,15 @@ def difference(after, before):
 class Bed:
     """Namespaces, joined as drawn above, and the daemon in them."""
 
-    def __init__(self, uplinks=1, queues=1, tap_in_host=False):
-        """uplinks: how many; queues: of each veth, both ways."""
+    def __init__(self, uplinks=1, queues=1, tap_in_host=False, quiet=False):
+        """uplinks: how many; queues: of each veth, both ways; quiet: no IPv6 and fixed neighbours, so that nobody says
+        anything but the test."""
         token = f"xb{os.getpid()}x{next(_numbers)}"
         self.name = token
         self.env = {**os.environ, "XB_BED": token}
         self.daemons = []
         self.forgive_leftovers = False
+        self.quiet = quiet
         self.namespaces = []
         self.uplinks = ["v" + chr(ord("a") + i) for i in range(uplinks)]
         try:
@@ -338,7 +340,8 @@ class Bed:
         self.namespaces.append(ns)
         # no chatter by itself, as far as that can be had
         ns.sysctl(ipv6__conf__all__router_solicitations=0, ipv6__conf__default__router_solicitations=0,
-                  ipv6__conf__default__accept_ra=0, ipv6__conf__default__accept_dad=0)
+                  ipv6__conf__default__accept_ra=0, ipv6__conf__default__accept_dad=0,
+                  ipv6__conf__default__disable_ipv6=int(self.quiet))
         ns.ip("link set lo up")
         return ns
 
@@ -348,8 +351,10 @@ class Bed:
         for i, (uplink, peer) in enumerate(zip(self.uplinks, self.peers)):
             self.host.ip(f"link add {uplink} {numbers} type veth peer name vp {numbers} netns {peer.name}",
                          f"link set {uplink} up")
-            peer.ip("link set vp up", f"addr add {peer_ip(i)}/24 dev vp", f"addr add {peer_ip6(i)}/64 dev vp nodad")
-        if self.kern is self.host:
+            peer.ip("link set vp up", f"addr add {peer_ip(i)}/24 dev vp")
+            if not self.quiet:
+                peer.ip(f"addr add {peer_ip6(i)}/64 dev vp nodad")
+        if self.kern is self.host and not self.quiet:
             self.host.sysctl(ipv6__conf__default__disable_ipv6=0)
 
     def in_host(self, *command):
@@ -386,7 +391,14 @@ class Bed:
         return self.daemons[-1]
 
     def address_tap(self, ifname="tap0"):
-        self.kern.ip(f"addr replace {TAP_IP}/24 dev {ifname}", f"addr replace {TAP_IP6}/64 dev {ifname} nodad")
+        self.kern.ip(f"addr replace {TAP_IP}/24 dev {ifname}")
+        if not self.quiet:
+            self.kern.ip(f"addr replace {TAP_IP6}/64 dev {ifname} nodad")
+            return
+        tap_mac = self.kern.mac(ifname)
+        for i, peer in enumerate(self.peers):
+            self.kern.ip(f"neigh replace {peer_ip(i)} lladdr {peer.mac('vp')} dev {ifname} nud permanent")
+            peer.ip(f"neigh replace {TAP_IP} lladdr {tap_mac} dev vp nud permanent")
 
     # ---- the end ----
 

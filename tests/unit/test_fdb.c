@@ -14,8 +14,12 @@
 
 static struct xb_fdb_key key_of(uint32_t station, uint16_t vlan)
 {
-	uint8_t mac[6] = {2, 0, (uint8_t)(station >> 24), (uint8_t)(station >> 16),
-			  (uint8_t)(station >> 8), (uint8_t)station};
+	uint8_t mac[6] = {2,
+			  0,
+			  (uint8_t)(station >> 24),
+			  (uint8_t)(station >> 16),
+			  (uint8_t)(station >> 8),
+			  (uint8_t)station};
 
 	return xb_fdb_key(mac, vlan);
 }
@@ -61,7 +65,8 @@ static void static_and_own_addresses_never_move(void **state)
 	struct xb_fdb *fdb = *state;
 
 	xb_fdb_learn(fdb, key_of(1, 5), 9, 1);
-	assert_int_equal(xb_fdb_set(fdb, key_of(1, 5), 2, XB_FDB_STATIC), 0); /* over a learned one */
+	assert_int_equal(xb_fdb_set(fdb, key_of(1, 5), 2, XB_FDB_STATIC),
+			 0); /* over a learned one */
 	assert_int_equal(fdb->n_learned[9], 0);
 	assert_int_equal(xb_fdb_set(fdb, key_of(2, XB_FDB_VLAN_ANY), 4, XB_FDB_OWN), 0);
 
@@ -144,7 +149,8 @@ static void a_port_learns_no_more_than_its_limit_and_others_still_do(void **stat
 {
 	struct xb_fdb *fdb = *state;
 
-	fdb->learn_max = 50;
+	for (unsigned port = 0; port < XB_PORTS_MAX; port++)
+		atomic_store(&fdb->learn_max[port], 50);
 	for (uint32_t i = 0; i < 1000; i++)
 		assert_int_equal(xb_fdb_learn(fdb, key_of(i, 0), 6, 1), XB_FDB_FINE);
 	assert_int_equal(fdb->n_learned[6], 50);
@@ -176,7 +182,8 @@ static void a_full_table_refuses_but_a_person_can_still_set(void **state)
 	struct xb_fdb *fdb = *state;
 	unsigned n = 0;
 
-	fdb->learn_max = UINT32_MAX;
+	for (unsigned port = 0; port < XB_PORTS_MAX; port++)
+		atomic_store(&fdb->learn_max[port], UINT32_MAX);
 	for (uint32_t i = 0; i < 4 * XB_FDB_BUCKETS * XB_FDB_WAYS; i++)
 		xb_fdb_learn(fdb, key_of(i, 0), (uint16_t)(1 + i % 2), i);
 	xb_fdb_sweep(fdb, count_row, &n);

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Several queues: all of them carry traffic, and their number changes while traffic runs.
+
+    kern: tap0, N queue pairs ◄── xbridge ──► va, 4 queues ◄── veth ──► vp, 4 queues :peer
+"""
+
+import pytest
+
+from traffic import Flows, Task, udp_blast, udp_flows
+from xbridge import TAP_IP, difference, imbalance, interesting, peer_ip, scaled, wait_for
+
+FLOWS = 64
+
+
+def used_queues(after, before, port, way):
+    queues = {q["queue"]: q[f"{way}_packets"] for q in after["ports"][port]["queues"]}
+    earlier = {q["queue"]: q[f"{way}_packets"] for q in before["ports"][port]["queues"]}
+    return {queue for queue, n in queues.items() if n > earlier.get(queue, 0)}
+
+
+@pytest.fixture(scope="module")
+def bed(make_module_bed):
+    bed = make_module_bed(queues=4)
+    bed.start("--queues", "4")
+    return bed
+
+
+def test_many_flows_from_the_wire_use_all_four_queues(bed):
+    before = bed.daemon.rest()
+    udp_flows(bed.peer, bed.kern, TAP_IP, FLOWS, 4)
+    after = bed.daemon.rest()
+    assert used_queues(after, before, "va", "rx") == {0, 1, 2, 3}
+    assert len(used_queues(after, before, "tap0", "tx")) >= min(4, len(bed.daemon.status()["workers"]))
+
+
+def test_many_flows_from_the_kernel_use_all_four_queues(bed):
+    before = bed.daemon.rest()
+    udp_flows(bed.kern, bed.peer, peer_ip(), FLOWS, 4)
+    after = bed.daemon.rest()
+    assert used_queues(after, before, "tap0", "rx") == {0, 1, 2, 3}
+    assert len(used_queues(after, before, "va", "tx")) >= min(4, len(bed.daemon.status()["workers"]))
+
+
+def test_four_workers_send_on_four_queues(make_bed):
+    bed = make_bed(queues=4)
+    daemon = bed.start("--queues", "4", "--workers", "4")
+    before = daemon.rest()
+    udp_flows(bed.peer, bed.kern, TAP_IP, FLOWS, 2)
+    udp_flows(bed.kern, bed.peer, peer_ip(), FLOWS, 2)
+    after = daemon.rest()
+    for port in "tap0", "va":
+        for way in "rx", "tx":
+            assert used_queues(after, before, port, way) == {0, 1, 2, 3}, (port, way)
+
+
+@pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
+def test_tcp_goes_on_while_the_number_of_queues_changes(bed, way):
+    daemon = bed.daemon
+    source, target, ip = (bed.peer, bed.kern, TAP_IP) if way == "to_kernel" else (bed.kern, bed.peer, peer_ip())
+    flows = Flows(source, target, ip, 8)
+    for queues in 2, 4, 1, 4:
+        daemon.cli("port", "set", "kernel", "--queues", str(queues))
+        assert daemon.port("kernel")["queues"] == queues
+        moved = list(flows.progress)
+        wait_for(lambda: flows.all_moved_since(moved), f"all flows go on with {queues} queues", 20)
+    flows.stop()
+    daemon.rest()
+
+
+def lost_on_the_way(change, after, before):
+    """Packets that the daemon or the kernel say that they have lost."""
+    ports = change["ports"].values()
+    lost = sum(p["rx_missed"] + sum(p["drops"].values()) for p in ports)
+    return lost + sum(after[name] - before[name] for name in ("tap_tx_dropped", "vp_tx_dropped", "tap_rx_dropped"))
+
+
+def kernel_counters(bed):
+    tap, wire = bed.kern.counters("tap0"), bed.peer.counters("vp")
+    return {"tap_tx_dropped": tap["tx_dropped"] + tap["tx_errors"], "tap_rx_dropped": tap["rx_dropped"] + tap["rx_errors"],
+            "vp_tx_dropped": wire["tx_dropped"] + wire["tx_errors"]}
+
+
+@pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
+def test_what_is_lost_while_the_number_of_queues_changes_is_counted(make_bed, way):
+    """Numbered datagrams, more than can be carried: what has not arrived is in some counter, to the packet."""
+    bed = make_bed(queues=4, quiet=True)
+    daemon = bed.start("--queues", "4")
+    source, target, ip = (bed.peer, bed.kern, TAP_IP) if way == "to_kernel" else (bed.kern, bed.peer, peer_ip())
+    count = scaled(40000, least=2000)
+    before, counted = daemon.rest(), kernel_counters(bed)
+    overflow = target.snmp()["RcvbufErrors"]
+
+    def switch():
+        for queues in 2, 4, 3, 1, 4:
+            daemon.ask("port", "set", "kernel", "--queues", str(queues))
+    switcher = Task(switch)
+    arrived = udp_blast(source, target, ip, count, 200, flows=16)
+    switcher.join()
+    change = difference(daemon.rest(), before)
+    assert len(set(arrived)) == len(arrived), "some came twice"
+    overflow = target.snmp()["RcvbufErrors"] - overflow
+    missing = count - len(arrived) - overflow
+    assert missing == lost_on_the_way(change, kernel_counters(bed), counted), interesting(change)
+
+
+def test_sixteen_queues_work(make_bed):
+    bed = make_bed(queues=4)
+    daemon = bed.start("--queues", "16")
+    assert daemon.port("kernel")["queues"] == 16
+    before = daemon.rest()
+    udp_flows(bed.kern, bed.peer, peer_ip(), FLOWS * 2, 2)
+    udp_flows(bed.peer, bed.kern, TAP_IP, FLOWS, 2)
+    after = daemon.rest()
+    assert len(used_queues(after, before, "tap0", "rx")) >= 12
+    assert imbalance(after) == 0
+
+
+@pytest.mark.parametrize("words, status, says", [
+    (["kernel", "--queues", "0"], 2, "number"),
+    (["kernel", "--queues", "x"], 2, "number"),
+    (["va", "--queues", "2"], 1, "ethtool -L va"),
+    (["nobody", "--queues", "2"], 1, "nobody"),
+])
+def test_a_change_that_makes_no_sense_is_refused(bed, words, status, says):
+    done = bed.daemon.cli("port", "set", *words, check=False)
+    assert done.returncode == status and says in done.stderr
+    assert bed.daemon.port("kernel")["queues"] == 4
