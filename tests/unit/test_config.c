@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/config.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define WORDS_MAX 32
+
+/* Parses a command line as a shell without quotes would split it. */
+static int parse(struct xb_config *config, const char *line, struct xb_error *err)
+{
+	static char words[1024];
+	char *argv[WORDS_MAX];
+	char *save = NULL;
+	int argc = 0;
+
+	snprintf(words, sizeof(words), "%s", line);
+	for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		argv[argc++] = word;
+	*err = (struct xb_error){0};
+	return xb_config_parse(config, argc, argv, err);
+}
+
+static void assert_good(struct xb_config *config, const char *line)
+{
+	struct xb_error err;
+
+	if (parse(config, line, &err) < 0)
+		fail_msg("'%s': %s", line, err.what);
+}
+
+/* The line is refused, and what is said contains `word`. */
+static void assert_refused(const char *line, const char *word)
+{
+	struct xb_config config;
+	struct xb_error err;
+
+	if (!parse(&config, line, &err))
+		fail_msg("'%s' was taken", line);
+	if (!strstr(err.what, word))
+		fail_msg("'%s': '%s' does not say '%s'", line, err.what, word);
+}
+
+static void test_nothing_said_means_tap0_bridged(void **state)
+{
+	struct xb_config config;
+
+	(void)state;
+	assert_good(&config, "");
+	assert_string_equal(config.kernel.ifname, "tap0");
+	assert_string_equal(config.name, "tap0");
+	assert_int_equal(config.kernel.backend, XB_KERNEL_AUTO);
+	assert_int_equal(config.kernel.queues, 1);
+	assert_true(config.kernel.offload);
+	assert_int_equal(config.verdict, XB_VERDICT_BRIDGE);
+	assert_int_equal(config.stall_ms, 1000);
+	assert_int_equal(config.n_uplinks, 0);
+}
+
+static void test_values_come_behind_a_space_or_an_equals_sign(void **state)
+{
+	struct xb_config config;
+
+	(void)state;
+	assert_good(&config, "--queues 4 --ifname=t1 --queue-size=512 --mtu 9000 --no-offload "
+			     "--persist --netns=blue --workers 2 --cpus 1,4-6 --frames=2048");
+	assert_int_equal(config.kernel.queues, 4);
+	assert_int_equal(config.kernel.queue_size, 512);
+	assert_int_equal(config.kernel.mtu, 9000);
+	assert_false(config.kernel.offload);
+	assert_true(config.kernel.persist);
+	assert_string_equal(config.kernel.netns, "blue");
+	assert_string_equal(config.name, "t1");
+	assert_int_equal(config.workers, 2);
+	assert_int_equal(config.n_cpus, 4);
+	assert_int_equal(config.cpus[0], 1);
+	assert_int_equal(config.cpus[3], 6);
+	assert_int_equal(config.frames, 2048);
+}
+
+static void test_an_uplink_has_options_behind_commas(void **state)
+{
+	struct xb_config config;
+
+	(void)state;
+	assert_good(&config,
+		    "--uplink e0,dedicated,csum=verify,xdp=generic,mode=copy --uplink e1,shared "
+		    "--stall-ms 250");
+	assert_int_equal(config.n_uplinks, 2);
+	assert_string_equal(config.uplinks[0].ifname, "e0");
+	assert_int_equal(config.uplinks[0].sharing, XB_SHARING_DEDICATED);
+	assert_int_equal(config.uplinks[0].csum, XB_CSUM_POLICY_VERIFY);
+	assert_int_equal(config.uplinks[0].xdp, XB_XDP_GENERIC);
+	assert_int_equal(config.uplinks[0].mode, XB_XSK_COPY);
+	assert_int_equal(config.uplinks[1].sharing, XB_SHARING_SHARED);
+	assert_int_equal(config.uplinks[1].stall_ns, 250000000);
+}
+
+static void test_a_mistake_is_named_with_what_is_expected(void **state)
+{
+	(void)state;
+	assert_refused("--queues 0", "from 1 to");
+	assert_refused("--queues x", "'x'");
+	assert_refused("--queues -1", "'-1'");
+	assert_refused("--queues 4x", "'4x'");
+	assert_refused("--queues", "N is expected");
+	assert_refused("--queue-size 100", "power of two");
+	assert_refused("--queue-size 65536", "power of two");
+	assert_refused("--tap=yes", "takes no value");
+	assert_refused("--ifname a-name-that-is-too-long", "1 to 15 characters");
+	assert_refused("--uplink a-name-that-is-too-long", "1 to 15 characters");
+	assert_refused("--uplink e0,fast", "'fast'");
+	assert_refused("--uplink e0 --uplink e0", "named twice");
+	assert_refused("--uplink tap0", "both uplink and ifname");
+	assert_refused("--mac 01:00:00:00:00:01", "unicast");
+	assert_refused("--mac 02:00:00:00:00", "02:00:00:00:00:01");
+	assert_refused("--mac uplink", "no uplink");
+	assert_refused("--cpus 3-1", "list of CPUs");
+	assert_refused("--cpus ,", "list of CPUs");
+	assert_refused("--tap-fd 3,,4", "list of descriptors");
+	assert_refused("--tap-fd 3 --ifname t0", "don't go with it");
+	assert_refused("--tap --vhost-fd 3", "doesn't go with tap");
+	assert_refused("--default nowhere", "pass, bridge, drop");
+	assert_refused("--name a/b", "'/'");
+	assert_refused("--frobnicate", "no option");
+	assert_refused("-q", "no option");
+	assert_refused("tap0", "no option");
+}
+
+/* A configuration file of this text; the caller unlinks it. */
+static void write_file(char *ret_path, size_t bytes, const char *text)
+{
+	int fd;
+
+	snprintf(ret_path, bytes, "%s/xb-config-XXXXXX",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	fd = mkstemp(ret_path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static void test_a_file_says_the_same_and_the_command_line_overrides_it(void **state)
+{
+	struct xb_config config;
+	char path[256], line[512];
+
+	(void)state;
+	write_file(path, sizeof(path),
+		   "# a comment\n\n  uplink e0,shared # another\nqueues 8\n\tpersist\nifname t9");
+	snprintf(line, sizeof(line), "--queues 2 --config %s", path);
+	assert_good(&config, line);
+	assert_int_equal(config.kernel.queues, 2);
+	assert_true(config.kernel.persist);
+	assert_string_equal(config.kernel.ifname, "t9");
+	assert_int_equal(config.n_uplinks, 1);
+	unlink(path);
+}
+
+static void test_a_mistake_in_a_file_is_named_with_its_line(void **state)
+{
+	char path[256], line[512];
+
+	(void)state;
+	write_file(path, sizeof(path), "queues 2\n\nqueues many\n");
+	snprintf(line, sizeof(line), "--config %s", path);
+	assert_refused(line, "line 3");
+	assert_refused(line, "'many'");
+	unlink(path);
+}
+
+static void test_a_file_names_no_other_file(void **state)
+{
+	char path[256], line[512];
+
+	(void)state;
+	write_file(path, sizeof(path), "config /etc/passwd\n");
+	snprintf(line, sizeof(line), "--config %s", path);
+	assert_refused(line, "can't name another");
+	unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_said_means_tap0_bridged),
+		cmocka_unit_test(test_values_come_behind_a_space_or_an_equals_sign),
+		cmocka_unit_test(test_an_uplink_has_options_behind_commas),
+		cmocka_unit_test(test_a_mistake_is_named_with_what_is_expected),
+		cmocka_unit_test(test_a_file_says_the_same_and_the_command_line_overrides_it),
+		cmocka_unit_test(test_a_mistake_in_a_file_is_named_with_its_line),
+		cmocka_unit_test(test_a_file_names_no_other_file),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
