@@ -56,38 +56,16 @@ struct {
 	__type(value, __u64);
 } heartbeats SEC(".maps");
 
-/* Longest metadata that a program before us can have left (the kernel's own limit, which was 32
- * once). */
-#define META_BYTES_MAX 252
-
-/* Bytes of metadata in front of the frame. Asked by comparing: the difference of two packet
- * pointers is refused to who lacks CAP_PERFMON, which the daemon gives up. */
-static __always_inline int meta_bytes(struct xdp_md *ctx)
-{
-	const __u8 *meta = (const __u8 *)(long)ctx->data_meta;
-	const __u8 *data = (const __u8 *)(long)ctx->data;
-	int bytes;
-
-	for (bytes = 0; bytes < META_BYTES_MAX; bytes += 4) {
-		/* keeps the compiler from turning the loop into that difference */
-		asm volatile("" : "+r"(meta));
-		if (meta + 4 > data)
-			break;
-		meta += 4;
-	}
-	return bytes;
-}
-
 /* Makes the metadata exactly our size, whatever lies there, and writes it; where that can't be done
  * none is left, and userspace classifies the frame itself. */
 static __always_inline void write_meta(struct xdp_md *ctx, const struct xb_decision *decision,
 				       __u32 generation)
 {
-	int there = meta_bytes(ctx);
+	int there = (int)((long)ctx->data - (long)ctx->data_meta);
 	struct xb_meta *meta;
 
 	if (bpf_xdp_adjust_meta(ctx, there - (int)sizeof(*meta))) {
-		if (there)
+		if (there > 0)
 			bpf_xdp_adjust_meta(ctx, there);
 		return;
 	}

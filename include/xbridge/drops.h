@@ -21,7 +21,7 @@
 	X(STORM, storm, rx, "group frames beyond the port's storm limit")                          \
 	X(HAIRPIN, hairpin, rx, "destination lies behind the port that it came from")              \
 	X(NO_PORT, no_port, rx, "no other port to send it to")                                     \
-	X(VERDICT, verdict, rx, "a rule or the default verdict says drop")                         \
+	X(VERDICT, verdict, rx, "a rule or the default verdict says drop; or pass, and this is a copy")                         \
 	X(LIMIT, limit, rx, "beyond a rule's limit")                                               \
 	X(PORT_DOWN, port_down, tx, "the port is down")                                            \
 	X(TX_FULL, tx_full, tx, "the port's transmit ring was full")                               \

@@ -43,7 +43,10 @@ static const struct command commands[] = {
 	{"status", "", "what runs: ports, modes, workers", xb_text_status, NULL},
 	{"stats", "[--watch]", "packets, bytes and drops of each port", xb_text_stats, NULL},
 	{"port list", "", "the ports", xb_text_ports, NULL},
-	{"port set", "NAME --queues N", "change a port while it runs", NULL, NULL},
+	{"port set", "NAME [--queues N] [--learn-max N] [--storm PPS]",
+	 "change a port while it runs: its queues, the addresses learned behind it, the broadcasts "
+	 "and multicasts that it may send a second",
+	 NULL, NULL},
 	{"fdb list", "", "the forwarding table", xb_text_fdb, NULL},
 	{"fdb add", "MAC port NAME [vlan ID]", "add a static entry", NULL, NULL},
 	{"fdb del", "MAC [vlan ID]", "delete an entry", NULL, NULL},

@@ -168,11 +168,12 @@ static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, s
 	}
 	if (verdict == XB_VERDICT_NONE)
 		verdict = snapshot->verdict;
-	if (verdict == XB_VERDICT_DROP) {
+	/* `pass` is said of a frame from an uplink: its own stack has it, and this is a copy. */
+	if (verdict == XB_VERDICT_DROP || (verdict == XB_VERDICT_PASS && port->caps.uplink)) {
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_VERDICT);
 		return;
 	}
-	if (verdict < XB_VERDICT_PORT0) { /* `pass` means nothing here any more: bridge */
+	if (verdict < XB_VERDICT_PORT0) {
 		bridge(worker, snapshot, port, rx_queue, pkt, &l2);
 		return;
 	}

@@ -46,8 +46,8 @@ struct xb_port_ops {
 	 * Takes up to `max` packets (at most XB_BATCH) that have arrived on queue `q` into `pkts`,
 	 * now in the worker's hands, with `bytes`, `offload` and, where the port knows it, `fate`
 	 * set. Posts fresh frames for what it took and tells the other side where it must (one
-	 * system call). Counts in `rx_missed` and `drops` what was lost on the way; packets that it
-	 * hands over are counted by the caller.
+	 * system call). Counts in `rx_missed` what was lost before it was ours, as received and in
+	 * `drops` what it refuses; packets that it hands over are counted by the caller.
 	 */
 	unsigned (*rx_batch)(struct xb_port *port, unsigned q, struct xb_cache *cache,
 			     struct xb_frame **pkts, unsigned max);

@@ -198,8 +198,7 @@ static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot
 	}
 	atomic_store(&worker->asleep, true);
 	if (atomic_load(&worker->set->generation) == atomic_load(&worker->seen) &&
-	    !atomic_load(&worker->set->stop) &&
-	    poll(fds, n, timeout_ms) > 0 && fds[0].revents) {
+	    !atomic_load(&worker->set->stop) && poll(fds, n, timeout_ms) > 0 && fds[0].revents) {
 		ssize_t got = read(worker->wake_fd, &count, sizeof(count));
 
 		(void)got;

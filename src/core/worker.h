@@ -62,9 +62,9 @@ struct xb_worker {
 	struct xb_workers *set;
 	unsigned index;
 	pthread_t thread;
-	int wake_fd;                              /* eventfd of the worker's own */
-	_Atomic bool asleep;                      /* holds no reference to a snapshot */
-	_Atomic uint64_t seen;      /* generation of the snapshot that it works with */
+	int wake_fd;           /* eventfd of the worker's own */
+	_Atomic bool asleep;   /* holds no reference to a snapshot */
+	_Atomic uint64_t seen; /* generation of the snapshot that it works with */
 	struct xb_cache cache;
 	uint64_t now_ns;            /* coarse monotonic clock, read once a round */
 	uint64_t beat_ns;           /* when its queues' hearts beat last; 0: not in this snapshot */

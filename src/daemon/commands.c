@@ -56,29 +56,76 @@ static int no_port(const struct request *request, const char *name)
 	return -ENOENT;
 }
 
+/* What `port set` changes; -1: not named. */
+struct port_change {
+	long queues, learn_max, storm_pps;
+};
+
+static int parse_port_change(const struct request *request, struct port_change *ret_change)
+{
+	struct port_change change = {-1, -1, -1};
+	const struct {
+		const char *name;
+		long *value;
+		long min, max;
+	} options[] = {
+		{"--queues", &change.queues, 1, XB_QUEUES_MAX},
+		{"--learn-max", &change.learn_max, 0, XB_FDB_BUCKETS * XB_FDB_WAYS},
+		{"--storm", &change.storm_pps, 0, 1000000000},
+	};
+	const size_t n = sizeof(options) / sizeof(options[0]);
+
+	if (request->argc < 3 || request->argc % 2 == 0)
+		return usage(request->err,
+			     "port set NAME [--queues N] [--learn-max N] [--storm PPS]");
+	for (int i = 1; i < request->argc; i += 2) {
+		const char *value = request->argv[i + 1];
+		size_t o = 0;
+		char *end;
+
+		while (o < n && strcmp(request->argv[i], options[o].name) != 0)
+			o++;
+		if (o == n)
+			return usage(request->err, "port set has no option '%.64s'",
+				     request->argv[i]);
+		errno = 0;
+		*options[o].value = strtol(value, &end, 10);
+		if (errno || *end || end == value || *options[o].value < options[o].min ||
+		    *options[o].value > options[o].max)
+			return usage(request->err,
+				     "%s '%.32s': a number from %ld to %ld is expected",
+				     options[o].name, value, options[o].min, options[o].max);
+	}
+	*ret_change = change;
+	return 0;
+}
+
 static int port_set(const struct request *request)
 {
+	struct xb_instance *instance = request->instance;
+	struct port_change change;
 	struct xb_port *port;
-	unsigned long queues;
-	char *end;
+	int ret = parse_port_change(request, &change);
 
-	if (request->argc != 3 || strcmp(request->argv[1], "--queues"))
-		return usage(request->err, "port set NAME --queues N");
-	port = xb_instance_port(request->instance, request->argv[0]);
+	if (ret < 0)
+		return ret;
+	port = xb_instance_port(instance, request->argv[0]);
 	if (!port)
 		return no_port(request, request->argv[0]);
-	queues = strtoul(request->argv[2], &end, 10);
-	if (!queues || *end || queues > XB_QUEUES_MAX)
-		return usage(request->err, "--queues '%.32s': a number from 1 to %u is expected",
-			     request->argv[2], XB_QUEUES_MAX);
-	if (port != request->instance->kernel.port) {
+	if (change.queues >= 0 && port != instance->kernel.port) {
 		xb_fail(request->err, -EOPNOTSUPP, "queues of the uplink %s", port->name);
-		xb_hint(request->err, "set them on the interface: ethtool -L %s combined N",
+		xb_hint(request->err,
+			"set them on the interface: ethtool -L %s combined N; xbridge follows",
 			port->name);
 		return -EOPNOTSUPP;
 	}
-	if (xb_instance_set_queues(request->instance, (unsigned)queues, request->err) < 0)
+	if (change.queues >= 0 &&
+	    xb_instance_set_queues(instance, (unsigned)change.queues, request->err) < 0)
 		return request->err->code;
+	if (change.learn_max >= 0)
+		atomic_store(&instance->fdb->learn_max[port->id], (uint32_t)change.learn_max);
+	if (change.storm_pps >= 0)
+		atomic_store(&port->storm.pps, (uint32_t)change.storm_pps);
 	return done(request);
 }
 

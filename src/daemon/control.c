@@ -217,8 +217,12 @@ static void on_client(struct xb_watch *watch, uint32_t events)
 	struct xb_control_client *client = NULL;
 
 	(void)events;
-	if (fd < 0)
+	if (fd < 0) {
+		/* Without descriptors the client stays in line: it is looked at again at the next tick. */
+		if (errno == EMFILE || errno == ENFILE)
+			xb_loop_change(&control->instance->loop, watch, 0);
 		return;
+	}
 	for (unsigned i = 0; !client && i < XB_CONTROL_CLIENTS_MAX; i++)
 		if (control->clients[i].watch.fd < 0)
 			client = &control->clients[i];
@@ -239,31 +243,60 @@ static int refuse_run_dir(struct xb_error *err, const char *step, const char *pa
 {
 	int ret = xb_fail(err, -errno, "%s %s", step, path);
 
-	xb_hint(err, "the control socket lives there: run as root, or make it writable");
+	if (ret == -ENOSPC || ret == -EDQUOT)
+		xb_hint(err, "the control socket lives there, and the file system is full: make room");
+	else
+		xb_hint(err, "the control socket lives there: run as root, or make it writable");
 	return ret;
+}
+
+void xb_control_init(struct xb_control *control)
+{
+	*control = (struct xb_control){.watch.fd = -1, .lock_fd = -1};
+	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++)
+		control->clients[i].watch.fd = -1;
+}
+
+/* Is what was locked still what has the name? An instance that ends removes it. */
+static bool is_named(int fd, const char *path)
+{
+	struct stat locked, named;
+
+	return !fstat(fd, &locked) && !stat(path, &named) && locked.st_dev == named.st_dev &&
+	       locked.st_ino == named.st_ino;
+}
+
+static int lock_file(const char *path, struct xb_error *err)
+{
+	for (;;) {
+		xb_auto_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+		if (fd < 0)
+			return refuse_run_dir(err, "open", path);
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+			return xb_fail(err, -errno, "lock %s", path);
+		if (is_named(fd, path))
+			return XB_TAKE_FD(fd);
+	}
 }
 
 int xb_control_lock(struct xb_control *control, const char *name, struct xb_error *err)
 {
 	char path[sizeof(control->path)];
-	int ret;
+	int fd;
 
-	*control = (struct xb_control){.watch.fd = -1, .lock_fd = -1};
-	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++)
-		control->clients[i].watch.fd = -1;
 	if (mkdir(XB_RUN_DIR, 0755) < 0 && errno != EEXIST)
 		return refuse_run_dir(err, "make", XB_RUN_DIR);
 	snprintf(path, sizeof(path), "%s/%s.lock", XB_RUN_DIR, name);
-	control->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (control->lock_fd < 0)
-		return refuse_run_dir(err, "open", path);
-	if (flock(control->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		ret = xb_fail(err, -EBUSY, "an instance named '%s' is running", name);
+	fd = lock_file(path, err);
+	if (fd == -EWOULDBLOCK) {
+		xb_fail(err, -EBUSY, "an instance named '%s' is running", name);
 		xb_hint(err, "stop it, or give this one another --name");
-		close(control->lock_fd);
-		control->lock_fd = -1;
-		return ret;
+		return -EBUSY;
 	}
+	if (fd < 0)
+		return fd;
+	control->lock_fd = fd;
 	snprintf(control->path, sizeof(control->path), "%s/%s.sock", XB_RUN_DIR, name);
 	return 0;
 }
@@ -299,6 +332,8 @@ int xb_control_open(struct xb_control *control, struct xb_instance *instance, st
 
 void xb_control_tick(struct xb_control *control)
 {
+	if (control->watch.fd >= 0)
+		xb_loop_change(&control->instance->loop, &control->watch, EPOLLIN);
 	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++) {
 		struct xb_control_client *client = &control->clients[i];
 
@@ -316,13 +351,14 @@ void xb_control_close(struct xb_control *control)
 			client_close(&control->clients[i]);
 	if (fd >= 0) {
 		xb_loop_del(&control->instance->loop, &control->watch);
-		unlink(control->path);
 		close(fd);
 	}
 	if (control->lock_fd >= 0) {
 		char *dot = strrchr(control->path, '.');
 
-		/* The lock goes last, by name first: whoever opened it meanwhile finds it gone. */
+		/* The socket is ours or a killed run's, since the name is ours. The lock goes last, by
+		 * name first: whoever opened it meanwhile finds it gone. */
+		unlink(control->path);
 		if (dot) {
 			strcpy(dot, ".lock");
 			unlink(control->path);

@@ -33,6 +33,9 @@ struct xb_control {
 	struct xb_control_client clients[XB_CONTROL_CLIENTS_MAX];
 };
 
+/** Before all else; what is ready can be closed. */
+void xb_control_init(struct xb_control *control);
+
 /**
  * Takes the instance's name: a lock beside the socket, so that only one daemon has it.
  *

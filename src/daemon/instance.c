@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/instance.h"
 
+#include "daemon/arp.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
 #include "xsk/netdev.h"
@@ -79,6 +80,38 @@ static unsigned pick_frames(const struct xb_config *config, const struct queue_c
 
 /* ---- ports ---- */
 
+/* An earlier run that was killed may have used uplinks that this one does not name. */
+static void detach_unnamed(struct xb_instance *instance)
+{
+	struct xb_gate_pin pins[XB_UPLINKS_MAX * 4];
+	int n = xb_gate_list(pins, XB_UPLINKS_MAX * 4);
+
+	for (int i = 0; i < n && i < (int)(XB_UPLINKS_MAX * 4); i++) {
+		struct xb_error err = {0};
+
+		if (strcmp(pins[i].instance, instance->config.name) ||
+		    instance->gate.claimed & 1u << pins[i].slot)
+			continue;
+		if (xb_gate_detach_slot(&instance->gate, pins[i].slot, &err) < 0)
+			xb_log_error(XB_LOG_WARNING, "what an earlier run left", &err);
+		else if (pins[i].ifname[0])
+			xb_log(XB_LOG_NOTICE, "took the program of an earlier run off %s",
+			       pins[i].ifname);
+	}
+}
+
+/* A shared uplink's address stays its own stack's: tap0 would never get a frame. */
+static int refuse_shared_mac(const struct xb_uplink *uplink, struct xb_error *err)
+{
+	if (!uplink->options.lends_mac || !uplink->shared)
+		return 0;
+	xb_fail(err, -EINVAL, "mac uplink: %s is shared (%s)", uplink->port.name,
+		uplink->shared_reason);
+	xb_hint(err, "--uplink %s,dedicated lets the address move to the kernel's interface",
+		uplink->port.name);
+	return -EINVAL;
+}
+
 static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 {
 	struct xb_config *config = &instance->config;
@@ -105,6 +138,8 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 		       "%s,dedicated",
 		       uplink->port.name, uplink->shared ? "shared" : "dedicated",
 		       uplink->shared_reason, uplink->port.name, uplink->port.name);
+		if (refuse_shared_mac(uplink, err) < 0)
+			return err->code;
 	}
 	return 0;
 }
@@ -121,14 +156,58 @@ static void say_uplink(const struct xb_uplink *uplink)
 		       uplink->port.name, strerror(-uplink->attachment.native_code));
 }
 
-static int start_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry,
-			struct xb_error *err)
+int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry,
+			     struct xb_error *err)
 {
-	int ret = xb_uplink_start(entry->uplink, &instance->cache, err);
+	int ret;
 
+	xb_privileges_lock_memory(true);
+	ret = xb_uplink_start(entry->uplink, &instance->cache, err);
+	xb_privileges_lock_memory(false);
 	if (!ret)
 		say_uplink(entry->uplink);
 	return ret;
+}
+
+/* Beside a shared uplink both interfaces would answer ARP for each other's address. */
+static void confine_arp(struct xb_instance *instance)
+{
+	const char *ifname = instance->kernel.port->name;
+	struct xb_error err = {0};
+
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		const struct xb_uplink *uplink = instance->uplinks[i].uplink;
+
+		if (!uplink->shared || !xb_kernel_port_is_here(&instance->kernel))
+			continue;
+		if (xb_arp_confine(ifname, &err) < 0)
+			xb_log_error(XB_LOG_WARNING, "ARP", &err);
+		if (instance->arp_said)
+			return;
+		instance->arp_said = true;
+		xb_log(XB_LOG_WARNING,
+		       "%s lies beside the shared uplink %s: %s answers for no address but its own "
+		       "(arp_ignore=1 arp_announce=2), but %s still answers ARP for %s's address; "
+		       "a network namespace of its own (--netns) avoids that",
+		       ifname, uplink->port.name, ifname, uplink->port.name, ifname);
+		return;
+	}
+}
+
+int xb_instance_start_kernel(struct xb_instance *instance, struct xb_error *err)
+{
+	int ret;
+
+	confine_arp(instance);
+	ret = xb_kernel_port_start(&instance->kernel, instance->config.kernel.queues,
+				   &instance->cache, err);
+	if (ret < 0)
+		return ret;
+	instance->kernel_running = true;
+	if (!atomic_load(&instance->kernel.port->up))
+		xb_log(XB_LOG_NOTICE, "%s is down: bring it up (ip link set %s up)",
+		       instance->kernel.port->name, instance->kernel.port->name);
+	return 0;
 }
 
 static int start_ports(struct xb_instance *instance, struct xb_error *err)
@@ -139,41 +218,60 @@ static int start_ports(struct xb_instance *instance, struct xb_error *err)
 				      &instance->arena, err);
 
 	if (!ret)
-		ret = xb_kernel_port_start(&instance->kernel, instance->config.kernel.queues,
-					   &instance->cache, err);
+		ret = xb_instance_start_kernel(instance, err);
 	if (ret < 0)
 		return ret;
-	instance->kernel_running = true;
 	xb_log(XB_LOG_INFO, "%s: %s", instance->kernel.port->name, instance->kernel.why);
 	for (unsigned i = 0; !ret && i < instance->n_uplinks; i++)
-		ret = start_uplink(instance, &instance->uplinks[i], err);
+		ret = xb_instance_start_uplink(instance, &instance->uplinks[i], err);
 	return ret;
 }
 
 /* ---- own addresses: they neither age nor move ---- */
 
-static bool not_own(const struct xb_fdb_row *row, void *arg)
+static bool has_own(const struct xb_instance_own *list, unsigned n,
+		    const struct xb_instance_own *own)
 {
-	(void)arg;
-	return row->kind != XB_FDB_OWN;
+	for (unsigned i = 0; i < n; i++)
+		if (list[i].port == own->port && !memcmp(list[i].mac, own->mac, sizeof(own->mac)))
+			return true;
+	return false;
 }
 
-static void set_own(struct xb_instance *instance, const uint8_t mac[6], const struct xb_port *port)
+static unsigned list_own(struct xb_instance *instance, struct xb_instance_own *ret_list)
 {
-	xb_fdb_set(instance->fdb, xb_fdb_key(mac, XB_FDB_VLAN_ANY), port->id, XB_FDB_OWN);
-}
+	unsigned n = 0;
 
-/* The kernel port's address comes first: with `--mac uplink` it is the uplink's too. */
-static void refresh_own(struct xb_instance *instance)
-{
-	xb_fdb_sweep(instance->fdb, not_own, NULL);
-	if (instance->kernel.port) {
+	/* The kernel port's comes first: with `--mac uplink` it is the uplink's too. */
+	if (instance->kernel_running)
 		xb_tap_get_mac(&instance->kernel.tap, instance->kernel.mac);
-		set_own(instance, instance->kernel.mac, instance->kernel.port);
+	memcpy(ret_list[n].mac, instance->kernel.mac, sizeof(instance->kernel.mac));
+	ret_list[n++].port = instance->kernel.port->id;
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		const struct xb_uplink *uplink = instance->uplinks[i].uplink;
+
+		memcpy(ret_list[n].mac, uplink->mac, sizeof(uplink->mac));
+		ret_list[n++].port = uplink->port.id;
 	}
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		set_own(instance, instance->uplinks[i].uplink->mac,
-			&instance->uplinks[i].uplink->port);
+	return n;
+}
+
+/* Entries that stay are never missing: a packet meanwhile would be flooded. */
+void xb_instance_refresh_own(struct xb_instance *instance)
+{
+	struct xb_instance_own list[1 + XB_UPLINKS_MAX] = {0};
+	unsigned n = list_own(instance, list);
+
+	for (unsigned i = 0; i < instance->n_own; i++)
+		if (!has_own(list, n, &instance->own[i]))
+			xb_fdb_del(instance->fdb, xb_fdb_key(instance->own[i].mac, XB_FDB_VLAN_ANY),
+				   XB_FDB_OWN);
+	for (unsigned i = 0; i < n; i++)
+		if (!has_own(instance->own, instance->n_own, &list[i]))
+			xb_fdb_set(instance->fdb, xb_fdb_key(list[i].mac, XB_FDB_VLAN_ANY),
+				   list[i].port, XB_FDB_OWN);
+	memcpy(instance->own, list, sizeof(list));
+	instance->n_own = n;
 }
 
 /* ---- publishing ---- */
@@ -197,8 +295,7 @@ int xb_instance_publish(struct xb_instance *instance)
 	return 0;
 }
 
-/* Publishes the ports without `out`. */
-static void unpublish(struct xb_instance *instance, const struct xb_port *out)
+void xb_instance_unpublish(struct xb_instance *instance, const struct xb_port *out)
 {
 	struct xb_snapshot *snapshot = calloc(1, sizeof(*snapshot));
 
@@ -257,6 +354,8 @@ int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct
 	unsigned before = port->n_queues;
 	int ret;
 
+	if (!instance->kernel_running)
+		return xb_fail(err, -ENODEV, "queues of %s", port->name);
 	if (!queues || queues > port->queues_max)
 		return xb_fail(err, -EINVAL, "%u queues for %s, which has at most %u", queues,
 			       port->name, port->queues_max);
@@ -290,81 +389,6 @@ int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, stru
 	instance->config.verdict = verdict;
 	xb_instance_publish(instance);
 	return 0;
-}
-
-/* ---- what happens to interfaces meanwhile ---- */
-
-static void check_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry)
-{
-	struct xb_uplink *uplink = entry->uplink;
-	struct xb_error err = {0};
-
-	if (uplink->running && xb_uplink_refresh_link(uplink) == -ENODEV) {
-		unpublish(instance, &uplink->port);
-		xb_uplink_stop(uplink, &instance->cache);
-		entry->lost = true;
-		xb_log(XB_LOG_WARNING, "uplink %s is gone; it is used again when it is back",
-		       uplink->port.name);
-	}
-	if (!entry->lost)
-		return;
-	if (xb_uplink_reopen(uplink, &err) < 0 || start_uplink(instance, entry, &err) < 0)
-		return;
-	entry->lost = false;
-	xb_instance_publish(instance);
-	xb_log(XB_LOG_NOTICE, "uplink %s is back", uplink->port.name);
-}
-
-/* Opens the kernel port anew after its interface was deleted. */
-static void reopen_kernel(struct xb_instance *instance)
-{
-	const struct xb_uplink *first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
-	struct xb_error err = {0};
-	int ret = xb_kernel_port_reopen(&instance->kernel, &instance->config,
-					first ? first->mac : NULL, first ? first->mtu : 0, &err);
-
-	if (!ret)
-		ret = xb_kernel_port_start(&instance->kernel, instance->config.kernel.queues,
-					   &instance->cache, &err);
-	if (ret < 0)
-		return;
-	instance->kernel_running = true;
-	xb_instance_publish(instance);
-	xb_log(XB_LOG_NOTICE, "%s is back", instance->kernel.port->name);
-}
-
-static void check_kernel(struct xb_instance *instance)
-{
-	int ret;
-
-	if (!instance->kernel_running) {
-		reopen_kernel(instance);
-		return;
-	}
-	ret = xb_kernel_port_check(&instance->kernel);
-	if (!ret)
-		return;
-	unpublish(instance, instance->kernel.port);
-	xb_kernel_port_stop(&instance->kernel, &instance->cache);
-	instance->kernel_running = false;
-	xb_log(XB_LOG_WARNING, "%s %s; it is made again", instance->kernel.port->name,
-	       ret == -ENODEV ? "was deleted" : "has failed");
-	reopen_kernel(instance);
-}
-
-void xb_instance_check(struct xb_instance *instance)
-{
-	check_kernel(instance);
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		struct xb_error err = {0};
-
-		check_uplink(instance, &instance->uplinks[i]);
-		if (!instance->uplinks[i].lost &&
-		    xb_uplink_refresh_macs(instance->uplinks[i].uplink, NULL, &err) < 0 &&
-		    err.code != -ENODEV)
-			xb_log_error(XB_LOG_WARNING, "own addresses", &err);
-	}
-	refresh_own(instance);
 }
 
 void xb_instance_tick(struct xb_instance *instance)
@@ -412,7 +436,9 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 		ret = start_ports(instance, err);
 	if (ret < 0)
 		return ret;
-	refresh_own(instance);
+	if (instance->gate_open)
+		detach_unnamed(instance);
+	xb_instance_refresh_own(instance);
 	options.n = pick_workers(config, &count);
 	options.beat_ns = (uint64_t)config->stall_ms * 1000000u / 4;
 	ret = xb_workers_start(&instance->workers, &instance->arena, &options, err);
@@ -427,29 +453,41 @@ int xb_instance_start(struct xb_instance *instance, struct xb_error *err)
 {
 	int ret = start(instance, err);
 
-	if (ret < 0)
+	if (ret < 0) {
+		instance->keep_programs = true;
 		xb_instance_stop(instance);
+	}
 	return ret;
+}
+
+/* Takes an uplink's program off, unless it is one that a failed start has found there. */
+static void detach_uplink(struct xb_instance *instance, struct xb_uplink *uplink)
+{
+	struct xb_error err = {0};
+
+	if (instance->keep_programs && uplink->attachment.taken_over)
+		return;
+	if (xb_gate_detach_slot(&instance->gate, uplink->slot, &err) < 0)
+		xb_log_error(XB_LOG_WARNING, uplink->port.name, &err);
 }
 
 static void stop_uplinks(struct xb_instance *instance)
 {
+	bool keep = instance->keep_programs && instance->gate.taken_over;
 	struct xb_error err = {0};
 
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
 		struct xb_uplink *uplink = instance->uplinks[i].uplink;
-		uint32_t slot = uplink->slot;
 
 		xb_uplink_stop(uplink, &instance->cache);
-		if (xb_gate_detach_slot(&instance->gate, slot, &err) < 0)
-			xb_log_error(XB_LOG_WARNING, uplink->port.name, &err);
+		detach_uplink(instance, uplink);
 		xb_uplink_free(uplink, NULL);
 	}
 	instance->n_uplinks = 0;
 	if (!instance->gate_open)
 		return;
 	xb_gate_close(&instance->gate);
-	if (xb_gate_remove(instance->config.name, &err) < 0)
+	if (!keep && xb_gate_remove(instance->config.name, &err) < 0)
 		xb_log_error(XB_LOG_WARNING, "remove the pinned maps", &err);
 	instance->gate_open = false;
 }

@@ -19,10 +19,19 @@
 #include "xsk/gate.h"
 #include "xsk/uplink.h"
 
+#define XB_TROUBLE_BYTES 512u
+
 /** An uplink and where it stands in its life. */
 struct xb_instance_uplink {
 	struct xb_uplink *uplink;
-	bool lost; /* the interface is gone or moved; it is looked for again */
+	bool lost;                      /* the interface is gone or moved; it is looked for again */
+	char trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said; "": nothing said */
+};
+
+/** An address of a port itself, in the forwarding table. */
+struct xb_instance_own {
+	uint8_t mac[6];
+	uint16_t port;
 };
 
 struct xb_instance {
@@ -34,24 +43,43 @@ struct xb_instance {
 	struct xb_cache cache; /* the control thread's own */
 	struct xb_gate gate;
 	bool gate_open;
+	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */
 	struct xb_kernel_port kernel;
 	bool kernel_running;
+	bool arp_said; /* that it lies beside a shared uplink */
+	char kernel_trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said */
 	unsigned n_uplinks;
 	struct xb_instance_uplink uplinks[XB_UPLINKS_MAX];
 	struct xb_fdb *fdb;
+	unsigned n_own;
+	struct xb_instance_own own[1 + XB_UPLINKS_MAX]; /* as the forwarding table has them */
 	struct xb_workers workers;
 	struct xb_snapshot *snapshot; /* published */
 	uint32_t generation;          /* of the steering table */
 	uint64_t started_ns;          /* CLOCK_MONOTONIC */
 };
 
-/** Makes all of it, up to publishing. On failure nothing is left. */
+/** Makes all of it, up to publishing. On failure nothing is left but the programs that an earlier,
+ *  killed run had left on its uplinks. */
 int xb_instance_start(struct xb_instance *instance, struct xb_error *err);
 /** Takes all of it back. */
 void xb_instance_stop(struct xb_instance *instance);
 
 /** Publishes the ports that run. */
 int xb_instance_publish(struct xb_instance *instance);
+/** Publishes the ports without `out`: nobody but the control thread touches that one then. */
+void xb_instance_unpublish(struct xb_instance *instance, const struct xb_port *out);
+
+/* Parts of a start that are repeated when an interface comes back; the port is unpublished. */
+
+/** Binds an uplink's sockets, and says how it runs. */
+int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry,
+			     struct xb_error *err);
+/** Starts the kernel port, which is open. */
+int xb_instance_start_kernel(struct xb_instance *instance, struct xb_error *err);
+
+/** Enters the ports' own addresses into the forwarding table, where they have changed. */
+void xb_instance_refresh_own(struct xb_instance *instance);
 
 /** The port of a name, `kernel` among them; NULL: none. */
 struct xb_port *xb_instance_port(struct xb_instance *instance, const char *name);
@@ -62,8 +90,8 @@ int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct
 /** Changes the default verdict, in the XDP programs and for the workers. */
 int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, struct xb_error *err);
 
-/** Looks at each port's interface: takes out what is gone or broken, brings back what has
- *  returned. After link events and once a second. */
+/** Looks at each port's interface (check.c): takes out what is gone or broken, brings back what has
+ *  returned, adopts what has changed. After link events and once a second. */
 void xb_instance_check(struct xb_instance *instance);
 
 /** Once a second: ages the forwarding table, reads the kernel's counters. */

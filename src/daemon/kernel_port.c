@@ -2,10 +2,17 @@
 #include "daemon/kernel_port.h"
 
 #include "daemon/mac.h"
+#include "xsk/netdev.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* How long an interface may be held by a process that is going, and how often to look. */
+#define BUSY_MS       1000u
+#define BUSY_PAUSE_MS 10u
 
 /* Queue pairs that `port set --queues` can always reach. */
 static unsigned queues_max(const struct xb_config *config)
@@ -49,6 +56,21 @@ static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *confi
 	else
 		options.mac = xb_mac_stable(config->name, stable);
 	return xb_tap_init(&kernel->tap, &options, err);
+}
+
+/* The kernel may let go of a killed daemon's TAP some time after that process is gone: when
+ * io_uring gets to it. */
+static int open_released_tap(struct xb_kernel_port *kernel, const struct xb_config *config,
+			     const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
+{
+	static const struct timespec pause = {.tv_nsec = BUSY_PAUSE_MS * 1000000};
+	int ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
+
+	for (unsigned ms = 0; ret == -EBUSY && ms < BUSY_MS; ms += BUSY_PAUSE_MS) {
+		nanosleep(&pause, NULL);
+		ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
+	}
+	return ret;
 }
 
 static void read_link(struct xb_kernel_port *kernel)
@@ -155,7 +177,7 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 			const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_arena *arena,
 			struct xb_error *err)
 {
-	int ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
+	int ret = open_released_tap(kernel, config, uplink_mac, uplink_mtu, err);
 
 	if (ret < 0)
 		return ret;
@@ -197,20 +219,53 @@ void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache)
 	xb_tap_fini(&kernel->tap);
 }
 
+/* Where the capability is missing, an interface that was there before is taken as it is. */
+static int bring_up(struct xb_kernel_port *kernel, struct xb_error *err)
+{
+	bool up = false;
+	int ret;
+
+	if (kernel->tap.handed_in || (xb_tap_get_up(&kernel->tap, &up) == 0 && up))
+		return 0;
+	ret = xb_tap_set_up(&kernel->tap, true);
+	if (ret == -EPERM && !kernel->tap.made)
+		return 0;
+	return ret < 0 ? xb_fail(err, ret, "bring %s up", kernel->tap.name) : 0;
+}
+
+bool xb_kernel_port_is_here(const struct xb_kernel_port *kernel)
+{
+	unsigned ifindex;
+	uint8_t mac[6];
+	struct xb_netdev here;
+
+	if (kernel->tap.netns_fd >= 0) {
+		struct stat theirs, ours;
+
+		return !fstat(kernel->tap.netns_fd, &theirs) &&
+		       !stat("/proc/thread-self/ns/net", &ours) && theirs.st_dev == ours.st_dev &&
+		       theirs.st_ino == ours.st_ino;
+	}
+	/* One that was handed in may lie anywhere, under a name that exists here too. */
+	return !xb_netdev_read(kernel->tap.name, &here, NULL) &&
+	       !xb_tap_get_ifindex(&kernel->tap, &ifindex) && here.ifindex == ifindex &&
+	       !xb_tap_get_mac(&kernel->tap, mac) && !memcmp(here.mac, mac, sizeof(mac));
+}
+
 int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
 			 struct xb_error *err)
 {
-	int ret = kernel->vhost ? xb_virtio_net_start(&kernel->net, queues, cache, err)
-				: xb_tap_port_start(&kernel->tap_port, queues, err);
+	int ret;
 
+	kernel->net.mtu = kernel->mtu;
+	ret = kernel->vhost ? xb_virtio_net_start(&kernel->net, queues, cache, err)
+			    : xb_tap_port_start(&kernel->tap_port, queues, err);
 	if (ret < 0)
 		return ret;
-	if (!kernel->tap.handed_in) {
-		ret = xb_tap_set_up(&kernel->tap, true);
-		if (ret < 0) {
-			xb_kernel_port_stop(kernel, cache);
-			return xb_fail(err, ret, "bring %s up", kernel->tap.name);
-		}
+	ret = bring_up(kernel, err);
+	if (ret < 0) {
+		xb_kernel_port_stop(kernel, cache);
+		return ret;
 	}
 	xb_kernel_port_check(kernel);
 	return 0;
@@ -250,8 +305,10 @@ int xb_kernel_port_check(struct xb_kernel_port *kernel)
 		atomic_store_explicit(&kernel->port->up, false, memory_order_relaxed);
 		return -ENODEV;
 	}
-	/* One that lies in another namespace can't be asked: it is up as far as we know. */
+	/* One that lies in another namespace can't be asked: it is up, and as it was, as far as we
+	 * know. */
 	xb_tap_get_up(&kernel->tap, &up);
+	xb_tap_get_mtu(&kernel->tap, &kernel->mtu);
 	atomic_store_explicit(&kernel->port->up, up, memory_order_relaxed);
 	if (!kernel->vhost && xb_tap_port_check(&kernel->tap_port) < 0)
 		return -ENODEV;

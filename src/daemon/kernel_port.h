@@ -55,7 +55,8 @@ int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config 
 /** Bytes of the arena that its virtqueues take at most. */
 size_t xb_kernel_port_ring_bytes(const struct xb_config *config);
 
-/** Starts with `queues` queue pairs, and brings the interface up unless it was handed in. */
+/** Starts with `queues` queue pairs, and brings the interface up unless it was handed in, or was
+ * there before and that is not allowed to us. */
 int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
 			 struct xb_error *err);
 /** Stops; all frames come back. */
@@ -70,8 +71,12 @@ bool xb_kernel_port_retire(struct xb_kernel_port *kernel, unsigned queues);
 /** Whether packets wait in queues from `queues` on. */
 bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues);
 
-/** Reads whether the interface is up; sets port->up. Returns 0, or -ENODEV where it is gone,
- * -EPROTO where the port is broken and a restart is due. */
+/** Whether its interface lies in this network namespace. */
+bool xb_kernel_port_is_here(const struct xb_kernel_port *kernel);
+
+/** Reads whether the interface is up, and its MTU; sets port->up. Where the MTU is another, stop
+ * and start adopt it. Returns 0, or -ENODEV where it is gone, -EPROTO where the port is broken and
+ * a restart is due. */
 int xb_kernel_port_check(struct xb_kernel_port *kernel);
 
 #endif

@@ -6,6 +6,15 @@
 #include <stddef.h>
 #include <sys/resource.h>
 
+#define IN_FORCE (CAPNG_EFFECTIVE | CAPNG_PERMITTED)
+
+static bool memlock_is_limited(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY;
+}
+
 void xb_privileges_drop_thread(void)
 {
 	capng_clear(CAPNG_SELECT_CAPS);
@@ -17,11 +26,13 @@ int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *
 	const struct {
 		int cap;
 		bool wanted;
+		capng_type_t sets;
 	} keep[] = {
-		{CAP_NET_ADMIN, config->n_uplinks || !config->kernel.tap_fds.n},
-		{CAP_NET_RAW, config->n_uplinks},
-		{CAP_BPF, config->n_uplinks},
-		{CAP_SYS_ADMIN, config->kernel.netns[0]},
+		{CAP_NET_ADMIN, config->n_uplinks || !config->kernel.tap_fds.n, IN_FORCE},
+		{CAP_NET_RAW, config->n_uplinks, IN_FORCE},
+		{CAP_BPF, config->n_uplinks, IN_FORCE},
+		{CAP_SYS_ADMIN, config->kernel.netns[0], IN_FORCE},
+		{CAP_IPC_LOCK, config->n_uplinks && memlock_is_limited(), CAPNG_PERMITTED},
 	};
 	const size_t n = sizeof(keep) / sizeof(keep[0]);
 	bool held[sizeof(keep) / sizeof(keep[0])];
@@ -33,19 +44,33 @@ int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *
 	capng_clear(CAPNG_SELECT_CAPS);
 	for (size_t i = 0; i < n; i++)
 		if (keep[i].wanted && held[i])
-			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED,
-				     (unsigned)keep[i].cap);
+			capng_update(CAPNG_ADD, keep[i].sets, (unsigned)keep[i].cap);
 	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
 		return xb_fail(err, -EPERM, "give up capabilities");
 	return 0;
 }
 
-void xb_privileges_raise_memlock(void)
+void xb_privileges_lock_memory(bool on)
+{
+	capng_get_caps_process();
+	if (capng_have_capability(CAPNG_PERMITTED, CAP_IPC_LOCK) <= 0)
+		return;
+	capng_update(on ? CAPNG_ADD : CAPNG_DROP, CAPNG_EFFECTIVE, CAP_IPC_LOCK);
+	capng_apply(CAPNG_SELECT_CAPS);
+}
+
+static void raise_limit(__rlimit_resource_t resource)
 {
 	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
 
-	if (!setrlimit(RLIMIT_MEMLOCK, &limit) || getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+	if (!setrlimit(resource, &limit) || getrlimit(resource, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_MEMLOCK, &limit);
+	setrlimit(resource, &limit);
+}
+
+void xb_privileges_raise_limits(void)
+{
+	raise_limit(RLIMIT_MEMLOCK);
+	raise_limit(RLIMIT_NOFILE);
 }

@@ -14,11 +14,19 @@ void xb_privileges_drop_thread(void);
 /**
  * Gives up the control thread's capabilities but for CAP_NET_ADMIN (unless its TAP was handed in
  * and there is no uplink), CAP_NET_RAW and CAP_BPF (with an uplink), CAP_SYS_ADMIN (with `netns`).
+ *
+ * Where locked memory is limited and the limit can't be raised, as in a container without
+ * CAP_SYS_RESOURCE, CAP_IPC_LOCK stays permitted with an uplink, but not effective: see
+ * xb_privileges_lock_memory.
  */
 int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *err);
 
-/** Locked memory counts against a limit that an arena exceeds at once: raises it as far as we may.
- */
-void xb_privileges_raise_memlock(void);
+/** While on, memory may be locked beyond the limit, if that was permitted to us: an uplink that
+ * comes back registers the arena anew. */
+void xb_privileges_lock_memory(bool on);
+
+/** Raises the limits of locked memory, which an arena exceeds at once, and of open descriptors as
+ *  far as we may. */
+void xb_privileges_raise_limits(void);
 
 #endif

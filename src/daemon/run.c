@@ -137,7 +137,7 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 		ret = xb_control_lock(&daemon->control, instance->config.name, err);
 	if (ret < 0)
 		return ret;
-	xb_privileges_raise_memlock();
+	xb_privileges_raise_limits();
 	ret = listen_all(daemon, err);
 	if (!ret)
 		ret = xb_instance_start(instance, err);
@@ -169,8 +169,8 @@ int xb_run(int argc, char **argv)
 				 .ticks.fd = -1,
 				 .links.fd = -1,
 				 .netns_links.fd = -1,
-				 .control.watch.fd = -1,
-				 .control.lock_fd = -1};
+};
+	xb_control_init(&daemon.control);
 	daemon.instance.argc = argc;
 	daemon.instance.argv = argv;
 	if (xb_config_parse(&daemon.instance.config, argc, argv, &err) < 0) {

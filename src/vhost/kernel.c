@@ -221,18 +221,12 @@ static int serve(struct xb_vhost_kernel *kernel, int fd, unsigned pair,
 	return ret;
 }
 
-static int start_pair(struct xb_vhost_backend *backend, unsigned pair,
-		      const struct xb_vhost_vring vrings[2], struct xb_error *err)
+static int start_on(struct xb_vhost_kernel *kernel, unsigned pair,
+		    const struct xb_vhost_vring vrings[2], struct xb_error *err)
 {
-	struct xb_vhost_kernel *kernel = kernel_of(backend);
-	int fd, ret;
+	int fd = take_vhost(kernel, err);
+	int ret;
 
-	if (pair >= kernel->tap->n_queues) {
-		ret = xb_tap_set_queues(kernel->tap, pair + 1, err);
-		if (ret < 0)
-			return ret;
-	}
-	fd = take_vhost(kernel, err);
 	if (fd < 0)
 		return fd;
 	ret = serve(kernel, fd, pair, vrings, err);
@@ -242,6 +236,26 @@ static int start_pair(struct xb_vhost_backend *backend, unsigned pair,
 	}
 	kernel->fds[pair] = fd;
 	return 0;
+}
+
+static int start_pair(struct xb_vhost_backend *backend, unsigned pair,
+		      const struct xb_vhost_vring vrings[2], struct xb_error *err)
+{
+	struct xb_vhost_kernel *kernel = kernel_of(backend);
+	unsigned queues = kernel->tap->n_queues;
+	struct xb_error ignored;
+	int ret;
+
+	if (pair >= queues) {
+		ret = xb_tap_set_queues(kernel->tap, pair + 1, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = start_on(kernel, pair, vrings, err);
+	/* A queue of the TAP that nobody serves would be given flows all the same. */
+	if (ret < 0 && pair >= queues)
+		xb_tap_set_queues(kernel->tap, queues, &ignored);
+	return ret;
 }
 
 static void stop_pair(struct xb_vhost_backend *backend, unsigned pair)
@@ -256,7 +270,7 @@ static void stop_pair(struct xb_vhost_backend *backend, unsigned pair)
 	set_backend(kernel->fds[pair], -1, &ignored);
 	give_back(kernel, kernel->fds[pair]);
 	kernel->fds[pair] = -1;
-	if (pair && pair + 1 == kernel->tap->n_queues && xb_tap_check(kernel->tap) == 0)
+	if (pair && pair + 1 == kernel->tap->n_queues)
 		xb_tap_set_queues(kernel->tap, pair, &ignored);
 }
 
@@ -342,6 +356,7 @@ int xb_vhost_kernel_init(struct xb_vhost_kernel *kernel, struct xb_tap *tap, con
 	if (!kernel->fds || !kernel->spares) {
 		free(kernel->fds);
 		free(kernel->spares);
+		kernel->fds = kernel->spares = NULL;
 		return xb_fail(err, -ENOMEM, "allocate %u queue pairs", pairs_max);
 	}
 	for (unsigned i = 0; i < pairs_max; i++)

@@ -105,13 +105,14 @@ static bool has_news(const struct io_uring *ring)
 	       IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
-/* Posts up to `n` reads, into the first slots that are full or can be filled. */
+/* Posts a chain of up to `n` reads, into the first slots that are full or can be filled. */
 static void post_reads(const struct xb_tap_port *tap_port, struct xb_tap_queue *queue,
 		       struct xb_cache *cache, unsigned n)
 {
+	struct io_uring_sqe *sqe = NULL;
+
 	for (unsigned i = 0; i < tap_port->depth && queue->reads < n; i++) {
 		struct xb_tap_slot *slot = &queue->slots[i];
-		struct io_uring_sqe *sqe;
 
 		if (!xb_tap_slot_fill(slot, cache))
 			continue;
@@ -121,53 +122,35 @@ static void post_reads(const struct xb_tap_port *tap_port, struct xb_tap_queue *
 					   (unsigned)slot->iov[0].iov_len, 0);
 		else
 			io_uring_prep_readv(sqe, 0, slot->iov, tap_port->read_frames, 0);
-		sqe->rw_flags = RWF_NOWAIT;
-		sqe->flags |= IOSQE_FIXED_FILE;
+		sqe->flags |= IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK;
 		sqe->user_data = i;
 		queue->reads++;
 	}
+	if (sqe)
+		sqe->flags &= (uint8_t)~IOSQE_IO_HARDLINK;
 }
 
-static void post_scout(struct xb_tap_queue *queue)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&queue->rx_ring);
-
-	io_uring_prep_poll_add(sqe, 0, POLLIN);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	sqe->user_data = SCOUT;
-	queue->scouting = true;
-}
-
-struct reaped {
-	unsigned packets; /* handed over */
-	unsigned found;   /* reads that found something */
-};
-
-static struct reaped reap_reads(struct xb_port *port, unsigned q, struct xb_cache *cache,
-				struct xb_frame **pkts)
+/* Takes up to `max` packets out of completed reads. */
+static unsigned reap_reads(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			   struct xb_frame **pkts, unsigned max)
 {
 	struct xb_tap_queue *queue = &xb_tap_port_of(port)->queues[q];
-	struct reaped reaped = {0};
 	struct io_uring_cqe *cqe;
-	unsigned head, seen = 0;
+	unsigned head, seen = 0, n = 0;
 
-	io_uring_for_each_cqe(&queue->rx_ring, head, cqe)
-	{
+	io_uring_for_each_cqe (&queue->rx_ring, head, cqe) {
+		if (n == max)
+			break;
 		seen++;
-		if (cqe->user_data == SCOUT)
-			queue->scouting = false;
-		if (cqe->user_data >= RECALL)
+		if (cqe->user_data == RECALL)
 			continue;
 		queue->reads--;
-		if (cqe->res == -EAGAIN)
-			continue;
-		reaped.found++;
-		pkts[reaped.packets] = xb_tap_slot_harvest(port, q, &queue->slots[cqe->user_data],
-							   cqe->res, cache);
-		reaped.packets += pkts[reaped.packets] != NULL;
+		pkts[n] = xb_tap_slot_harvest(port, q, &queue->slots[cqe->user_data], cqe->res,
+					      cache);
+		n += pkts[n] != NULL;
 	}
 	io_uring_cq_advance(&queue->rx_ring, seen);
-	return reaped;
+	return n;
 }
 
 static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
@@ -175,28 +158,18 @@ static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 {
 	struct xb_tap_port *tap_port = xb_tap_port_of(port);
 	struct xb_tap_queue *queue = &tap_port->queues[q];
-	unsigned burst = queue->burst < max ? queue->burst : max;
-	struct reaped reaped;
-	unsigned tried;
 
-	if (xb_tap_is_broken(tap_port) || (queue->scouting && !has_news(&queue->rx_ring)))
+	if (xb_tap_is_broken(tap_port))
 		return 0;
-	if (queue->reads > max) /* left over from a submission that failed */
+	if (!queue->reads) {
+		post_reads(tap_port, queue, cache, queue->burst);
+		io_uring_submit(&queue->rx_ring);
+		queue->burst = queue->burst * 2 > tap_port->depth ? tap_port->depth : queue->burst*2;
+	} else if (!has_news(&queue->rx_ring)) {
 		return 0;
-	if (!queue->reads)
-		post_reads(tap_port, queue, cache, burst);
-	if (!queue->more && !queue->scouting)
-		post_scout(queue);
-	tried = queue->reads;
-	io_uring_submit(&queue->rx_ring); /* what fails is tried again next time */
-	reaped = reap_reads(port, q, cache, pkts);
-	queue->more = tried && reaped.found == tried;
-	queue->burst = queue->more ? tried * 2 : reaped.found + 1;
-	if (queue->burst < BURST_MIN)
-		queue->burst = BURST_MIN;
-	if (queue->burst > tap_port->depth)
-		queue->burst = tap_port->depth;
-	return reaped.packets;
+	} else
+		io_uring_submit(&queue->rx_ring);
+	return reap_reads(port, q, cache, pkts, max);
 }
 
 /* The wake-up is the TAP's own descriptor: readable as long as a packet waits. On a deleted TAP
@@ -285,7 +258,7 @@ static void recall_scout(struct xb_port *port, unsigned q, struct xb_cache *cach
 	struct io_uring_cqe *cqe;
 
 	if (sqe) {
-		io_uring_prep_poll_remove(sqe, SCOUT);
+		io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
 		sqe->user_data = RECALL;
 		io_uring_submit(&queue->rx_ring);
 	}
@@ -295,7 +268,7 @@ static void recall_scout(struct xb_port *port, unsigned q, struct xb_cache *cach
 		if (io_uring_wait_cqe_timeout(&queue->rx_ring, &cqe, &wait) < 0)
 			break;
 		/* no read is out, unless it could not be submitted before */
-		for (unsigned n = reap_reads(port, q, cache, pkts).packets; n; n--) {
+		for (unsigned n = reap_reads(port, q, cache, pkts, XB_BATCH); n; n--) {
 			xb_count(&port->queues[q].rx_missed, 1);
 			xb_packet_free(cache, pkts[n - 1]);
 		}

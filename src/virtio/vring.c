@@ -234,11 +234,11 @@ void xb_vring_disarm(struct xb_vring *ring)
 
 void *xb_vring_reclaim(struct xb_vring *ring)
 {
-	for (unsigned i = 0; i < ring->size; i++) {
-		void *cookie = ring->slots[i].cookie;
+	for (; ring->reclaimed < ring->size; ring->reclaimed++) {
+		void *cookie = ring->slots[ring->reclaimed].cookie;
 
 		if (cookie) {
-			slot_free(ring, (uint16_t)i);
+			slot_free(ring, ring->reclaimed);
 			ring->used_idx++;
 			return cookie;
 		}

@@ -46,6 +46,7 @@ struct xb_vring {
 	uint16_t published_idx;
 	uint16_t notified_idx; /* avail->idx when we last asked whether to notify */
 	uint16_t used_idx;     /* next used element to look at */
+	uint16_t reclaimed; /* slots below were looked at by xb_vring_reclaim */
 	bool event_idx;
 	struct vring vring;          /* shared */
 	struct vring_desc *tables;   /* shared: size × XB_VRING_CHAIN_MAX, NULL without INDIRECT */
@@ -112,7 +113,7 @@ bool xb_vring_arm(struct xb_vring *ring);
 void xb_vring_disarm(struct xb_vring *ring);
 
 /** After a reset, when the device no longer touches the ring: hands over each chain still
- *  outstanding, in no order. Returns NULL when there is none left. */
+ *  outstanding, in no order. Returns NULL when there is none left. The ring is not used again. */
 void *xb_vring_reclaim(struct xb_vring *ring);
 
 #endif

@@ -64,6 +64,14 @@ int xb_detach(const char *link_path, struct xb_error *err)
 	return 0;
 }
 
+static uint32_t prog_id(int prog_fd)
+{
+	struct bpf_prog_info info = {0};
+	__u32 info_bytes = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(prog_fd, &info, &info_bytes) < 0 ? 0 : info.id;
+}
+
 /* Replaces the program in our link of an earlier run. Returns 1 where that is done, 0 where there
  * is no such link (any more), or -errno. */
 static int take_over(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
@@ -77,10 +85,11 @@ static int take_over(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_
 		return errno == ENOENT ? 0 : xb_fail(err, -errno, "open the pin %s", link_path);
 	if (link_info(fd, &info) < 0)
 		info = (struct xb_link_info){0};
-	if (info.ifindex && (info.ifindex != ifindex || info.prog_id != xb_attached_prog(ifindex)))
-		return xb_fail(err, -EEXIST, "attach to %s: the link %s sits on another interface",
-			       ifname, link_path);
-	if (!info.ifindex || (mode != XB_XDP_AUTO && mode != now))
+	/* An index alone does not tell: the interface may have moved to another namespace. And of an
+	 * update with the same program the driver hears nothing: veth would leave queues that it got
+	 * meanwhile without one. */
+	if (info.ifindex != ifindex || info.prog_id != xb_attached_prog(ifindex) ||
+	    info.prog_id == prog_id(prog_fd) || (mode != XB_XDP_AUTO && mode != now))
 		return xb_detach(link_path, err);
 	if (bpf_link_update(fd, prog_fd, NULL) < 0)
 		return xb_fail(err, -errno, "replace the XDP program on %s", ifname);

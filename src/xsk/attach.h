@@ -33,8 +33,9 @@ struct xb_link_info {
 /**
  * Attaches `prog_fd` to the interface and pins the link at `link_path`.
  *
- * A link pinned there already is used again where it sits on that interface in a mode that was
- * asked for; otherwise (its interface is gone, or the mode differs) it is replaced.
+ * A link pinned there already is the caller's. It is used again where it sits on that interface in
+ * a mode that was asked for; otherwise (its interface is gone, moved to another network namespace
+ * or made anew, or the mode differs) it is detached and replaced.
  *
  * Returns 0, -EBUSY where another XDP program is attached (`err` names its id and the remedy),
  * -EOPNOTSUPP where the interface can't do what was asked for, or another -errno. Needs

@@ -222,6 +222,7 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 		return -EINVAL;
 	}
 	memcpy(made.instance, instance, strlen(instance) + 1);
+	memset(made.prog_fds, -1, sizeof(made.prog_fds));
 	libbpf_set_print(keep_warning);
 	ret = open_maps(&made, err);
 	if (ret < 0)
@@ -239,6 +240,10 @@ void xb_gate_close(struct xb_gate *gate)
 	for (size_t i = 0; i < N_MAPS; i++) {
 		xb_cleanup_close(map_fd(gate, &gate_maps[i]));
 		*map_fd(gate, &gate_maps[i]) = -1;
+	}
+	for (uint32_t slot = 0; slot < XB_UPLINKS_MAX; slot++) {
+		xb_cleanup_close(&gate->prog_fds[slot]);
+		gate->prog_fds[slot] = -1;
 	}
 	gate->claimed = 0;
 }
@@ -301,17 +306,16 @@ void xb_gate_release_slot(struct xb_gate *gate, uint32_t slot)
 	gate->claimed &= ~(1u << slot);
 }
 
-int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const char *ifname,
-		   enum xb_xdp_mode mode, struct xb_attachment *ret_attachment,
-		   struct xb_error *err)
+/* Loads the program of a slot, once: a daemon that has given up its privileges can't do it again.
+ */
+static int load_program(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
 {
-	struct xb_pin_path pin = xb_pin_slot_path(gate->instance, "prog", slot);
-	struct xb_pin_path new_pin = xb_pin_slot_path(gate->instance, "new_prog", slot);
-	auto_skeleton struct steer_bpf *skeleton = steer_bpf__open();
-	struct xb_attachment made;
-	int prog_fd;
+	auto_skeleton struct steer_bpf *skeleton = NULL;
 	int ret;
 
+	if (gate->prog_fds[slot] >= 0)
+		return 0;
+	skeleton = steer_bpf__open();
 	if (!skeleton)
 		return xb_fail(err, -errno, "open the BPF object");
 	skeleton->rodata->slot = slot;
@@ -320,13 +324,49 @@ int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const 
 		ret = load_skeleton(skeleton, "the XDP program", err);
 	if (ret < 0)
 		return ret;
-	prog_fd = bpf_program__fd(skeleton->progs.steer);
+	ret = fcntl(bpf_program__fd(skeleton->progs.steer), F_DUPFD_CLOEXEC, 3);
+	if (ret < 0)
+		return xb_fail(err, -errno, "keep the XDP program");
+	gate->prog_fds[slot] = ret;
+	return 0;
+}
+
+/* Where another instance has the interface, its name says more than the program's. */
+static void blame_instance(const char *ifname, struct xb_error *err)
+{
+	struct xb_gate_pin pins[64];
+	int n = xb_gate_list(pins, 64);
+
+	for (int i = 0; i < n && i < 64; i++) {
+		if (strcmp(pins[i].ifname, ifname) != 0)
+			continue;
+		xb_fail(err, -EBUSY, "attach to %s: the instance '%s' of xbridge is on it", ifname,
+			pins[i].instance);
+		xb_hint(err, "stop that one, or, if it was killed, `xbridge detach %s`", ifname);
+		return;
+	}
+}
+
+int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const char *ifname,
+		   enum xb_xdp_mode mode, struct xb_attachment *ret_attachment,
+		   struct xb_error *err)
+{
+	struct xb_pin_path pin = xb_pin_slot_path(gate->instance, "prog", slot);
+	struct xb_pin_path new_pin = xb_pin_slot_path(gate->instance, "new_prog", slot);
+	struct xb_attachment made;
+	int ret;
+
+	ret = load_program(gate, slot, err);
+	if (ret < 0)
+		return ret;
 	/* what a start that was killed here left behind */
 	unlink(new_pin.text);
-	if (bpf_obj_pin(prog_fd, new_pin.text) < 0)
+	if (bpf_obj_pin(gate->prog_fds[slot], new_pin.text) < 0)
 		return xb_fail(err, -errno, "pin the XDP program at %s", new_pin.text);
-	ret = xb_attach(ifindex, ifname, prog_fd, mode,
+	ret = xb_attach(ifindex, ifname, gate->prog_fds[slot], mode,
 			xb_pin_slot_path(gate->instance, "link", slot).text, &made, err);
+	if (ret == -EBUSY)
+		blame_instance(ifname, err);
 	if (ret < 0) {
 		unlink(new_pin.text);
 		return ret;

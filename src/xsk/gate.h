@@ -37,7 +37,9 @@ struct xb_gate {
 	bool taken_over; /* pins of an earlier run were taken over */
 	bool replaced; /* pins of another schema or other sizes were there and were replaced: say so
 			*/
-	uint32_t claimed; /* slots in use by this process, as a mask */
+	uint32_t claimed;             /* slots in use by this process, as a mask */
+	int prog_fds[XB_UPLINKS_MAX]; /* by slot: the program that this process has loaded; -1: none
+					 yet */
 	/* the maps */
 	int config_fd;
 	int own_macs_fd;
@@ -75,8 +77,9 @@ int xb_gate_claim_slot(struct xb_gate *gate, uint32_t ifindex, const char *ifnam
 /** Gives the claim back. What sits on the interface stays, and passes everything. */
 void xb_gate_release_slot(struct xb_gate *gate, uint32_t slot);
 
-/** Loads the program of `slot` and attaches it (xb_attach), replacing the one of an earlier run
- *  without a gap. Write config and own MACs before. */
+/** Attaches the program of `slot` (xb_attach), replacing the one of an earlier run without a gap.
+ *  Write config and own MACs before. The first time in a process it is loaded, which where Spectre
+ *  mitigations are on takes CAP_PERFMON; after that what was loaded is attached again. */
 int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const char *ifname,
 		   enum xb_xdp_mode mode, struct xb_attachment *ret_attachment,
 		   struct xb_error *err);

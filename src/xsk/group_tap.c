@@ -164,10 +164,12 @@ unsigned xb_group_tap_rx(struct xb_group_tap *tap, struct xb_port *port, unsigne
 
 		xb_frame_give(frame, XB_OWNER_RX, XB_OWNER_WORKER);
 		reason = make_packet(frame, &messages[i], &notes[i].vnet, port->caps.trusts_csum);
-		if (reason == XB_DROP_COUNT)
+		if (reason == XB_DROP_COUNT) {
 			pkts[got++] = frame;
-		else
-			xb_port_drop(port, q, cache, frame, reason);
+			continue;
+		}
+		xb_count(&port->queues[q].rx_packets, 1); /* it was ours, so it counts as received */
+		xb_port_drop(port, q, cache, frame, reason);
 	}
 	tap->n_spare -= (unsigned)n;
 	memmove(tap->spare, tap->spare + n, tap->n_spare * sizeof(tap->spare[0]));

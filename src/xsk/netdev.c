@@ -52,6 +52,7 @@ static void read_queues(int fd, struct ifreq *req, struct xb_netdev *netdev)
 	    (!channels.rx_count && !channels.tx_count && !channels.combined_count)) {
 		netdev->rx_queues = count_queues(req->ifr_name, netdev->ifindex, "rx-");
 		netdev->tx_queues = count_queues(req->ifr_name, netdev->ifindex, "tx-");
+		netdev->rx_queues_max = netdev->rx_queues;
 		return;
 	}
 	netdev->rx_queues = channels.combined_count + channels.rx_count;
@@ -60,6 +61,9 @@ static void read_queues(int fd, struct ifreq *req, struct xb_netdev *netdev)
 		netdev->rx_queues = 1;
 	if (!netdev->tx_queues)
 		netdev->tx_queues = 1;
+	netdev->rx_queues_max = channels.max_combined + channels.max_rx;
+	if (netdev->rx_queues_max < netdev->rx_queues)
+		netdev->rx_queues_max = netdev->rx_queues;
 }
 
 static void read_driver(int fd, struct ifreq *req, struct xb_netdev *netdev)

@@ -14,7 +14,8 @@ struct xb_netdev {
 	uint32_t ifindex;
 	uint8_t mac[6];
 	uint32_t mtu;
-	unsigned rx_queues; /* in use now */
+	unsigned rx_queues;     /* in use now */
+	unsigned rx_queues_max; /* that it can be given */
 	unsigned tx_queues;
 	bool up;         /* administratively up, and has a carrier */
 	bool rx_vlan;    /* it takes VLAN tags off received frames before XDP sees them */

@@ -287,8 +287,8 @@ static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena 
 		ret = xb_stack_query(netdev.ifindex, stack, err);
 	if (ret < 0)
 		return ret;
-	n_queues = netdev.rx_queues < uplink->options.queues_max ? netdev.rx_queues
-								 : uplink->options.queues_max;
+	n_queues = netdev.rx_queues_max < uplink->options.queues_max ? netdev.rx_queues_max
+								     : uplink->options.queues_max;
 	ret = make_storage(uplink, n_queues, gate, arena);
 	if (ret < 0)
 		return xb_fail(err, ret, "make the uplink %s", uplink->options.ifname);
@@ -545,16 +545,34 @@ void xb_uplink_refresh_stats(struct xb_uplink *uplink)
 	xb_count(&uplink->port.queues[0].rx_missed, xb_group_tap_missed(&own->tap));
 }
 
+/* Has the interface left this namespace, if only for a moment? The kernel has unbound the sockets
+ * then. */
+static bool sockets_are_dead(const struct xb_uplink *uplink)
+{
+	const struct xb_uplink_private *own = uplink->own;
+
+	for (unsigned q = 0; uplink->running && q < own->set.n; q++) {
+		int error = 0;
+		socklen_t bytes = sizeof(error);
+
+		if (getsockopt(own->set.queue[q].fd, SOL_SOCKET, SO_ERROR, &error, &bytes) == 0 &&
+		    error == ENETDOWN)
+			return true;
+	}
+	return false;
+}
+
 int xb_uplink_refresh_link(struct xb_uplink *uplink)
 {
 	struct xb_netdev netdev;
 	int ret;
 
 	ret = xb_netdev_read(uplink->options.ifname, &netdev, NULL);
-	if (ret < 0 || netdev.ifindex != uplink->ifindex) {
+	if (ret < 0 || netdev.ifindex != uplink->ifindex || sockets_are_dead(uplink)) {
 		atomic_store(&uplink->port.up, false);
 		return -ENODEV;
 	}
+	memcpy(uplink->mac, netdev.mac, sizeof(uplink->mac));
 	uplink->mtu = netdev.mtu;
 	uplink->rx_queues = netdev.rx_queues;
 	atomic_store(&uplink->port.up, netdev.up);

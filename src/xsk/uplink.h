@@ -139,8 +139,10 @@ int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_stack *ret_stack,
  */
 void xb_uplink_refresh_stats(struct xb_uplink *uplink);
 
-/** Reads the interface's carrier and MTU; sets port.up. Returns 0, or -ENODEV where the interface
- *  is gone (port.up becomes false): stop, and reopen when it is back. */
+/** Reads the interface's carrier, MAC, MTU and number of queues; sets port.up. Where MTU or
+ * rx_queues are others then, stop and reopen adopt them. Returns 0, or -ENODEV where the interface
+ * is gone or has been in another network namespace meanwhile (port.up becomes false): stop, and
+ * reopen when it is back. */
 int xb_uplink_refresh_link(struct xb_uplink *uplink);
 
 /** Changes what the program reads: the default verdict and the table's generation, which received

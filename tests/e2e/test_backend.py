@@ -57,6 +57,7 @@ def test_vhost_net_carries_traffic(make_bed):
     carries(bed)
 
 
+@pytest.mark.vm
 def test_without_either_flag_the_log_says_what_was_chosen_and_why(make_bed):
     bed = make_bed()
     daemon = bed.start(backend=None)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What happens to interfaces while xbridge runs: it says so, keeps the rest going, and goes on when they are back."""
 
+import os
+
 import pytest
 
+from handed_in import open_tap
 from load import Flood, Wire, answers, wait_under_load
-from xbridge import PATIENCE, TAP_IP, drops, peer_ip, wait_for
+from xbridge import PATIENCE, TAP_IP, drops, peer_ip, peer_ip6, wait_for
 
 TEST_TYPE = 0x88b5
 
@@ -19,12 +22,11 @@ def peers_reach_tap(bed):
     return all(answers(peer, TAP_IP) for peer in bed.peers)
 
 
-def rewire(bed, i=0, queues=1):
-    """Makes an uplink that was deleted again, as it was."""
-    numbers = f"numrxqueues {queues} numtxqueues {queues}"
-    uplink, peer = bed.uplinks[i], bed.peers[i]
-    bed.host.ip(f"link add {uplink} {numbers} type veth peer name vp {numbers} netns {peer.name}", f"link set {uplink} up")
-    peer.ip("link set vp up", f"addr add {peer_ip(i)}/24 dev vp", f"addr add 2001:db8::{i + 2}/64 dev vp nodad")
+def rewire(bed, peer_mac, name="va"):
+    """Makes the first uplink again, as it was."""
+    bed.host.ip(f"link add {name} numrxqueues 1 numtxqueues 1 type veth peer name vp numrxqueues 1 numtxqueues 1 "
+                f"address {peer_mac} netns {bed.peer.name}", f"link set {name} up")
+    bed.peer.ip("link set vp up", f"addr add {peer_ip()}/24 dev vp", f"addr add {peer_ip6()}/64 dev vp nodad")
 
 
 def has_come_back(bed, daemon, uplink="va"):
@@ -42,7 +44,7 @@ def test_uplink_set_down_and_up_goes_on(bed):
         bed.host.ip("link set va down")
         wait_for(lambda: not daemon.port("va")["up"], "it is seen to be down")
         wait_for(lambda: drops(daemon.stats(), "va").get("port_down"), "what goes there is dropped as port_down")
-        assert answers(bed.peers[1], TAP_IP), "the rest goes on"
+        wait_for(lambda: answers(bed.peers[1], TAP_IP), "the rest goes on")
         bed.host.ip("link set va up")
         wait_for(lambda: daemon.port("va")["up"], "it is seen to be up")
     wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
@@ -60,16 +62,17 @@ def test_uplink_that_loses_its_carrier_is_down_until_it_is_back(bed):
 
 def test_uplink_deleted_under_traffic_is_used_again_when_it_is_made_again(bed):
     daemon = bed.start()
+    mac = bed.peer.mac("vp")
     for _ in range(3):
         since = len(daemon.log)
         with Flood(bed):
             wait_under_load(daemon)
             bed.host.ip("link del va")
             daemon.wait_log("warning: uplink va is gone", since=since)
-            assert answers(bed.peers[1], TAP_IP), "the rest goes on"
+            wait_for(lambda: answers(bed.peers[1], TAP_IP), "the rest goes on")
             status = daemon.port("va")
             assert status["lost"] and not status["running"] and not status["up"]
-            rewire(bed)
+            rewire(bed, mac)
             daemon.wait_log("uplink va is back", since=since)
         wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
         assert not daemon.port("va")["lost"]
@@ -82,7 +85,7 @@ def test_uplink_moved_to_another_namespace_and_back_is_used_again(bed):
         wait_under_load(daemon)
         bed.host.ip(f"link set va netns {bed.kern.name}")
         daemon.wait_log("warning: uplink va is gone")
-        assert answers(bed.peers[1], TAP_IP), "the rest goes on"
+        wait_for(lambda: answers(bed.peers[1], TAP_IP), "the rest goes on")
         bed.kern.ip(f"link set va netns {bed.host.name}")
         bed.host.ip("link set va up")
     has_come_back(bed, daemon)
@@ -92,8 +95,8 @@ def test_uplink_moved_away_and_another_of_its_name_made_is_used(bed):
     daemon = bed.start()
     bed.host.ip(f"link set va netns {bed.kern.name}")
     daemon.wait_log("warning: uplink va is gone")
-    bed.peer.ip("link set vp name old")
-    rewire(bed)
+    bed.peer.ip("link set vp down", "link set vp name old", "addr flush dev old")
+    rewire(bed, "02:00:00:00:00:01")
     has_come_back(bed, daemon)
     assert "xdp" not in bed.kern.link("va"), "the program went off the one that moved away"
     bed.kern.ip("link del va")
@@ -117,11 +120,9 @@ def test_uplink_that_comes_back_with_another_program_on_it_says_why_it_is_not_us
     source = tmp_path / "pass.c"
     source.write_text('__attribute__((section("xdp"))) int pass(void *ctx) { return 2; }\n')
     bed.host.run("clang", "-O2", "-target", "bpf", "-c", str(source), "-o", str(tmp_path / "pass.o"))
-    peer = bed.peer
-    bed.host.ip(f"link add vx type veth peer name vp netns {peer.name}")
-    bed.host.ip(f"link set vx xdp obj {tmp_path}/pass.o sec xdp", "link set vx name va", "link set va up")
-    peer.ip("link set vp up", f"addr add {peer_ip()}/24 dev vp")
-    daemon.wait_log(r"uplink va.*another XDP program is there")
+    rewire(bed, "02:00:00:00:00:01", name="vx")
+    bed.host.ip(f"link set vx xdp obj {tmp_path}/pass.o sec xdp", "link set vx down", "link set vx name va", "link set va up")
+    daemon.wait_log(r"va can't be used: .*another XDP program is there.*ip link set dev va xdp off")
     said = [line for line in daemon.log if "another XDP program" in line]
     assert len(said) == 1
     bed.host.ip("link set va xdp off")
@@ -147,7 +148,7 @@ def test_mtu_of_tap0_that_was_asked_for_does_not_follow_the_uplinks(bed):
     daemon = bed.start("--mtu", "1300", uplinks=["va,dedicated"])
     bed.host.ip("link set va mtu 1400")
     daemon.wait_log("va.*MTU 1400")
-    assert answers(bed.peer, TAP_IP)
+    wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
     assert bed.kern.link("tap0")["mtu"] == 1300
 
 
@@ -163,7 +164,7 @@ def test_more_and_fewer_queues_of_the_uplink_while_it_runs(make_bed):
         bed.peer.run("ethtool", "-L", "vp", "tx", "4")
         daemon.wait_log("va.*4.*queues")
         wait_for(lambda: daemon.port("va")["queues"] == 4, "all are read")
-        assert answers(bed.peer, TAP_IP)
+    wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
     before = daemon.rest()["ports"]["va"]["xdp"]["pass_noqueue"]
     with Wire(bed.peer, "vp") as wire:
         for number in range(200):  # flows on all queues
@@ -186,7 +187,7 @@ def test_tap_set_down_and_up_goes_on(bed):
         wait_under_load(daemon)
         bed.kern.ip("link set tap0 down")
         wait_for(lambda: not daemon.port("tap0")["up"], "it is seen to be down")
-        assert answers(bed.peers[1], peer_ip(0)), "the rest goes on"
+        wait_for(lambda: answers(bed.peers[1], peer_ip(0)), "the rest goes on")
         bed.kern.ip("link set tap0 up")
         wait_for(lambda: daemon.port("tap0")["up"], "it is seen to be up")
     bed.address_tap()
@@ -204,7 +205,7 @@ def test_tap_deleted_under_traffic_is_made_again(bed):
             bed.kern.ip("link del tap0")
             daemon.wait_log("warning: tap0 was deleted", since=since)
             daemon.wait_log("tap0 is back", since=since)
-            assert answers(bed.peers[1], peer_ip(0)), "the rest goes on"
+            wait_for(lambda: answers(bed.peers[1], peer_ip(0)), "the rest goes on")
         assert bed.kern.mac("tap0") == mac
         bed.address_tap()
         wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
@@ -220,7 +221,7 @@ def test_tap_whose_name_was_taken_meanwhile_says_why_and_comes_back(bed):
     assert daemon.port("tap0")["running"] is False
     done = daemon.cli("port", "set", "tap0", "--queues", "2", check=False)
     assert done.returncode == 1 and "tap0" in done.stderr
-    assert answers(bed.peers[1], peer_ip(0)), "the rest goes on"
+    wait_for(lambda: answers(bed.peers[1], peer_ip(0)), "the rest goes on")
     assert len([line for line in daemon.log if "is no TAP" in line]) == 1
     bed.kern.ip("link del tap0")
     daemon.wait_log("tap0 is back")
@@ -250,13 +251,12 @@ def test_mtu_of_the_tap_changed_while_it_runs_is_obeyed(bed):
 
 
 def test_tap_that_was_handed_in_and_deleted_is_missed_but_the_rest_goes_on(bed):
-    from handed_in import open_tap
-    fd = open_tap(bed.kern, "tap0")
+    fds = open_tap(bed.kern, "tap0")
     bed.kern.ip("link set tap0 up")
-    daemon = bed.start("--tap-fd", str(fd), netns=False, fds=[fd])
-    fd.close()
+    daemon = bed.start("--tap-fd", str(fds[0]), netns=False, fds=fds)
+    os.close(fds[0])
     wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
     bed.kern.ip("link del tap0")
     daemon.wait_log("tap0 was deleted.*handed in")
-    assert answers(bed.peers[1], peer_ip(0)), "the rest goes on"
+    wait_for(lambda: answers(bed.peers[1], peer_ip(0)), "the rest goes on")
     assert daemon.port("kernel")["running"] is False

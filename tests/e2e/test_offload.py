@@ -31,6 +31,7 @@ def bed(request, make_module_bed):
     return bed
 
 
+@pytest.mark.vm
 def test_ethtool_shows_the_offloads(bed):
     shown = features(bed.kern, "tap0")
     assert {name: shown[name] for name in FEATURES} == dict.fromkeys(FEATURES, bed.offload)
@@ -38,6 +39,7 @@ def test_ethtool_shows_the_offloads(bed):
     assert {"csum", "tso4", "tso6"} <= set(takes) if bed.offload else takes == []
 
 
+@pytest.mark.vm
 @BOTH_IP
 def test_segments_from_the_kernel_are_counted(bed, version):
     before = bed.daemon.rest()
@@ -54,6 +56,7 @@ def test_segments_from_the_kernel_are_counted(bed, version):
     assert wire["tx_gso_packets"] == wire["tx_csum_left"] == 0, "an AF_XDP socket takes whole frames"
 
 
+@pytest.mark.vm
 @BOTH_IP
 def test_segments_towards_the_kernel_are_counted(bed, version):
     before = bed.daemon.rest()
@@ -91,6 +94,7 @@ def checked(frames, source_mac):
     return kinds, longest
 
 
+@pytest.mark.vm
 def test_every_length_and_checksum_that_leaves_the_uplink_is_right(bed):
     with Wire(bed.peer, "vp") as wire:
         all_kinds_of_traffic(bed)

@@ -187,6 +187,7 @@ def test_mac_of_a_device_stacked_later_passes_too(bed):
     before = daemon.stats()["ports"]["va"]["xdp"]["pass_own"]
     assert answers(bed.peer, "192.0.2.77")
     assert daemon.stats()["ports"]["va"]["xdp"]["pass_own"] > before
+    bed.host.ip("link del mv0")
 
 
 # ---- two addresses in one segment ----

@@ -163,32 +163,33 @@ def udp_copy(source, target, ip, count, size, window=16):
                 assert got == datagram(number - window, size), f"datagram {number - window} of {count}"
 
 
-def udp_blast(source, target, ip, count, size, flows=1):
-    """Sends `count` datagrams as fast as it goes, over `flows` source ports; returns the numbers that arrived, once
-    nothing more comes. The sender's own losses raise."""
+def udp_blast(daemon, source, target, ip, count, size, flows=1):
+    """Sends `count` datagrams as fast as it goes, over `flows` source ports; returns the numbers of those that had
+    arrived when xbridge had come to rest. A loss on the sender's own side raises."""
+    over = threading.Event()
     with udp_socket(target, ip) as receiver:
         port = receiver.getsockname()[1]
         senders = [udp_socket(source, ip) for _ in range(flows)]
-        receiver.settimeout(0.5 * PATIENCE)
-        collector = Task(_collect, receiver)
+        collector = Task(_collect, receiver, over)
         for number in range(count):
             senders[number % flows].sendto(datagram(number, size), (ip, port))
         for sender in senders:
             sender.close()
+        daemon.rest(30)
+        over.set()
         return collector.join(120)
 
 
-def _collect(sock):
-    numbers, first = [], True
+def _collect(sock, over):
+    numbers = []
+    sock.settimeout(0.1)
     while True:
+        last = over.is_set()
         try:
-            data = sock.recv(65536)
+            numbers.append(struct.unpack_from("!Q", sock.recv(65536))[0])
         except TimeoutError:
-            if not first:
+            if last:
                 return numbers
-            continue
-        first = False
-        numbers.append(struct.unpack_from("!Q", data)[0])
 
 
 # ---- many small flows ----

@@ -62,6 +62,31 @@ static void new_generation_is_believed_and_an_old_one_not(void **state)
 	rig_close(&rig);
 }
 
+static void metadata_that_the_program_did_not_write_is_cleared(void **state)
+{
+	static const uint8_t none[sizeof(struct xb_meta)];
+	const struct xb_meta forged = {.magic = XB_META_MAGIC, .verdict = XB_VERDICT_PORT(1)};
+	struct xb_uplink_options how = rig_options();
+	unsigned posted = 0;
+	struct rig rig;
+
+	(void)state;
+	rig_open_stopped(&rig, &how);
+	for (uint32_t i = 0; i < rig.arena.n_frames; i++)
+		memcpy(rig.arena.frames[i].base + XB_FRAME_HEADROOM - sizeof(forged), &forged,
+		       sizeof(forged));
+	MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+	for (uint32_t i = 0; i < rig.arena.n_frames; i++) {
+		if (xb_frame_owner(&rig.arena.frames[i]) != XB_OWNER_RX)
+			continue;
+		assert_memory_equal(rig.arena.frames[i].base + XB_FRAME_HEADROOM - sizeof(none),
+				    none, sizeof(none));
+		posted++;
+	}
+	assert_int_equal(posted, how.fill_frames);
+	rig_close(&rig);
+}
+
 static void restarts_at_once(void **state)
 {
 	struct xb_uplink_options how = rig_options();
@@ -296,6 +321,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		NARROW(stalled_reader_loses_nothing_to_a_hole),
 		NARROW(new_generation_is_believed_and_an_old_one_not),
+		NARROW(metadata_that_the_program_did_not_write_is_cleared),
 		WIDE(restarts_at_once),
 		WIDE(taken_queue_is_busy),
 		WIDE(killed_reader_passes_and_is_taken_over),

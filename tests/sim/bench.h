@@ -23,9 +23,11 @@ struct bench {
 
 static inline void bench_init(struct bench *b, uint32_t frames, unsigned pairs, unsigned queue_size)
 {
-	struct xb_virtio_net_options options = {
-		.name = "v0", .queues_max = pairs, .queue_size = queue_size, .mtu = 1500,
-		.offload = true};
+	struct xb_virtio_net_options options = {.name = "v0",
+						.queues_max = pairs,
+						.queue_size = queue_size,
+						.mtu = 1500,
+						.offload = true};
 
 	memset(b, 0, sizeof(*b));
 	MUST(xb_arena_init(&b->arena, frames, 4u << 20, NULL) == 0);

@@ -10,15 +10,15 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define RX 0u
-#define TX 1u
+#define RX           0u
+#define TX           1u
 #define HEADER_BYTES ((uint32_t)sizeof(struct virtio_net_hdr_v1))
 
-const uint64_t sim_all_features =
-	XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) |
-	XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) | XB_F(VIRTIO_NET_F_MAC) |
-	XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS) | XB_F(VIRTIO_NET_F_CTRL_VQ) |
-	XB_F(VIRTIO_NET_F_MQ) | XB_F_OFFLOADS;
+const uint64_t sim_all_features = XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) |
+				  XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) |
+				  XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) |
+				  XB_F(VIRTIO_NET_F_STATUS) | XB_F(VIRTIO_NET_F_CTRL_VQ) |
+				  XB_F(VIRTIO_NET_F_MQ) | XB_F_OFFLOADS;
 
 static struct sim_device *sim_of(struct xb_virtio_transport *transport)
 {
@@ -102,7 +102,7 @@ static bool is_awake(struct sim_pair *pair, unsigned dir)
 static bool fall_asleep(struct sim_pair *pair, unsigned dir, unsigned seen)
 {
 	device_ring_ask(&pair->ring[dir]);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	atomic_thread_fence(memory_order_seq_cst);
 	pair->asleep[dir] = device_ring_waiting(&pair->ring[dir]) == seen;
 	return !pair->asleep[dir];
 }
@@ -208,7 +208,7 @@ static uint16_t claimed_buffers(struct sim_device *sim, unsigned n)
 	if (fault < SIM_RX_BUFFERS_0 || fault > SIM_RX_BUFFERS_MISSING)
 		return (uint16_t)n;
 	atomic_store(&sim->fault, SIM_HONEST);
-	return (uint16_t)(fault == SIM_RX_BUFFERS_0	 ? 0
+	return (uint16_t)(fault == SIM_RX_BUFFERS_0      ? 0
 			  : fault == SIM_RX_BUFFERS_MANY ? 65535
 							 : n + 1);
 }
@@ -358,19 +358,20 @@ static void reset(struct sim_device *sim)
 static int set_status(struct xb_virtio_transport *transport, uint8_t wanted, struct xb_error *err)
 {
 	struct sim_device *sim = sim_of(transport);
-	uint8_t new = wanted & (uint8_t)~sim->status;
-	int ret = begin(sim, !wanted				      ? '0'
-			     : new == VIRTIO_CONFIG_S_ACKNOWLEDGE ? 'A'
-			     : new == VIRTIO_CONFIG_S_DRIVER      ? 'D'
-			     : new == VIRTIO_CONFIG_S_FEATURES_OK ? 'F'
-			     : new == VIRTIO_CONFIG_S_DRIVER_OK   ? 'K'
-								  : '?',
+	uint8_t new = wanted &(uint8_t)~sim->status;
+	int ret = begin(sim,
+			!wanted                              ? '0'
+			: new == VIRTIO_CONFIG_S_ACKNOWLEDGE ? 'A'
+			: new == VIRTIO_CONFIG_S_DRIVER      ? 'D'
+			: new == VIRTIO_CONFIG_S_FEATURES_OK ? 'F'
+			: new == VIRTIO_CONFIG_S_DRIVER_OK   ? 'K'
+							     : '?',
 			err);
 
 	if (ret)
 		return ret;
 	check(sim, !wanted || !(sim->status & ~wanted), "2.1.1: a status bit cleared");
-	check(sim, new != VIRTIO_CONFIG_S_DRIVER_OK || sim->status & VIRTIO_CONFIG_S_FEATURES_OK,
+	check(sim, new != VIRTIO_CONFIG_S_DRIVER_OK || sim->status &VIRTIO_CONFIG_S_FEATURES_OK,
 	      "3.1.1: DRIVER_OK without FEATURES_OK");
 	if (!wanted)
 		reset(sim);

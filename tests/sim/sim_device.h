@@ -2,9 +2,9 @@
 /*
  * A virtio-net device behind struct xb_virtio_transport, in this process.
  *
- * It really reads the rings: descriptors, indirect tables, EVENT_IDX, and it looks at a ring that it
- * found empty only after a notification. What the driver sends on queue pair p it loops back on p, or
- * keeps; packets that a test pushes it delivers, over as many mergeable buffers as they take.
+ * It really reads the rings: descriptors, indirect tables, EVENT_IDX, and it looks at a ring that
+ * it found empty only after a notification. What the driver sends on queue pair p it loops back on
+ * p, or keeps; packets that a test pushes it delivers, over as many mergeable buffers as they take.
  *
  * It does a step at a time (sim_device_step), or in a thread of its own; either way under one lock
  * with the transport's calls, so that a reset that has returned is one.
@@ -55,7 +55,7 @@ struct sim_list {
 struct sim_pair {
 	struct device_ring ring[2]; /* receive, transmit, as the driver sees it */
 	bool set[2];
-	bool asleep[2];             /* waits for a notification */
+	bool asleep[2]; /* waits for a notification */
 	int kick_fd[2], call_fd;
 	struct sim_list to_driver, from_driver;
 };
@@ -82,8 +82,8 @@ struct sim_device {
 	const char *wrong;
 	_Atomic uint64_t received;  /* from the driver */
 	_Atomic uint64_t delivered; /* to the driver */
-	_Atomic uint64_t lost;      /* waited for delivery when a reset or a smaller set of pairs came */
-	_Atomic uint64_t too_long;  /* for one buffer, without MRG_RXBUF */
+	_Atomic uint64_t lost; /* waited for delivery when a reset or a smaller set of pairs came */
+	_Atomic uint64_t too_long; /* for one buffer, without MRG_RXBUF */
 	_Atomic uint64_t notified;
 	/* the thread */
 	pthread_t thread;

@@ -81,11 +81,11 @@ static void options_that_the_device_can_not_do_are_refused(void **state)
 	struct xb_error err = {0};
 
 	(void)state;
-	assert_int_equal(
-		xb_virtio_net_init(&net, &b.sim.transport, &b.arena, &options, &err), -EINVAL);
+	assert_int_equal(xb_virtio_net_init(&net, &b.sim.transport, &b.arena, &options, &err),
+			 -EINVAL);
 	options.queues_max = 0;
-	assert_int_equal(
-		xb_virtio_net_init(&net, &b.sim.transport, &b.arena, &options, &err), -EINVAL);
+	assert_int_equal(xb_virtio_net_init(&net, &b.sim.transport, &b.arena, &options, &err),
+			 -EINVAL);
 	options.queues_max = 1;
 	for (unsigned i = 0; i < 4; i++) {
 		options.queue_size = sizes[i];
@@ -95,8 +95,8 @@ static void options_that_the_device_can_not_do_are_refused(void **state)
 	}
 	options.queue_size = 64;
 	options.name = "";
-	assert_int_equal(
-		xb_virtio_net_init(&net, &b.sim.transport, &b.arena, &options, &err), -EINVAL);
+	assert_int_equal(xb_virtio_net_init(&net, &b.sim.transport, &b.arena, &options, &err),
+			 -EINVAL);
 }
 
 static void a_device_that_refuses_the_features_is_left_reset(void **state)
@@ -132,8 +132,8 @@ static void features_are_negotiated_afresh_after_each_reset(void **state)
 	for (unsigned i = 0; i < 300; i++) {
 		const struct xb_port_caps *caps = &b.net.port.caps;
 
-		b.sim.offers = (rnd_next(&rnd) & rnd_next(&rnd)) | (rnd_next(&rnd) & sim_all_features) |
-			       XB_F(VIRTIO_F_VERSION_1);
+		b.sim.offers = (rnd_next(&rnd) & rnd_next(&rnd)) |
+			       (rnd_next(&rnd) & sim_all_features) | XB_F(VIRTIO_F_VERSION_1);
 		must_start(1 + rnd_below(&rnd, 3));
 		MUST(b.sim.features == b.net.features);
 		MUST(!(b.net.features & ~(b.sim.offers & sim_all_features)));
@@ -144,10 +144,9 @@ static void features_are_negotiated_afresh_after_each_reset(void **state)
 		MUST(caps->frames_max >= 1 && caps->frames_max <= 64);
 		/* 5.1.6.3.1: what may come in must fit in the buffers */
 		if (!xb_has(b.net.features, VIRTIO_NET_F_MRG_RXBUF))
-			MUST(!(b.net.features & (XB_F(VIRTIO_NET_F_GUEST_TSO4) |
-						 XB_F(VIRTIO_NET_F_GUEST_TSO6) |
-						 XB_F(VIRTIO_NET_F_GUEST_USO4) |
-						 XB_F(VIRTIO_NET_F_GUEST_USO6))));
+			MUST(!(b.net.features &
+			       (XB_F(VIRTIO_NET_F_GUEST_TSO4) | XB_F(VIRTIO_NET_F_GUEST_TSO6) |
+				XB_F(VIRTIO_NET_F_GUEST_USO4) | XB_F(VIRTIO_NET_F_GUEST_USO6))));
 		xb_virtio_net_stop(&b.net, &b.cache);
 		must_be_free(&b.arena);
 	}
@@ -160,8 +159,7 @@ static void without_offload_none_is_negotiated(void **state)
 
 	(void)state;
 	xb_virtio_net_fini(&b.net);
-	assert_int_equal(
-		xb_virtio_net_init(&b.net, &b.sim.transport, &b.arena, &options, NULL), 0);
+	assert_int_equal(xb_virtio_net_init(&b.net, &b.sim.transport, &b.arena, &options, NULL), 0);
 	must_start(1);
 	assert_int_equal(b.net.features & XB_F_OFFLOADS, 0);
 	assert_int_equal(b.net.port.caps.takes, 0);
@@ -292,6 +290,25 @@ static void packets_of_any_shape_come_back_as_they_went(void **state)
 	assert_int_equal(port_sums(&b.net.port).tx, b.posted);
 }
 
+static void a_queue_of_any_size_carries_chains_of_any_length_that_it_takes(void **state)
+{
+	static const unsigned sizes[] = {1, 2, 4, 16, 1024};
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++) {
+		bench_fini(&b);
+		bench_init(&b, 4096, 1, sizes[i / 2]);
+		if (i % 2)
+			b.sim.offers &= ~XB_F(VIRTIO_RING_F_INDIRECT_DESC);
+		must_start(1);
+		assert_true(b.net.port.caps.frames_max >= 1);
+		for (uint32_t frames = 1; frames <= b.net.port.caps.frames_max; frames++)
+			if (frames * 80 <= XB_FRAME_ROOM * sizes[i / 2] / 2)
+				loop_one(NULL, frames * 80, 80, frames);
+		assert_int_equal(b.posted, port_sums(&b.net.port).tx);
+	}
+}
+
 static void a_ring_goes_on_over_the_wrap_of_its_indices(void **state)
 {
 	(void)state;
@@ -320,9 +337,8 @@ static void without_mergeable_buffers_long_packets_stay_out(void **state)
 
 static void a_header_that_the_packet_contradicts_is_a_drop_and_is_accounted_for(void **state)
 {
-	struct virtio_net_hdr_v1 wrong = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-					  .csum_start = 5000,
-					  .csum_offset = 6};
+	struct virtio_net_hdr_v1 wrong = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 5000, .csum_offset = 6};
 	struct xb_workers none = {0};
 	struct xb_port *ports[] = {&b.net.port};
 	uint8_t data[60] = {0};
@@ -336,7 +352,8 @@ static void a_header_that_the_packet_contradicts_is_a_drop_and_is_accounted_for(
 	assert_int_equal(bench_receive(&b, 0), 1); /* the empty one: the sorting room's runt */
 	assert_int_equal(port_drops(&b.net.port, XB_DROP_BAD_HEADER), 1);
 	sums = port_sums(&b.net.port);
-	assert_int_equal(sums.rx, 1); /* it became ours, and the room that counts is left out here */
+	assert_int_equal(sums.rx,
+			 1); /* it became ours, and the room that counts is left out here */
 	must_balance(&b.arena, ports, 1, &none);
 	assert_false(xb_virtio_net_broken(&b.net));
 }
@@ -484,6 +501,7 @@ int main(void)
 		TEST(without_room_for_rings_it_does_not_start),
 		TEST(a_resize_that_fails_leaves_the_port_as_it_was),
 		TEST(packets_of_any_shape_come_back_as_they_went),
+		TEST(a_queue_of_any_size_carries_chains_of_any_length_that_it_takes),
 		TEST(a_ring_goes_on_over_the_wrap_of_its_indices),
 		TEST(without_mergeable_buffers_long_packets_stay_out),
 		TEST(a_header_that_the_packet_contradicts_is_a_drop_and_is_accounted_for),

@@ -3,6 +3,7 @@
 
 #include "support/must.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 void device_ring_init(struct device_ring *ring, const struct vring *vring, uint64_t features)
@@ -32,8 +33,7 @@ static void add_buf(struct device_chain *chain, const struct vring_desc *desc)
 	MUST(desc->len);
 	chain->writable = writable;
 	chain->bytes += desc->len;
-	chain->bufs[chain->n++] =
-		(struct device_buf){(uint8_t *)(uintptr_t)desc->addr, desc->len};
+	chain->bufs[chain->n++] = (struct device_buf){(uint8_t *)(uintptr_t)desc->addr, desc->len};
 }
 
 /* Walks descriptors from `at` on in a table of `size`. */
@@ -73,6 +73,7 @@ bool device_ring_get(struct device_ring *ring, struct device_chain *ret_chain)
 	} else {
 		walk(ret_chain, ring->vring.desc, size, head);
 	}
+	MUST(ret_chain->n <= size); /* 2.7.5.3.1: in a table, too */
 	return true;
 }
 
@@ -96,7 +97,7 @@ bool device_ring_must_call(struct device_ring *ring)
 {
 	uint16_t old = ring->called_idx;
 
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	atomic_thread_fence(memory_order_seq_cst);
 	ring->called_idx = ring->shown_used;
 	if (old == ring->shown_used)
 		return false;

@@ -55,7 +55,8 @@ static struct mem_packet *get_locked(struct mem_queue *queue, struct mem_list *l
 
 /* ---- the ops ---- */
 
-/* The packet in frames of the arena, in the shape that was asked for; NULL where frames are short. */
+/* The packet in frames of the arena, in the shape that was asked for; NULL where frames are short.
+ */
 static struct xb_frame *to_frames(struct xb_cache *cache, const struct mem_packet *from)
 {
 	struct xb_frame *pkt = xb_frame_alloc(cache), *last = pkt;
@@ -93,8 +94,10 @@ static struct mem_packet *from_frames(const struct xb_frame *pkt)
 	uint32_t at = 0;
 
 	MUST(to);
-	*to = (struct mem_packet){
-		.offload = pkt->offload, .fate = pkt->fate, .frames = pkt->count, .len = pkt->bytes};
+	*to = (struct mem_packet){.offload = pkt->offload,
+				  .fate = pkt->fate,
+				  .frames = pkt->count,
+				  .len = pkt->bytes};
 	for (const struct xb_frame *frame = pkt; frame; frame = frame->next) {
 		MUST(at + frame->len <= pkt->bytes);
 		memcpy(to->data + at, xb_frame_data(frame), frame->len);
@@ -157,7 +160,7 @@ static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 	unsigned sent;
 
 	(void)cache;
-	MUST(n <= XB_BATCH && q < port->n_queues);
+	MUST(n <= XB_BATCH && q < port->queues_max);
 	MUST(pthread_mutex_trylock(&port->queues[q].tx_lock)); /* it is held */
 	for (sent = 0; sent < n && queue->n_posted < mem->ring_size; sent++) {
 		check_caps(&port->caps, pkts[sent]);
@@ -263,7 +266,8 @@ void mem_port_init(struct mem_port *mem, const char *name, unsigned id, unsigned
 	mem->port.id = (uint16_t)id;
 	mem->port.n_queues = (uint16_t)queues;
 	mem->port.caps = (struct xb_port_caps){
-		.takes = XB_TAKES_CSUM | XB_TAKES_TSO4 | XB_TAKES_TSO6 | XB_TAKES_ECN | XB_TAKES_USO,
+		.takes = XB_TAKES_CSUM | XB_TAKES_TSO4 | XB_TAKES_TSO6 | XB_TAKES_ECN |
+			 XB_TAKES_USO,
 		.bytes_max = XB_PACKET_BYTES_MAX,
 		.frames_max = XB_PACKET_FRAMES_MAX,
 	};

@@ -2,8 +2,8 @@
 /*
  * A port in memory: a test injects packets on a queue and reads what was sent.
  *
- * It is strict: what is posted must obey its caps and belong to the worker, and an op that is called
- * after mem_port_close aborts the test.
+ * It is strict: what is posted must obey its caps and belong to the worker, and an op that is
+ * called after mem_port_close aborts the test.
  *
  * Threads: mem_inject, mem_sent and the switches from any, the ops as core/port.h says.
  */

@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define MUST(cond)                                                                                 \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: must hold: %s\n", __FILE__, __LINE__, #cond);      \
-			abort();                                                                   \
-		}                                                                                  \
+#define MUST(cond)                                                                            \
+	do {                                                                                  \
+		if (!(cond)) {                                                                \
+			fprintf(stderr, "%s:%d: must hold: %s\n", __FILE__, __LINE__, #cond); \
+			abort();                                                              \
+		}                                                                             \
 	} while (0)
 
 /** A generator of random numbers (xorshift64*); one for each thread. */

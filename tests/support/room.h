@@ -30,7 +30,8 @@ void room_fini(struct room *room);
 /** Adds a port that isn't a memory port. */
 void room_add(struct room *room, struct xb_port *port);
 
-/** One round of the worker: each queue read once, sorted, sent, kicked. Returns packets taken in. */
+/** One round of the worker: each queue read once, sorted, sent, kicked. Returns packets taken in.
+ */
 unsigned room_round(struct room *room);
 
 /** Rounds until nothing comes in any more. */
@@ -45,8 +46,8 @@ struct port_sums {
 };
 struct port_sums port_sums(const struct xb_port *port);
 
-/** Aborts unless, exactly: Σrx + copies + segments_added = Σtx + Σdrops + frames_joined + in_flight.
- *  Traffic rests. */
+/** Aborts unless, exactly: Σrx + copies + segments_added = Σtx + Σdrops + frames_joined +
+ * in_flight. Traffic rests. */
 void must_balance(const struct xb_arena *arena, struct xb_port *const *ports, unsigned n_ports,
 		  const struct xb_workers *workers);
 /** The same for a room. */

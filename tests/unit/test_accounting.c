@@ -74,10 +74,11 @@ static struct mem_packet *some_packet(struct rnd *rnd, unsigned ports)
 	if (gso) {
 		pkt->offload = ref_partial(&at);
 		pkt->offload.gso = spec.proto == IPPROTO_UDP ? XB_GSO_UDP_L4
-				   : spec.v6		     ? XB_GSO_TCP6
+				   : spec.v6                 ? XB_GSO_TCP6
 							     : XB_GSO_TCP4;
 		pkt->offload.ecn = spec.proto == IPPROTO_TCP && rnd_below(rnd, 4) == 0;
-		pkt->offload.gso_size = (uint16_t)(rnd_below(rnd, 50) ? 1 + rnd_below(rnd, 4000) : 9);
+		pkt->offload.gso_size = (uint16_t)(rnd_below(rnd, 50) ? 1 + rnd_below(rnd, 4000)
+								      : 9);
 		pkt->offload.hdr_bytes = (uint16_t)at.data;
 	} else if (rnd_below(rnd, 3) == 0) {
 		pkt->offload.csum = XB_CSUM_TRUSTED;
@@ -85,9 +86,10 @@ static struct mem_packet *some_packet(struct rnd *rnd, unsigned ports)
 	pkt->first = 64 + rnd_below(rnd, 3000);
 	pkt->step = len / 40 + 1 + rnd_below(rnd, 2000);
 	if (rnd_below(rnd, 4) == 0)
-		pkt->fate.verdict = (uint16_t)(rnd_below(rnd, 2) ? rnd_below(rnd, 4)
-								 : XB_VERDICT_PORT0 +
-									   rnd_below(rnd, ports + 2));
+		pkt->fate.verdict =
+			(uint16_t)(rnd_below(rnd, 2)
+					   ? rnd_below(rnd, 4)
+					   : XB_VERDICT_PORT0 + rnd_below(rnd, ports + 2));
 	return pkt;
 }
 

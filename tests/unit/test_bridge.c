@@ -105,8 +105,8 @@ static void every_copy_of_a_flooded_packet_is_the_packet(void **state)
 	want = packet(broadcast, station(1), UNTAGGED, 1500);
 	pkt->first = 100; /* a chain, for one copy to differ in shape */
 	pkt->step = 300;
-	pkt->offload = (struct xb_offload){
-		.csum = XB_CSUM_PARTIAL, .csum_start = 34, .csum_offset = 16};
+	pkt->offload =
+		(struct xb_offload){.csum = XB_CSUM_PARTIAL, .csum_start = 34, .csum_offset = 16};
 	mem_inject(&room.mem[1], 0, pkt);
 	room_run(&room);
 	for (unsigned i = 0; i < 3; i += 2) {

@@ -63,19 +63,18 @@ static void what_remains_is_offered_consistent_and_as_much_as_can_be(void **stat
 
 static void a_driver_leaves_to_the_device_what_was_negotiated_for_that(void **state)
 {
-	static const uint64_t guest =
-		XB_F(VIRTIO_NET_F_GUEST_CSUM) | XB_F(VIRTIO_NET_F_GUEST_TSO4) |
-		XB_F(VIRTIO_NET_F_GUEST_TSO6) | XB_F(VIRTIO_NET_F_GUEST_ECN) |
-		XB_F(VIRTIO_NET_F_GUEST_USO4) | XB_F(VIRTIO_NET_F_GUEST_USO6);
+	static const uint64_t guest = XB_F(VIRTIO_NET_F_GUEST_CSUM) |
+				      XB_F(VIRTIO_NET_F_GUEST_TSO4) |
+				      XB_F(VIRTIO_NET_F_GUEST_TSO6) | XB_F(VIRTIO_NET_F_GUEST_ECN) |
+				      XB_F(VIRTIO_NET_F_GUEST_USO4) | XB_F(VIRTIO_NET_F_GUEST_USO6);
 
 	(void)state;
 	assert_int_equal(xb_features_takes(0), 0);
 	assert_int_equal(xb_features_takes(guest), 0);
 	assert_int_equal(xb_features_takes(XB_F(VIRTIO_NET_F_CSUM)), XB_TAKES_CSUM);
-	assert_int_equal(
-		xb_features_takes(XB_F(VIRTIO_NET_F_CSUM) | XB_F(VIRTIO_NET_F_HOST_TSO4) |
-				  XB_F(VIRTIO_NET_F_HOST_ECN)),
-		XB_TAKES_CSUM | XB_TAKES_TSO4 | XB_TAKES_ECN);
+	assert_int_equal(xb_features_takes(XB_F(VIRTIO_NET_F_CSUM) | XB_F(VIRTIO_NET_F_HOST_TSO4) |
+					   XB_F(VIRTIO_NET_F_HOST_ECN)),
+			 XB_TAKES_CSUM | XB_TAKES_TSO4 | XB_TAKES_ECN);
 	assert_int_equal(xb_features_takes(XB_F_OFFLOADS), XB_TAKES_CSUM | XB_TAKES_TSO4 |
 								   XB_TAKES_TSO6 | XB_TAKES_ECN |
 								   XB_TAKES_USO);

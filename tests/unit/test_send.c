@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The memory port aborts where a packet doesn't obey its caps; the tests below say what becomes of
- * it. Whether cutting, joining and checksums are right, unit.segment, coalesce and checksum show. */
+ * it. Whether cutting, joining and checksums are right, unit.segment, coalesce and checksum show.
+ */
 #include "core/send.h"
 
 #include "support/must.h"
@@ -145,6 +146,27 @@ static void more_segments_than_a_batch_come_out_in_order(void **state)
 	assert_int_equal(drops(XB_DROP_TX_FULL), 0); /* kicks between batches emptied it */
 }
 
+static void what_is_cut_stays_between_its_neighbours(void **state)
+{
+	static const uint32_t seqs[] = {1, 100, 1548, 3000, 5000, 5000 + 1448, 9000};
+
+	(void)state;
+	CAPS.takes = XB_TAKES_CSUM;
+	mem_inject(&room.mem[0], 0, tcp(1, 50, 0));
+	mem_inject(&room.mem[0], 0, tcp(100, 2896, 1448));
+	mem_inject(&room.mem[0], 0, tcp(3000, 50, 0));
+	mem_inject(&room.mem[0], 0, tcp(5000, 2896, 1448));
+	mem_inject(&room.mem[0], 0, tcp(9000, 50, 0));
+	room_run(&room);
+	for (unsigned i = 0; i < 7; i++) {
+		struct mem_packet *out = next_out();
+
+		assert_int_equal(ref_get32(out->data + 38), seqs[i]);
+		free(out);
+	}
+	nothing_more_out();
+}
+
 static void segments_longer_than_the_port_sends_are_dropped_as_one(void **state)
 {
 	(void)state;
@@ -230,8 +252,8 @@ static void a_checksum_with_its_place_beyond_the_packet_is_dropped(void **state)
 
 	(void)state;
 	CAPS.takes = 0;
-	pkt->offload = (struct xb_offload){
-		.csum = XB_CSUM_PARTIAL, .csum_start = 2000, .csum_offset = 16};
+	pkt->offload =
+		(struct xb_offload){.csum = XB_CSUM_PARTIAL, .csum_start = 2000, .csum_offset = 16};
 	pass(pkt);
 	nothing_more_out();
 	assert_int_equal(drops(XB_DROP_TX_BAD), 1);
@@ -328,6 +350,7 @@ int main(void)
 		TEST(a_segment_crosses_whole_where_the_port_cuts),
 		TEST(a_segment_is_cut_where_the_port_does_not),
 		TEST(more_segments_than_a_batch_come_out_in_order),
+		TEST(what_is_cut_stays_between_its_neighbours),
 		TEST(segments_longer_than_the_port_sends_are_dropped_as_one),
 		TEST(a_segment_in_more_frames_than_the_port_takes_is_laid_out_anew_or_cut),
 		TEST(an_ordinary_packet_that_is_too_long_is_dropped),

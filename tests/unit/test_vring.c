@@ -301,7 +301,7 @@ static void with_event_idx_each_side_is_told_once_where_it_asked(void **state)
 	(void)state;
 	pair_init(&pair, 8, EVENT_IDX);
 	one_chain(&pair, &notify, &call);
-	assert_true(notify); /* avail_event starts at 0 */
+	assert_true(notify);                   /* avail_event starts at 0 */
 	for (unsigned i = 0; i < 60000; i++) { /* busy: neither asks */
 		one_chain(&pair, &notify, &call);
 		assert_false(notify);
@@ -526,7 +526,7 @@ static void *device_thread(void *arg)
 		if (device_ring_must_call(device))
 			eventfd_write(s->call_fd, 1);
 		device_ring_ask(device);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		atomic_thread_fence(memory_order_seq_cst);
 		if (device_ring_waiting(device) || done == CHAINS)
 			continue;
 		sleep_on(s->kick_fd);

@@ -68,7 +68,8 @@ static void start(uint16_t index, uint64_t features)
 	static alignas(4096) uint8_t mem[8192];
 
 	MUST(xb_vring_bytes(RING, false) <= sizeof(mem));
-	memset(mem, 0, sizeof(mem));
+	memset(mem, 0, 128); /* descriptors and available ring; then the used ring */
+	memset(mem + 4096, 0, 128);
 	MUST(xb_vring_init(&ring, mem, RING, features) == 0);
 	device_ring_init(&device, &ring.vring, features);
 	ring.avail_idx = ring.published_idx = ring.notified_idx = ring.used_idx = index;
@@ -109,11 +110,11 @@ static void consumer_step(void)
 	}
 }
 
-static void post_three_times(void)
+static void post_twice(void)
 {
 	struct xb_vring_buf buf = {1, 1};
 
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 2; i++) {
 		xb_vring_add(&ring, &buf, 1, false, &ring);
 		if (i == 1)
 			xb_vring_add(&ring, &buf, 1, false, &ring);
@@ -127,11 +128,11 @@ static void post_three_times(void)
 	}
 	while (device_can())
 		device_step();
-	MUST(got == 4);
+	MUST(got == 3);
 }
 
-static uint64_t explore(void (*run)(void), bool (*can)(void), void (*step)(void),
-			uint16_t index, uint64_t features)
+static uint64_t explore(void (*run)(void), bool (*can)(void), void (*step)(void), uint16_t index,
+			uint64_t features)
 {
 	uint64_t runs = 0;
 
@@ -157,8 +158,8 @@ static void in_no_interleaving_does_a_published_chain_wait_for_a_sleeping_device
 	for (unsigned event_idx = 0; event_idx < 2; event_idx++) {
 		uint64_t features = (uint64_t)event_idx << VIRTIO_RING_F_EVENT_IDX;
 
-		MUST(explore(post_three_times, consumer_can, consumer_step, 0, features) > 1000);
-		explore(post_three_times, consumer_can, consumer_step, 65534, features);
+		MUST(explore(post_twice, consumer_can, consumer_step, 0, features) > 1000);
+		explore(post_twice, consumer_can, consumer_step, 65534, features);
 	}
 }
 

@@ -40,13 +40,13 @@ static uint64_t now_ns(void)
 }
 
 /* Waits for an event, with a limit that is there to end a test that fails. */
-#define WAIT_FOR(cond, limit_ms)                                                                   \
-	do {                                                                                       \
-		uint64_t until_ns = now_ns() + (uint64_t)(limit_ms)*MS;                            \
-		while (!(cond)) {                                                                  \
-			MUST(now_ns() < until_ns && "waiting for " #cond);                         \
-			sched_yield();                                                             \
-		}                                                                                  \
+#define WAIT_FOR(cond, limit_ms)                                           \
+	do {                                                               \
+		uint64_t until_ns = now_ns() + (uint64_t)(limit_ms)*MS;    \
+		while (!(cond)) {                                          \
+			MUST(now_ns() < until_ns && "waiting for " #cond); \
+			sched_yield();                                     \
+		}                                                          \
 	} while (0)
 
 static void start(unsigned workers, unsigned ports, unsigned queues, uint64_t beat_ns)
@@ -192,7 +192,8 @@ static void traffic(unsigned workers, unsigned ports, unsigned queues, unsigned 
 	for (unsigned i = 1; i <= publications; i++) {
 		unsigned out = i % ports; /* a port goes and comes back */
 
-		xb_workers_publish(&crew.workers, snapshot_of(i % 2, i % 3 ? ALL : ALL & ~(1u << out)));
+		xb_workers_publish(&crew.workers,
+				   snapshot_of(i % 2, i % 3 ? ALL : ALL & ~(1u << out)));
 		if (i % 3)
 			continue;
 		mem_port_close(&crew.port[out]);

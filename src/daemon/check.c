@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What happens to interfaces while an instance runs: they are set down, deleted and made again,
+ * moved to another network namespace and back, given another MTU or other queues.
+ *
+ * Theory. Nothing here trusts an event: each look asks how things are now, so that events which
+ * were lost, or came together, do no harm. What is gone leaves the snapshot, so that the other
+ * ports go on, and is tried again at each look; why it can't be used is said once for each new
+ * reason. What has changed is stopped, and started as it is now.
+ */
+#include "daemon/instance.h"
+#include "daemon/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Says why an interface can't be used, unless that was the last thing said about it. */
+static void say_trouble(char said[XB_TROUBLE_BYTES], const char *ifname, const struct xb_error *err)
+{
+	char text[XB_TROUBLE_BYTES];
+
+	xb_error_text(err, text, sizeof(text));
+	if (!strcmp(text, said))
+		return;
+	memcpy(said, text, sizeof(text));
+	xb_log(XB_LOG_WARNING, "%s can't be used: %s", ifname, text);
+}
+
+/* ---- uplinks ---- */
+
+static void take_out(struct xb_instance *instance, struct xb_instance_uplink *entry)
+{
+	xb_instance_unpublish(instance, &entry->uplink->port);
+	xb_uplink_stop(entry->uplink, &instance->cache);
+	entry->lost = true;
+}
+
+/* Uses the interface as it is now. Returns whether it can be. */
+static bool bring_back(struct xb_instance *instance, struct xb_instance_uplink *entry)
+{
+	struct xb_error err = {0};
+
+	if (xb_uplink_reopen(entry->uplink, &err) < 0 ||
+	    xb_instance_start_uplink(instance, entry, &err) < 0) {
+		if (err.code != -ENODEV)
+			say_trouble(entry->trouble, entry->uplink->port.name, &err);
+		return false;
+	}
+	entry->lost = false;
+	entry->trouble[0] = '\0';
+	xb_instance_publish(instance);
+	return true;
+}
+
+/* tap0's MTU is the uplink's, unless somebody has said otherwise. */
+static void follow_mtu(struct xb_instance *instance, const struct xb_uplink *uplink,
+		       unsigned before)
+{
+	struct xb_kernel_port *kernel = &instance->kernel;
+	int ret;
+
+	if (uplink != instance->uplinks[0].uplink || instance->config.kernel.mtu ||
+	    kernel->tap.handed_in || !instance->kernel_running || kernel->mtu != before)
+		return;
+	ret = xb_tap_set_mtu(&kernel->tap, uplink->mtu);
+	if (ret < 0)
+		xb_log(XB_LOG_WARNING, "%s: its MTU can't follow the uplink's: %s",
+		       kernel->port->name, strerror(-ret));
+}
+
+static void check_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry)
+{
+	struct xb_uplink *uplink = entry->uplink;
+	unsigned mtu = uplink->mtu;
+	unsigned rx_queues = uplink->rx_queues;
+
+	if (entry->lost) {
+		if (bring_back(instance, entry))
+			xb_log(XB_LOG_NOTICE, "uplink %s is back", uplink->port.name);
+	} else if (xb_uplink_refresh_link(uplink) < 0) {
+		take_out(instance, entry);
+		xb_log(XB_LOG_WARNING, "uplink %s is gone; it is used again when it is back",
+		       uplink->port.name);
+	} else if (uplink->mtu != mtu || uplink->rx_queues != rx_queues) {
+		xb_log(XB_LOG_NOTICE, "uplink %s has MTU %u and %u queues now", uplink->port.name,
+		       uplink->mtu, uplink->rx_queues);
+		take_out(instance, entry);
+		if (bring_back(instance, entry))
+			follow_mtu(instance, uplink, mtu);
+	}
+}
+
+/* ---- the kernel port ---- */
+
+static void take_out_kernel(struct xb_instance *instance)
+{
+	xb_instance_unpublish(instance, instance->kernel.port);
+	xb_kernel_port_stop(&instance->kernel, &instance->cache);
+	instance->kernel_running = false;
+}
+
+static bool start_kernel(struct xb_instance *instance, struct xb_error *err)
+{
+	if (xb_instance_start_kernel(instance, err) < 0) {
+		say_trouble(instance->kernel_trouble, instance->kernel.port->name, err);
+		return false;
+	}
+	instance->kernel_trouble[0] = '\0';
+	xb_instance_publish(instance);
+	return true;
+}
+
+/* Opens it anew after its interface was deleted. */
+static void reopen_kernel(struct xb_instance *instance)
+{
+	const struct xb_uplink *first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
+	struct xb_error err = {0};
+
+	if (xb_kernel_port_reopen(&instance->kernel, &instance->config, first ? first->mac : NULL,
+				  first ? first->mtu : 0, &err) < 0) {
+		say_trouble(instance->kernel_trouble, instance->kernel.port->name, &err);
+		return;
+	}
+	if (start_kernel(instance, &err))
+		xb_log(XB_LOG_NOTICE, "%s is back", instance->kernel.port->name);
+}
+
+static void check_kernel(struct xb_instance *instance)
+{
+	struct xb_kernel_port *kernel = &instance->kernel;
+	struct xb_error err = {0};
+	unsigned mtu = kernel->mtu;
+	int ret;
+
+	if (!instance->kernel_running) {
+		reopen_kernel(instance);
+		return;
+	}
+	ret = xb_kernel_port_check(kernel);
+	if (ret < 0) {
+		take_out_kernel(instance);
+		xb_log(XB_LOG_WARNING, "%s %s", kernel->port->name,
+		       ret != -ENODEV ? "has failed; it is started anew"
+		       : kernel->tap.handed_in
+			       ? "was deleted; it was handed in, so that a restart is due"
+			       : "was deleted; it is made again");
+		reopen_kernel(instance);
+	} else if (kernel->mtu != mtu) {
+		xb_log(XB_LOG_NOTICE, "%s has MTU %u now", kernel->port->name, kernel->mtu);
+		take_out_kernel(instance);
+		start_kernel(instance, &err);
+	}
+}
+
+/* ---- all of them ---- */
+
+static void check_macs(struct xb_uplink *uplink)
+{
+	struct xb_error err = {0};
+
+	if (xb_uplink_refresh_macs(uplink, NULL, &err) < 0 && err.code != -ENODEV)
+		xb_log_error(XB_LOG_WARNING, "own addresses", &err);
+}
+
+void xb_instance_check(struct xb_instance *instance)
+{
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		check_uplink(instance, &instance->uplinks[i]);
+		if (!instance->uplinks[i].lost)
+			check_macs(instance->uplinks[i].uplink);
+	}
+	check_kernel(instance);
+	xb_instance_refresh_own(instance);
+}

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Every packet is accounted for, exactly, also where more comes than can be carried (DESIGN.md, 6).
+
+    kern: tap0 ◄── xbridge ──► va ◄── veth ──► vp :peer
+                     ▲────────► vb ◄── veth ──► vp :peer2
+
+The beds are quiet: nobody sends anything but the test. What the kernel counts on both sides is held against what
+xbridge counts:
+
+    vp: sent = va: rx + rx_missed + passed        tap0 in the kernel: received + dropped = tap0: tx
+    va: tx   = vp: received                       tap0 in the kernel: sent               = tap0: rx + rx_missed
+"""
+
+import socket
+
+import pytest
+
+from traffic import Task, Wire, ether, tcp_copy, udp_blast, udp_copy, udp_socket
+from xbridge import TAP_IP, difference, drops, interesting, peer_ip, scaled
+
+MB = 1 << 20
+FEW_FRAMES = str(2 * 2048 + 320)  # two uplink queues keep 2048 each posted; the rest is for all that is on its way
+
+
+class Books:
+    """The counters of all who count, from one moment at rest to the next."""
+
+    def __init__(self, bed):
+        self.bed = bed
+        self.before = self.read()
+
+    def read(self):
+        bed = self.bed
+        return {"xbridge": bed.daemon.rest(), "tap": bed.kern.counters("tap0"), "kern_udp": bed.kern.snmp(),
+                "wires": {i: peer.counters("vp") for i, peer in enumerate(bed.peers)},
+                "udp": {i: peer.snmp() for i, peer in enumerate(bed.peers)}}
+
+    def close(self):
+        """Asserts that both sides of each interface tell the same, and returns what has changed."""
+        change = difference(self.read(), self.before)
+        ports, tap = change["xbridge"]["ports"], change["tap"]
+        for i, uplink in enumerate(self.bed.uplinks):
+            port, wire = ports[uplink], change["wires"][i]
+            assert wire["rx_packets"] == port["tx_packets"], (uplink, interesting(change))
+            assert wire["tx_packets"] == port["rx_packets"] + port["rx_missed"], (uplink, interesting(change))
+            assert port["xdp"]["redirect"] <= wire["tx_packets"]
+        assert tap["rx_packets"] + tap["rx_dropped"] + tap["rx_errors"] == ports["tap0"]["tx_packets"], interesting(change)
+        assert tap["tx_packets"] == ports["tap0"]["rx_packets"] + ports["tap0"]["rx_missed"], interesting(change)
+        return change
+
+
+def lost_inside(change):
+    """What xbridge says it has lost."""
+    return sum(p["rx_missed"] + sum(p["drops"].values()) for p in change["xbridge"]["ports"].values())
+
+
+@pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
+@pytest.mark.parametrize("options", [[], ["--no-offload"], ["--queues", "4"], ["--workers", "2", "--queues", "2"]],
+                         ids=["default", "no-offload", "4-queues", "2-workers"])
+def test_books_balance_after_bounded_traffic(make_bed, options, way):
+    bed = make_bed(queues=4, quiet=True)
+    bed.start(*options)
+    source, target, ip = (bed.peer, bed.kern, TAP_IP) if way == "to_kernel" else (bed.kern, bed.peer, peer_ip())
+    books = Books(bed)
+    count = scaled(800, least=50)
+    udp_copy(source, target, ip, count, 1000)
+    change = books.close()
+    sender, receiver = (change["udp"][0], change["kern_udp"]) if way == "to_kernel" else (change["kern_udp"], change["udp"][0])
+    assert sender["OutDatagrams"] == receiver["InDatagrams"] == count
+    into, out = ("va", "tap0") if way == "to_kernel" else ("tap0", "va")
+    ports = change["xbridge"]["ports"]
+    assert ports[into]["rx_packets"] == ports[out]["tx_packets"] == count
+    assert ports[into]["rx_bytes"] == ports[out]["tx_bytes"] == count * (1000 + 8 + 20 + 14)
+    assert lost_inside(change) == 0
+
+
+@pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
+def test_books_balance_after_segmentation_and_joining(make_bed, way):
+    bed = make_bed(quiet=True)
+    bed.start()
+    source, target, ip = (bed.peer, bed.kern, TAP_IP) if way == "to_kernel" else (bed.kern, bed.peer, peer_ip())
+    books = Books(bed)
+    tcp_copy(source, target, ip, scaled(32 * MB))
+    change = books.close()["xbridge"]
+    assert change["frames_joined" if way == "to_kernel" else "segments_added"] > 0
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
+@pytest.mark.parametrize("options", [["--frames", FEW_FRAMES, "--queue-size", "64"], ["--queue-size", "64", "--queues", "2"]],
+                         ids=["few-frames", "short-rings"])
+def test_books_balance_under_overload(make_bed, options, way):
+    """A blast into an xbridge with little room: what does not arrive is in somebody's books."""
+    bed = make_bed(queues=2, quiet=True)
+    bed.start(*options)
+    source, target, ip = (bed.peer, bed.kern, TAP_IP) if way == "to_kernel" else (bed.kern, bed.peer, peer_ip())
+    books = Books(bed)
+    count = scaled(60000, least=3000)
+    arrived = udp_blast(bed.daemon, source, target, ip, count, 600, flows=8)
+    change = books.close()
+    sender, receiver = (change["udp"][0], change["kern_udp"]) if way == "to_kernel" else (change["kern_udp"], change["udp"][0])
+    assert len(set(arrived)) == len(arrived) == receiver["InDatagrams"]
+    assert sender["OutDatagrams"] == count
+    kernels = (change["wires"][0]["tx_dropped"] + change["tap"]["rx_dropped"] + receiver["RcvbufErrors"]
+               if way == "to_kernel" else change["tap"]["tx_dropped"] + receiver["RcvbufErrors"])
+    assert count == len(arrived) + lost_inside(change) + kernels, interesting(change)
+
+
+@pytest.mark.vm
+def test_books_balance_under_overload_both_ways_and_while_queues_change(make_bed):
+    bed = make_bed(queues=2, quiet=True)
+    daemon = bed.start("--queues", "2", "--queue-size", "64")
+    books = Books(bed)
+    count = scaled(30000, least=2000)
+    blasts = [Task(udp_blast, daemon, bed.peer, bed.kern, TAP_IP, count, 600, 8),
+              Task(udp_blast, daemon, bed.kern, bed.peer, peer_ip(), count, 600, 8)]
+    for queues in 1, 2, 1, 2:
+        daemon.ask("port", "set", "kernel", "--queues", str(queues))
+    arrived = sum(len(blast.join()) for blast in blasts)
+    change = books.close()
+    kernels = (change["wires"][0]["tx_dropped"] + change["tap"]["rx_dropped"] + change["tap"]["tx_dropped"] +
+               change["kern_udp"]["RcvbufErrors"] + change["udp"][0]["RcvbufErrors"])
+    assert 2 * count == arrived + lost_inside(change) + kernels, interesting(change)
+
+
+@pytest.mark.vm
+def test_flooding_over_two_uplinks_is_counted_as_copies(make_bed):
+    bed = make_bed(uplinks=2, quiet=True)
+    bed.start()
+    books = Books(bed)
+    with Wire(bed.peers[0], "vp") as one, Wire(bed.peers[1], "vp") as two, Wire(bed.kern, "tap0") as tap:
+        senders = {one: bed.peers[0].mac("vp"), two: bed.peers[1].mac("vp"), tap: bed.kern.mac("tap0")}
+        for sender, mac in senders.items():
+            for dst in "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:05", "02:00:00:00:99:99":
+                sender.send(*[ether(dst, mac, f"{mac} to {dst}, {i:4}".encode() + bytes(30)) for i in range(20)])
+                for receiver in senders:
+                    if receiver is not sender:
+                        receiver.expect(f"{mac} to {dst},   19".encode())
+    change = books.close()["xbridge"]
+    assert change["copies"] == 3 * 3 * 20
+    for port in "tap0", "va", "vb":
+        assert change["ports"][port]["rx_packets"] == 60
+        assert change["ports"][port]["tx_packets"] == 120
+    assert sum(p["rx_packets"] for p in change["ports"].values()) + change["copies"] == 360
+
+
+def test_a_copy_for_which_there_is_no_frame_is_a_drop(make_bed):
+    """Flooding at full speed with few frames: copies may fail, and then count."""
+    bed = make_bed(uplinks=2, quiet=True)
+    bed.start("--frames", FEW_FRAMES, "--queue-size", "64")
+    books = Books(bed)
+    source = bed.peers[0]
+    # somebody has to take them, or the kernel counts them as dropped
+    with Wire(source, "vp") as wire, Wire(bed.peers[1], "vp"), Wire(bed.kern, "tap0"):
+        wire.send(*[ether("ff:ff:ff:ff:ff:ff", source.mac("vp"), bytes(1400))] * scaled(20000, least=1000))
+        change = books.close()["xbridge"]
+    assert change["copies"] == change["ports"]["va"]["rx_packets"]
+    assert change["copies"] * 2 == sum(change["ports"][port]["tx_packets"] + sum(drops(change, port).values())
+                                       for port in ("tap0", "va", "vb"))
+
+
+def test_a_group_frame_that_is_too_long_for_the_copy_is_a_drop_that_counts(make_bed):
+    """Datagrams of many segments to a group, at a shared uplink that sees them before they are cut (generic XDP)."""
+    bed = make_bed(quiet=True)
+    daemon = bed.start(uplinks=["va,shared,xdp=generic"])
+    bed.peer.ip("route add 224.0.0.0/4 dev vp")
+    before = daemon.rest()
+    with udp_socket(bed.peer, peer_ip()) as sender:
+        sender.setsockopt(socket.IPPROTO_UDP, 103, 1000)  # UDP_SEGMENT
+        for _ in range(5):
+            sender.sendto(bytes(8000), ("239.1.2.3", 4000))
+    change = difference(daemon.rest(), before)
+    assert drops(change, "va") == {"too_long": 5}
+    assert change["ports"]["va"]["rx_packets"] == 5

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A simulated /dev/vhost-net, by wrapping open, ioctl and close (-Wl,--wrap=…): it serves no ring,
+ * but holds its user to the order of the requests (linux/vhost.h) and knows which pairs are served.
+ * Every call of ioctl and open, on TAPs too, which are real, can be made to fail.
+ */
+#ifndef XB_TESTS_SIM_VHOST_KERNEL_H
+#define XB_TESTS_SIM_VHOST_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/** What the simulated module offers. */
+extern uint64_t sim_vhost_features;
+
+/** The call (of ioctl or open, counted from 1) that fails, and its errno; 0: none. */
+void sim_vhost_fail(unsigned at, int code);
+/** Calls so far, since sim_vhost_fail. */
+unsigned sim_vhost_calls(void);
+/** The request of the call that failed; 0: it was an open, or none failed yet. */
+unsigned long sim_vhost_failed_request(void);
+
+/** Descriptors of /dev/vhost-net that are open, and those of them that serve both virtqueues. */
+unsigned sim_vhost_open_count(void);
+unsigned sim_vhost_serving_count(void);
+
+/** The first thing that a user must not do; NULL: none yet. */
+const char *sim_vhost_wrong(void);
+
+#endif

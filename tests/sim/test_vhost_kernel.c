@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The whole way down, driver, virtio_user, vhost-net backend, TAP, while every ioctl and open of it
+ * fails once (HOSTILE.md, row 24). The TAP is real, in a network namespace of the process's own;
+ * /dev/vhost-net is simulated.
+ */
+#include "sim/sim_vhost_kernel.h"
+#include "support/must.h"
+#include "support/room.h"
+#include "vhost/kernel.h"
+#include "vhost/virtio_user.h"
+#include "virtio/net.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define PAIRS 3u
+
+struct stack {
+	struct xb_arena arena;
+	struct xb_cache cache;
+	struct xb_tap tap;
+	struct xb_vhost_kernel kernel;
+	struct xb_virtio_user user;
+	struct xb_virtio_net net;
+	unsigned made; /* of the five above that have to be taken down */
+};
+
+static unsigned count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	MUST(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static int make(struct stack *s, struct xb_error *err)
+{
+	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+	const struct xb_tap_options tap = {.ifname = "xbt0", .queues = PAIRS, .mtu = 1500};
+	const struct xb_virtio_net_options net = {.name = "xbt0",
+						  .queues_max = PAIRS,
+						  .queue_size = 64,
+						  .mtu = 1500,
+						  .offload = true};
+	struct xb_vhost_region region;
+	int ret;
+
+	memset(s, 0, sizeof(*s));
+	MUST(xb_arena_init(&s->arena, 1024, 2u << 20, NULL) == 0);
+	xb_cache_init(&s->cache, &s->arena);
+	region = (struct xb_vhost_region){s->arena.base, s->arena.bytes, s->arena.fd};
+	ret = xb_tap_init(&s->tap, &tap, err);
+	if (ret)
+		return ret;
+	s->made++;
+	ret = xb_tap_set_queues(&s->tap, 1, err);
+	if (!ret)
+		ret = xb_vhost_kernel_init(&s->kernel, &s->tap, NULL, 0, PAIRS, err);
+	if (ret)
+		return ret;
+	s->made++;
+	ret = xb_virtio_user_init(&s->user, &s->kernel.backend, &region, 1, mac, 1500, err);
+	if (ret)
+		return ret;
+	s->made++;
+	ret = xb_virtio_net_init(&s->net, &s->user.transport, &s->arena, &net, err);
+	s->made += !ret;
+	return ret;
+}
+
+static void unmake(struct stack *s)
+{
+	switch (s->made) {
+	case 4:
+		xb_virtio_net_stop(&s->net, &s->cache);
+		must_be_free(&s->arena);
+		MUST(sim_vhost_serving_count() == 0);
+		xb_virtio_net_fini(&s->net);
+		/* fall through */
+	case 3:
+		xb_virtio_user_fini(&s->user);
+		/* fall through */
+	case 2:
+		xb_vhost_kernel_fini(&s->kernel);
+		/* fall through */
+	case 1:
+		xb_tap_fini(&s->tap);
+		/* fall through */
+	default:
+		xb_cache_fini(&s->cache);
+		xb_arena_fini(&s->arena);
+	}
+}
+
+/* The TAP has exactly the queues that are served: another would take flows that nobody reads. */
+static void must_serve(struct stack *s, unsigned pairs)
+{
+	if (sim_vhost_serving_count() != pairs || s->tap.n_queues != (pairs ? pairs : 1))
+		fprintf(stderr, "request %#lx failed: %u pairs wanted, %u served, %u TAP queues\n",
+			sim_vhost_failed_request(), pairs, sim_vhost_serving_count(),
+			s->tap.n_queues);
+	MUST(sim_vhost_serving_count() == pairs);
+	MUST(s->net.port.n_queues == pairs);
+	MUST(s->tap.n_queues == (pairs ? pairs : 1));
+}
+
+/* All that a control thread does to a port. Where a step fails the one before still holds. */
+static int live(struct stack *s, struct xb_error *err)
+{
+	unsigned pairs = 0;
+	int ret = make(s, err);
+
+	if (ret)
+		return ret;
+	ret = xb_virtio_net_start(&s->net, 1, &s->cache, err);
+	pairs += !ret;
+	if (!ret) {
+		ret = xb_virtio_net_resize(&s->net, PAIRS, &s->cache, err);
+		pairs = ret ? 1 : PAIRS;
+	}
+	must_serve(s, pairs);
+	if (!ret) {
+		ret = xb_virtio_net_resize(&s->net, 2, &s->cache, err);
+		must_serve(s, ret ? PAIRS : 2);
+	}
+	return ret;
+}
+
+static bool names_a_device(const char *what)
+{
+	return strstr(what, "/dev/vhost-net") || strstr(what, "/dev/net/tun") ||
+	       strstr(what, "TAP") || strstr(what, "xbt0");
+}
+
+static void every_call_that_fails_is_a_clean_error(void **state)
+{
+	static const int codes[] = {EPERM, ENOMEM, EFAULT};
+	unsigned before = count_fds(), failures = 0, at = 1, all;
+	struct xb_error err = {0};
+	struct stack s;
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	assert_int_equal(live(&s, &err), 0);
+	all = sim_vhost_calls();
+	unmake(&s);
+	assert_int_equal(count_fds(), before);
+	for (; at <= all; at++) {
+		for (unsigned i = 0; i < 3; i++) {
+			int ret;
+
+			err = (struct xb_error){0};
+			sim_vhost_fail(at, codes[i]);
+			ret = live(&s, &err);
+			sim_vhost_fail(0, 0);
+			if (ret) {
+				char text[512];
+
+				failures++;
+				MUST(ret < 0 && err.code == ret && err.what[0]);
+				xb_error_text(&err, text, sizeof(text));
+				if (!names_a_device(err.what))
+					fprintf(stderr, "call %u: '%s'\n", at, text);
+				MUST(names_a_device(err.what));
+			}
+			unmake(&s);
+			MUST(count_fds() == before);
+			MUST(sim_vhost_open_count() == 0);
+		}
+	}
+	assert_null(sim_vhost_wrong());
+	assert_true(all > 60);
+	assert_true(failures > all); /* of three times as many; some may fail and nothing is lost */
+}
+
+static void it_can_be_started_again_after_each_failure(void **state)
+{
+	struct xb_error err = {0};
+	struct stack s;
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	assert_int_equal(make(&s, &err), 0);
+	for (unsigned at = 1;; at++) {
+		int ret;
+
+		sim_vhost_fail(at, EFAULT);
+		ret = xb_virtio_net_start(&s.net, PAIRS, &s.cache, &err);
+		sim_vhost_fail(0, 0);
+		if (!ret)
+			break;
+		must_serve(&s, 0);
+		assert_int_equal(xb_virtio_net_start(&s.net, PAIRS, &s.cache, &err), 0);
+		must_serve(&s, PAIRS);
+		xb_virtio_net_stop(&s.net, &s.cache);
+		must_serve(&s, 0);
+		must_be_free(&s.arena);
+	}
+	unmake(&s);
+	assert_null(sim_vhost_wrong());
+}
+
+static void without_the_module_the_error_says_what_to_do(void **state)
+{
+	static const int codes[] = {ENOENT, ENXIO, EACCES};
+	struct xb_error err = {0};
+	struct xb_vhost_kernel kernel;
+	struct xb_tap tap;
+	const struct xb_tap_options options = {.ifname = "xbt0", .queues = 1};
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		sim_vhost_fail(1, codes[i]);
+		assert_int_equal(xb_vhost_kernel_init(&kernel, &tap, NULL, 0, 1, &err), -codes[i]);
+		assert_non_null(strstr(err.what, "/dev/vhost-net"));
+		assert_non_null(strstr(err.hint, "--tap"));
+	}
+	xb_tap_fini(&tap);
+}
+
+static void descriptors_handed_in_are_used_and_used_again(void **state)
+{
+	int fds[2] = {open("/dev/vhost-net", O_RDWR | O_CLOEXEC),
+		      open("/dev/vhost-net", O_RDWR | O_CLOEXEC)};
+	const struct xb_tap_options options = {.ifname = "xbt0", .queues = 2};
+	struct xb_vhost_kernel kernel;
+	struct xb_error err = {0};
+	struct xb_tap tap;
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
+	assert_int_equal(xb_vhost_kernel_init(&kernel, &tap, fds, 2, 2, &err), 0);
+	assert_int_equal(sim_vhost_open_count(), 2);
+	for (unsigned i = 0; i < 20; i++) {
+		static _Alignas(4096) uint8_t mem[2][8192];
+		struct xb_vhost_region region = {(uint8_t *)mem, sizeof(mem), -1};
+		struct xb_vhost_vring vrings[2];
+		struct vring vring[2];
+		int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+		for (unsigned v = 0; v < 2; v++) {
+			vring_init(&vring[v], 16, mem[v], 4096);
+			vrings[v] = (struct xb_vhost_vring){&vring[v], event, -1, event};
+		}
+		assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 1ull << 32, &region,
+							       1, &err),
+				 0);
+		for (unsigned p = 0; p < 2; p++)
+			assert_int_equal(
+				kernel.backend.ops->start_pair(&kernel.backend, p, vrings, &err),
+				0);
+		assert_int_equal(sim_vhost_serving_count(), 2);
+		for (unsigned p = 2; p--;)
+			kernel.backend.ops->stop_pair(&kernel.backend, p);
+		assert_int_equal(sim_vhost_open_count(), 2); /* none closed, none opened */
+		close(event);
+	}
+	xb_vhost_kernel_fini(&kernel);
+	xb_tap_fini(&tap);
+	assert_int_equal(sim_vhost_open_count(), 0);
+	assert_null(sim_vhost_wrong());
+}
+
+static void a_module_without_version_1_is_refused(void **state)
+{
+	uint64_t all = sim_vhost_features;
+	const struct xb_tap_options options = {.ifname = "xbt0", .queues = 1};
+	struct xb_vhost_kernel kernel;
+	struct xb_error err = {0};
+	struct xb_tap tap;
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
+	sim_vhost_features &= ~(1ull << VIRTIO_F_VERSION_1);
+	assert_int_equal(xb_vhost_kernel_init(&kernel, &tap, NULL, 0, 1, &err), -EOPNOTSUPP);
+	sim_vhost_features = all;
+	xb_tap_fini(&tap);
+	assert_int_equal(sim_vhost_open_count(), 0);
+}
+
+static void regions_that_touch_are_joined_and_others_are_not(void **state)
+{
+	uint8_t *base = (uint8_t *)0x10000;
+	struct xb_vhost_region regions[] = {
+		{base, 0x1000, 3}, {base + 0x1000, 0x2000, 3}, {base + 0x4000, 0x1000, 3}};
+
+	(void)state;
+	assert_int_equal(xb_vhost_regions_join(regions, 3), 2);
+	assert_ptr_equal(regions[0].addr, base);
+	assert_int_equal(regions[0].bytes, 0x3000);
+	assert_ptr_equal(regions[1].addr, base + 0x4000);
+	assert_int_equal(xb_vhost_regions_join(regions, 0), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_call_that_fails_is_a_clean_error),
+		cmocka_unit_test(it_can_be_started_again_after_each_failure),
+		cmocka_unit_test(without_the_module_the_error_says_what_to_do),
+		cmocka_unit_test(descriptors_handed_in_are_used_and_used_again),
+		cmocka_unit_test(a_module_without_version_1_is_refused),
+		cmocka_unit_test(regions_that_touch_are_joined_and_others_are_not),
+	};
+
+	if (unshare(CLONE_NEWNET) < 0) {
+		fprintf(stderr, "skipped: no network namespace of our own: %s\n", strerror(errno));
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
