@@ -123,18 +123,29 @@ static struct json_object *read_reply(int fd)
 	return reply;
 }
 
+bool xb_client_runs(const char *name)
+{
+	struct xb_error ignored;
+	xb_auto_fd int fd = -1;
+
+	return find_named(name, &fd, &ignored) == 0;
+}
+
 int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
 		  struct xb_error *err)
 {
 	struct json_object *reply, *value;
 	xb_auto_fd int fd = -1;
 	int status = name ? find_named(name, &fd, err) : find_one(&fd, err);
+	int sent;
 
 	if (status)
 		return status;
-	if (send_request(fd, argc, argv) < 0)
-		return fail(err, "the instance hung up");
+	/* One that hangs up before it has read all of it may have said why. */
+	sent = send_request(fd, argc, argv);
 	reply = read_reply(fd);
+	if (!reply && sent < 0)
+		return fail(err, "the instance hung up");
 	if (!reply)
 		return fail(err, "the instance gave no answer within %d s", REPLY_S);
 	if (json_object_object_get_ex(reply, "result", &value)) {

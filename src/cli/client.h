@@ -8,6 +8,7 @@
 #include "core/error.h"
 
 #include <json-c/json.h>
+#include <stdbool.h>
 
 /**
  * Sends one command to an instance and waits for its reply.
@@ -20,5 +21,8 @@
  */
 int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
 		  struct xb_error *err);
+
+/** Whether an instance of that name runs (and lets us in). */
+bool xb_client_runs(const char *name);
 
 #endif

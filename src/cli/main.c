@@ -44,9 +44,7 @@ static const struct command commands[] = {
 	{"stats", "[--watch]", "packets, bytes and drops of each port", xb_text_stats, NULL},
 	{"port list", "", "the ports", xb_text_ports, NULL},
 	{"port set", "NAME [--queues N] [--learn-max N] [--storm PPS]",
-	 "change a port while it runs: its queues, the addresses learned behind it, the broadcasts "
-	 "and multicasts that it may send a second",
-	 NULL, NULL},
+	 "change a port while it runs; 0 for --storm: no limit", NULL, NULL},
 	{"fdb list", "", "the forwarding table", xb_text_fdb, NULL},
 	{"fdb add", "MAC port NAME [vlan ID]", "add a static entry", NULL, NULL},
 	{"fdb del", "MAC [vlan ID]", "delete an entry", NULL, NULL},
@@ -125,6 +123,24 @@ static int run_doctor(const struct common *common, int argc, char **argv)
 	return xb_doctor(argc ? argv[0] : NULL, common->json);
 }
 
+/* Says so where a running instance has the interface: it would go on without its program. */
+static bool is_in_use(const char *ifname)
+{
+	struct xb_gate_pin pins[64];
+	int n = xb_gate_list(pins, 64);
+
+	for (int i = 0; i < n && i < 64; i++) {
+		if (strcmp(pins[i].ifname, ifname) != 0 || !xb_client_runs(pins[i].instance))
+			continue;
+		fprintf(stderr,
+			"xbridge: detach %s: the instance '%s' runs on it; stop that one, which "
+			"takes its program along\n",
+			ifname, pins[i].instance);
+		return true;
+	}
+	return false;
+}
+
 static int run_detach(const struct common *common, int argc, char **argv)
 {
 	struct xb_error err = {0};
@@ -133,6 +149,8 @@ static int run_detach(const struct common *common, int argc, char **argv)
 	(void)common;
 	if (argc != 1)
 		return wrong_usage("detach: one interface is expected, not", argc ? argv[1] : "");
+	if (is_in_use(argv[0]))
+		return 1;
 	if (!xb_gate_detach(argv[0], &err))
 		return 0;
 	fprintf(stderr, "xbridge: %s\n", xb_error_text(&err, text, sizeof(text)));

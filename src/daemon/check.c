@@ -15,6 +15,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* How long what has failed is left alone. */
+#define RETRY_NS 1000000000u
+
 /* Says why an interface can't be used, unless that was the last thing said about it. */
 static void say_trouble(char said[XB_TROUBLE_BYTES], const char *ifname, const struct xb_error *err)
 {
@@ -25,6 +28,18 @@ static void say_trouble(char said[XB_TROUBLE_BYTES], const char *ifname, const s
 		return;
 	memcpy(said, text, sizeof(text));
 	xb_log(XB_LOG_WARNING, "%s can't be used: %s", ifname, text);
+}
+
+/* Whether to try again what failed before. Trying causes link events of its own (promiscuous mode
+ * goes on and off), so that without a pause one look would lead to the next. */
+static bool is_due(uint64_t *again_ns)
+{
+	uint64_t now_ns = xb_now_ns();
+
+	if (now_ns < *again_ns)
+		return false;
+	*again_ns = now_ns + RETRY_NS;
+	return true;
 }
 
 /* ---- uplinks ---- */
@@ -76,7 +91,7 @@ static void check_uplink(struct xb_instance *instance, struct xb_instance_uplink
 	unsigned rx_queues = uplink->rx_queues;
 
 	if (entry->lost) {
-		if (bring_back(instance, entry))
+		if (is_due(&entry->again_ns) && bring_back(instance, entry))
 			xb_log(XB_LOG_NOTICE, "uplink %s is back", uplink->port.name);
 	} else if (xb_uplink_refresh_link(uplink) < 0) {
 		take_out(instance, entry);
@@ -134,7 +149,8 @@ static void check_kernel(struct xb_instance *instance)
 	int ret;
 
 	if (!instance->kernel_running) {
-		reopen_kernel(instance);
+		if (is_due(&instance->kernel_again_ns))
+			reopen_kernel(instance);
 		return;
 	}
 	ret = xb_kernel_port_check(kernel);
@@ -163,11 +179,11 @@ static void check_macs(struct xb_uplink *uplink)
 		xb_log_error(XB_LOG_WARNING, "own addresses", &err);
 }
 
-void xb_instance_check(struct xb_instance *instance)
+void xb_instance_check(struct xb_instance *instance, bool links_changed)
 {
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
 		check_uplink(instance, &instance->uplinks[i]);
-		if (!instance->uplinks[i].lost)
+		if (links_changed && !instance->uplinks[i].lost)
 			check_macs(instance->uplinks[i].uplink);
 	}
 	check_kernel(instance);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/config.h"
 
+#include "xsk/pins.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -463,7 +465,7 @@ int xb_config_load(struct xb_config *config, const char *path, struct xb_error *
 	int ret = 0;
 
 	if (!file)
-		return xb_fail(err, -errno, "open %s", path);
+		return xb_fail(err, -errno, "open %s: %s", path, strerror(errno));
 	for (unsigned number = 1; !ret && fgets(line, sizeof(line), file); number++) {
 		struct xb_error why = {0};
 
@@ -492,8 +494,10 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 	if (!config->name[0])
 		snprintf(config->name, sizeof(config->name), "%s",
 			 kernel->ifname[0] ? kernel->ifname : "xbridge");
-	if (config->name[0] == '.' || strchr(config->name, '/'))
-		return xb_fail(err, -EINVAL, "name '%s': no '/', and no '.' in front",
+	if (!xb_pin_name_ok(config->name)) /* it names pins and a socket */
+		return xb_fail(err, -EINVAL,
+			       "name '%s': letters, digits and _-.@+ are expected, no '/', and no "
+			       "'.' in front",
 			       config->name);
 	for (unsigned i = 0; i < config->n_uplinks; i++) {
 		config->uplinks[i].stall_ns = (uint64_t)config->stall_ms * 1000000u;

@@ -218,7 +218,8 @@ static void on_client(struct xb_watch *watch, uint32_t events)
 
 	(void)events;
 	if (fd < 0) {
-		/* Without descriptors the client stays in line: it is looked at again at the next tick. */
+		/* Without descriptors the client stays in line: it is looked at again at the next
+		 * tick. */
 		if (errno == EMFILE || errno == ENFILE)
 			xb_loop_change(&control->instance->loop, watch, 0);
 		return;
@@ -244,7 +245,8 @@ static int refuse_run_dir(struct xb_error *err, const char *step, const char *pa
 	int ret = xb_fail(err, -errno, "%s %s", step, path);
 
 	if (ret == -ENOSPC || ret == -EDQUOT)
-		xb_hint(err, "the control socket lives there, and the file system is full: make room");
+		xb_hint(err,
+			"the control socket lives there, and the file system is full: make room");
 	else
 		xb_hint(err, "the control socket lives there: run as root, or make it writable");
 	return ret;
@@ -318,7 +320,7 @@ int xb_control_open(struct xb_control *control, struct xb_instance *instance, st
 	mask = umask(0177);
 	ret = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 	umask(mask);
-	if (!ret && listen(fd, XB_CONTROL_CLIENTS_MAX) < 0)
+	if (!ret && listen(fd, SOMAXCONN) < 0)
 		ret = -errno;
 	if (!ret)
 		ret = xb_loop_add(&instance->loop, &control->watch, fd, EPOLLIN, on_client);
@@ -356,8 +358,8 @@ void xb_control_close(struct xb_control *control)
 	if (control->lock_fd >= 0) {
 		char *dot = strrchr(control->path, '.');
 
-		/* The socket is ours or a killed run's, since the name is ours. The lock goes last, by
-		 * name first: whoever opened it meanwhile finds it gone. */
+		/* The socket is ours or a killed run's, since the name is ours. The lock goes last,
+		 * by name first: whoever opened it meanwhile finds it gone. */
 		unlink(control->path);
 		if (dot) {
 			strcpy(dot, ".lock");

@@ -18,14 +18,6 @@
 /* How long queues that retire may take to run empty. */
 #define RETIRE_MS 500u
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* ---- what a configuration needs ---- */
 
 /* RX queues of all uplinks, and of the one that has most. */
@@ -76,6 +68,20 @@ static unsigned pick_frames(const struct xb_config *config, const struct queue_c
 		return config->frames;
 	return FRAMES_SLACK + count->all * XB_UPLINK_RING_DEFAULT +
 	       kernel_queues * config->kernel.queue_size * 2;
+}
+
+/* What rings hold that are filled at once, and some for packets under way. */
+static int check_frames(const struct xb_config *config, const struct queue_count *count,
+			struct xb_error *err)
+{
+	unsigned least = count->all * XB_UPLINK_RING_DEFAULT / 2 +
+			 config->kernel.queues * config->kernel.queue_size + 1024;
+
+	if (!config->frames || config->frames >= least)
+		return 0;
+	xb_fail(err, -ENOMEM, "fill the rings from %u frames", config->frames);
+	xb_hint(err, "give more --frames, at least %u, or leave it out", least);
+	return -ENOMEM;
 }
 
 /* ---- ports ---- */
@@ -334,7 +340,7 @@ static void pause_ms(unsigned ms)
 /* Lets the queues from `queues` on run empty while their workers still serve them. */
 static void retire(struct xb_instance *instance, unsigned queues)
 {
-	uint64_t end_ns = now_ns() + RETIRE_MS * 1000000ull;
+	uint64_t end_ns = xb_now_ns() + RETIRE_MS * 1000000ull;
 
 	if (!xb_kernel_port_retire(&instance->kernel, queues)) {
 		xb_log(XB_LOG_WARNING,
@@ -343,9 +349,21 @@ static void retire(struct xb_instance *instance, unsigned queues)
 		       instance->kernel.port->name);
 		return;
 	}
-	while (xb_kernel_port_waiting(&instance->kernel, queues) && now_ns() < end_ns)
+	while (xb_kernel_port_waiting(&instance->kernel, queues) && xb_now_ns() < end_ns)
 		pause_ms(1);
 	pause_ms(2); /* what the kernel has taken out of the queue reaches the ring */
+}
+
+/* Waits until what is posted on the queues from `queues` on, which nobody sends to any more, is
+ * sent. */
+static void finish_sending(struct xb_instance *instance, unsigned queues)
+{
+	struct xb_port *port = instance->kernel.port;
+	uint64_t end_ns = xb_now_ns() + RETIRE_MS * 1000000ull;
+
+	for (unsigned q = queues; q < port->n_queues; q++)
+		while (port->ops->kick(port, q, &instance->cache) && xb_now_ns() < end_ns)
+			pause_ms(1);
 }
 
 int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct xb_error *err)
@@ -366,6 +384,7 @@ int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct
 		port->n_queues = (uint16_t)queues;
 		xb_instance_publish(instance);
 		port->n_queues = (uint16_t)before;
+		finish_sending(instance, queues);
 	}
 	ret = xb_kernel_port_resize(&instance->kernel, queues, &instance->cache, err);
 	if (!ret)
@@ -393,7 +412,7 @@ int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, stru
 
 void xb_instance_tick(struct xb_instance *instance)
 {
-	xb_fdb_age(instance->fdb, (uint32_t)(now_ns() / 1000000000u));
+	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		xb_uplink_refresh_stats(instance->uplinks[i].uplink);
 }
@@ -423,6 +442,8 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	int ret = count_queues(config, &count, err);
 
 	if (!ret)
+		ret = check_frames(config, &count, err);
+	if (!ret)
 		ret = xb_arena_init(&instance->arena, pick_frames(config, &count),
 				    xb_kernel_port_ring_bytes(config), err);
 	if (ret < 0)
@@ -444,7 +465,7 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	ret = xb_workers_start(&instance->workers, &instance->arena, &options, err);
 	if (ret < 0)
 		return ret;
-	instance->started_ns = now_ns();
+	instance->started_ns = xb_now_ns();
 	ret = xb_instance_publish(instance);
 	return ret < 0 ? xb_fail(err, ret, "publish the ports") : 0;
 }

@@ -25,6 +25,7 @@
 struct xb_instance_uplink {
 	struct xb_uplink *uplink;
 	bool lost;                      /* the interface is gone or moved; it is looked for again */
+	uint64_t again_ns;              /* not before then (CLOCK_MONOTONIC) */
 	char trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said; "": nothing said */
 };
 
@@ -46,7 +47,8 @@ struct xb_instance {
 	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */
 	struct xb_kernel_port kernel;
 	bool kernel_running;
-	bool arp_said; /* that it lies beside a shared uplink */
+	uint64_t kernel_again_ns;              /* when to try again to make it run */
+	bool arp_said;                         /* that it lies beside a shared uplink */
 	char kernel_trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said */
 	unsigned n_uplinks;
 	struct xb_instance_uplink uplinks[XB_UPLINKS_MAX];
@@ -91,8 +93,9 @@ int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct
 int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, struct xb_error *err);
 
 /** Looks at each port's interface (check.c): takes out what is gone or broken, brings back what has
- *  returned, adopts what has changed. After link events and once a second. */
-void xb_instance_check(struct xb_instance *instance);
+ *  returned, adopts what has changed. After link events (then own addresses are read anew, too) and
+ *  once a second. */
+void xb_instance_check(struct xb_instance *instance, bool links_changed);
 
 /** Once a second: ages the forwarding table, reads the kernel's counters. */
 void xb_instance_tick(struct xb_instance *instance);

@@ -282,9 +282,11 @@ void xb_kernel_port_stop(struct xb_kernel_port *kernel, struct xb_cache *cache)
 int xb_kernel_port_resize(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
 			  struct xb_error *err)
 {
-	if (kernel->vhost)
-		return xb_virtio_net_resize(&kernel->net, queues, cache, err);
-	return xb_tap_port_resize(&kernel->tap_port, queues, cache, err);
+	int ret = kernel->vhost ? xb_virtio_net_resize(&kernel->net, queues, cache, err)
+				: xb_tap_port_resize(&kernel->tap_port, queues, cache, err);
+
+	xb_tap_steer_to(&kernel->tap, 0); /* flows go where the kernel likes again */
+	return ret;
 }
 
 bool xb_kernel_port_retire(struct xb_kernel_port *kernel, unsigned queues)

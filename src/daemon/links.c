@@ -2,15 +2,13 @@
 #include "daemon/links.h"
 
 #include "core/cleanup.h"
+#include "vhost/tap_link.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <sched.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static int open_here(void)
 {
@@ -28,24 +26,25 @@ static int open_here(void)
 
 int xb_links_open(const char *netns, struct xb_error *err)
 {
-	xb_auto_fd int home = -1;
 	xb_auto_fd int there = -1;
-	char path[4096];
-	int fd;
+	int home = -1;
+	int ret = netns ? xb_netns_open(netns, &there, err) : 0;
+	int fd, left;
 
-	if (!netns) {
-		fd = open_here();
-		return fd < 0 ? xb_fail(err, fd, "listen to rtnetlink") : fd;
-	}
-	snprintf(path, sizeof(path), "%s%s", strchr(netns, '/') ? "" : "/run/netns/", netns);
-	home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	there = open(path, O_RDONLY | O_CLOEXEC);
-	if (home < 0 || there < 0 || setns(there, CLONE_NEWNET) < 0)
-		return xb_fail(err, -errno, "enter network namespace %s", path);
+	if (!ret)
+		ret = xb_netns_enter(there, &home, err);
+	if (ret < 0)
+		return ret;
 	fd = open_here();
-	if (setns(home, CLONE_NEWNET) < 0)
-		fd = -errno;
-	return fd < 0 ? xb_fail(err, fd, "listen to rtnetlink in %s", path) : fd;
+	left = xb_netns_leave(home, err);
+	if (left < 0) {
+		if (fd >= 0)
+			close(fd);
+		return left;
+	}
+	return fd < 0 ? xb_fail(err, fd, "listen to rtnetlink%s%s", netns ? " in " : "",
+				netns ? netns : "")
+		      : fd;
 }
 
 void xb_links_drain(int fd)

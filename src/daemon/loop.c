@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 int xb_loop_init(struct xb_loop *loop)
@@ -44,6 +45,14 @@ void xb_loop_del(struct xb_loop *loop, struct xb_watch *watch)
 	if (watch->fd >= 0)
 		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
 	watch->fd = -1;
+}
+
+uint64_t xb_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 int xb_loop_timer(unsigned ms)

@@ -29,6 +29,9 @@ int xb_loop_change(struct xb_loop *loop, struct xb_watch *watch, uint32_t events
 /** Stops watching; the descriptor stays open. */
 void xb_loop_del(struct xb_loop *loop, struct xb_watch *watch);
 
+/** CLOCK_MONOTONIC. */
+uint64_t xb_now_ns(void);
+
 /** A timer descriptor that is readable every `ms`; -errno. */
 int xb_loop_timer(unsigned ms);
 /** Reads a timer's or an event's count, so that it is no longer readable. */

@@ -80,7 +80,8 @@ static struct json_object *takes_list(uint32_t takes)
 	return list;
 }
 
-static struct json_object *port_common(const struct xb_port *port, const char *type,
+static struct json_object *port_common(const struct xb_instance *instance,
+				       const struct xb_port *port, const char *type,
 				       const uint8_t mac[6], bool running)
 {
 	struct json_object *to = json_object_new_object();
@@ -92,6 +93,8 @@ static struct json_object *port_common(const struct xb_port *port, const char *t
 	add_bool(to, "up", running && atomic_load_explicit(&port->up, memory_order_relaxed));
 	add_u64(to, "queues", port->n_queues);
 	add_u64(to, "queues_max", port->queues_max);
+	add_u64(to, "learn_max", atomic_load(&instance->fdb->learn_max[port->id]));
+	add_u64(to, "storm_pps", atomic_load(&port->storm.pps));
 	json_object_object_add(to, "takes", takes_list(port->caps.takes));
 	return to;
 }
@@ -99,7 +102,7 @@ static struct json_object *port_common(const struct xb_port *port, const char *t
 static struct json_object *kernel_port(const struct xb_instance *instance)
 {
 	const struct xb_kernel_port *kernel = &instance->kernel;
-	struct json_object *to = port_common(kernel->port, "kernel", kernel->mac,
+	struct json_object *to = port_common(instance, kernel->port, "kernel", kernel->mac,
 					     instance->kernel_running);
 
 	add_text(to, "alias", "kernel");
@@ -122,10 +125,12 @@ static struct json_object *kernel_port(const struct xb_instance *instance)
 	return to;
 }
 
-static struct json_object *uplink_port(const struct xb_instance_uplink *entry)
+static struct json_object *uplink_port(const struct xb_instance *instance,
+				       const struct xb_instance_uplink *entry)
 {
 	const struct xb_uplink *uplink = entry->uplink;
-	struct json_object *to = port_common(&uplink->port, "uplink", uplink->mac, uplink->running);
+	struct json_object *to = port_common(instance, &uplink->port, "uplink", uplink->mac,
+					     uplink->running);
 
 	add_u64(to, "mtu", uplink->mtu);
 	add_u64(to, "rx_queues", uplink->rx_queues);
@@ -145,7 +150,7 @@ struct json_object *xb_query_ports(struct xb_instance *instance)
 
 	json_object_array_add(list, kernel_port(instance));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		json_object_array_add(list, uplink_port(&instance->uplinks[i]));
+		json_object_array_add(list, uplink_port(instance, &instance->uplinks[i]));
 	json_object_object_add(to, "ports", list);
 	return to;
 }
@@ -236,7 +241,8 @@ static struct json_object *sum_json(const struct sum *sum)
 	return to;
 }
 
-static struct json_object *port_stats(const struct xb_port *port)
+static struct json_object *port_stats(const struct xb_instance *instance,
+				      const struct xb_port *port)
 {
 	struct json_object *queues = json_object_new_array();
 	struct sum all = {0};
@@ -259,6 +265,8 @@ static struct json_object *port_stats(const struct xb_port *port)
 	}
 	to = sum_json(&all);
 	json_object_object_add(to, "queues", queues);
+	add_u64(to, "learned", atomic_load(&instance->fdb->n_learned[port->id]));
+	add_u64(to, "learn_refused", atomic_load(&instance->fdb->n_refused[port->id]));
 	return to;
 }
 
@@ -289,13 +297,13 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 	uint32_t owners[XB_OWNER_COUNT];
 
 	json_object_object_add(ports, instance->kernel.port->name,
-			       port_stats(instance->kernel.port));
+			       port_stats(instance, instance->kernel.port));
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
 		struct xb_uplink *uplink = instance->uplinks[i].uplink;
 		struct json_object *one;
 
 		xb_uplink_refresh_stats(uplink);
-		one = port_stats(&uplink->port);
+		one = port_stats(instance, &uplink->port);
 		json_object_object_add(one, "xdp", xdp_stats(instance, uplink));
 		json_object_object_add(ports, uplink->port.name, one);
 	}

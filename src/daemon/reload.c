@@ -2,6 +2,7 @@
 #include "daemon/reload.h"
 
 #include "daemon/log.h"
+#include "daemon/mac.h"
 
 #include <string.h>
 
@@ -35,6 +36,63 @@ static void apply_verdict(struct xb_instance *instance, uint16_t verdict)
 		xb_log(XB_LOG_INFO, "the default verdict has changed");
 }
 
+static void apply_mtu(struct xb_instance *instance, unsigned mtu)
+{
+	const struct xb_uplink *first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
+	struct xb_kernel_port *kernel = &instance->kernel;
+	unsigned wanted = mtu ? mtu : first ? first->mtu : 0;
+	int ret;
+
+	if (mtu == instance->config.kernel.mtu || kernel->tap.handed_in)
+		return;
+	/* xb_instance_check adopts it */
+	ret = wanted && instance->kernel_running ? xb_tap_set_mtu(&kernel->tap, wanted) : 0;
+	if (ret < 0)
+		xb_log(XB_LOG_ERROR, "mtu %u of %s: %s", wanted, kernel->port->name,
+		       strerror(-ret));
+	else
+		instance->config.kernel.mtu = mtu;
+}
+
+static void apply_mac(struct xb_instance *instance, const struct xb_kernel_config *new)
+{
+	struct xb_kernel_config *old = &instance->config.kernel;
+	struct xb_kernel_port *kernel = &instance->kernel;
+	uint8_t stable[6];
+	int ret = 0;
+
+	if ((new->mac_source == old->mac_source && !memcmp(new->mac, old->mac, sizeof(old->mac))) ||
+	    kernel->tap.handed_in)
+		return;
+	if (new->mac_source == XB_MAC_UPLINK || old->mac_source == XB_MAC_UPLINK) {
+		needs_restart("mac"); /* the uplink's stack keeps its address, or gets it back */
+		return;
+	}
+	if (instance->kernel_running)
+		ret = xb_tap_set_mac(&kernel->tap,
+				     new->mac_source == XB_MAC_GIVEN
+					     ? new->mac
+					     : xb_mac_stable(instance->config.name, stable));
+	if (ret < 0) {
+		xb_log(XB_LOG_ERROR, "mac of %s: %s", kernel->port->name, strerror(-ret));
+		return;
+	}
+	old->mac_source = new->mac_source;
+	memcpy(old->mac, new->mac, sizeof(old->mac));
+	xb_instance_refresh_own(instance);
+	xb_log(XB_LOG_INFO, "the address of %s has changed", kernel->port->name);
+}
+
+static bool same_fds(const struct xb_fd_list *a, const struct xb_fd_list *b)
+{
+	return a->n == b->n && !memcmp(a->fds, b->fds, a->n * sizeof(a->fds[0]));
+}
+
+static bool same_cpus(const struct xb_config *a, const struct xb_config *b)
+{
+	return a->n_cpus == b->n_cpus && !memcmp(a->cpus, b->cpus, a->n_cpus * sizeof(a->cpus[0]));
+}
+
 static bool same_uplinks(const struct xb_config *a, const struct xb_config *b)
 {
 	if (a->n_uplinks != b->n_uplinks)
@@ -63,14 +121,18 @@ static void name_the_rest(const struct xb_config *old, const struct xb_config *n
 		needs_restart("ifname");
 	if (a->queue_size != b->queue_size)
 		needs_restart("queue-size");
-	if (a->mac_source != b->mac_source || memcmp(a->mac, b->mac, sizeof(a->mac)))
-		needs_restart("mac");
-	if (a->mtu != b->mtu)
-		needs_restart("mtu");
 	if (strcmp(a->netns, b->netns))
 		needs_restart("netns");
 	if (a->offload != b->offload)
 		needs_restart("no-offload");
+	if (a->persist != b->persist)
+		needs_restart("persist");
+	if (!same_fds(&a->tap_fds, &b->tap_fds))
+		needs_restart("tap-fd");
+	if (!same_fds(&a->vhost_fds, &b->vhost_fds))
+		needs_restart("vhost-fd");
+	if (!same_cpus(old, new))
+		needs_restart("cpus");
 	if (old->workers != new->workers)
 		needs_restart("workers");
 	if (old->frames != new->frames)
@@ -95,5 +157,7 @@ void xb_reload(struct xb_instance *instance)
 	name_the_rest(&instance->config, &config);
 	apply_queues(instance, config.kernel.queues);
 	apply_verdict(instance, config.verdict);
+	apply_mtu(instance, config.kernel.mtu);
+	apply_mac(instance, &config.kernel);
 	xb_log(XB_LOG_INFO, "read %s again", config.file);
 }

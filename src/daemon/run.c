@@ -58,7 +58,7 @@ static void on_tick(struct xb_watch *watch, uint32_t events)
 	(void)events;
 	xb_loop_drain(watch->fd);
 	xb_instance_tick(&daemon->instance);
-	xb_instance_check(&daemon->instance);
+	xb_instance_check(&daemon->instance, false);
 	xb_control_tick(&daemon->control);
 }
 
@@ -66,14 +66,14 @@ static void on_links(struct xb_watch *watch, uint32_t events)
 {
 	(void)events;
 	xb_links_drain(watch->fd);
-	xb_instance_check(&daemon_of(watch, links)->instance);
+	xb_instance_check(&daemon_of(watch, links)->instance, true);
 }
 
 static void on_netns_links(struct xb_watch *watch, uint32_t events)
 {
 	(void)events;
 	xb_links_drain(watch->fd);
-	xb_instance_check(&daemon_of(watch, netns_links)->instance);
+	xb_instance_check(&daemon_of(watch, netns_links)->instance, true);
 }
 
 /* ---- setting up ---- */
@@ -165,11 +165,12 @@ int xb_run(int argc, char **argv)
 	struct xb_error err = {0};
 	int ret;
 
-	daemon = (struct daemon){.signals.fd = -1,
-				 .ticks.fd = -1,
-				 .links.fd = -1,
-				 .netns_links.fd = -1,
-};
+	daemon = (struct daemon){
+		.signals.fd = -1,
+		.ticks.fd = -1,
+		.links.fd = -1,
+		.netns_links.fd = -1,
+	};
 	xb_control_init(&daemon.control);
 	daemon.instance.argc = argc;
 	daemon.instance.argv = argv;

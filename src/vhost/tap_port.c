@@ -310,7 +310,9 @@ void xb_tap_port_stop(struct xb_tap_port *tap_port, struct xb_cache *cache)
 
 static int choose_io(struct xb_tap_port *tap_port, enum xb_tap_io wanted, struct xb_error *err)
 {
-	int ret = wanted == XB_TAP_IO_READV ? 0 : xb_tap_uring_probe(tap_port->tap->fds[0]);
+	int ret = wanted == XB_TAP_IO_READV
+			  ? 0
+			  : xb_tap_uring_probe(tap_port->tap->fds[0], &tap_port->nowait);
 
 	tap_port->uring_error = ret;
 	tap_port->io = ret < 0 || wanted == XB_TAP_IO_READV ? XB_TAP_IO_READV : XB_TAP_IO_URING;

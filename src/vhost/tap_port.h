@@ -40,6 +40,7 @@ struct xb_tap_port {
 	bool offload;
 	unsigned depth;
 	enum xb_tap_io io;    /* in use: URING or READV; for `status` */
+	bool nowait;          /* URING: reads go in batches too (Linux 6.4), not one by one */
 	int uring_error;      /* -errno with which io_uring was refused, else 0; for `status` */
 	unsigned read_frames; /* frames that one read takes; valid while started */
 	_Atomic int broken;   /* -ENODEV once the interface turned out to be deleted, else 0 */
@@ -53,7 +54,8 @@ const char *xb_tap_io_name(enum xb_tap_io io);
  * Readies a stopped port on an open TAP, which outlives it and is used by nobody else.
  *
  * Returns 0, or with `err` filled -EINVAL (options), -ENOMEM, or why io_uring is refused where it
- * was insisted on: -ENOSYS, -EPERM (sysctl kernel.io_uring_disabled, seccomp), -EOPNOTSUPP.
+ * was insisted on: -ENOSYS, -EPERM (sysctl kernel.io_uring_disabled, seccomp), -EINVAL (Linux
+ * before 5.19).
  */
 int xb_tap_port_init(struct xb_tap_port *tap_port, struct xb_tap *tap,
 		     const struct xb_tap_port_options *options, struct xb_error *err);

@@ -54,7 +54,6 @@ struct xb_tap_queue {
 	struct xb_tap_write *writes; /* XB_TAP_WRITES */
 	unsigned n_free;             /* writes not in use */
 	uint8_t free[XB_TAP_WRITES]; /* their indices */
-	unsigned staged;             /* writes in the ring that the kernel was not told of */
 };
 
 static inline struct xb_tap_port *xb_tap_port_of(struct xb_port *port)
@@ -96,9 +95,14 @@ void xb_tap_write_done(struct xb_port *port, unsigned q, struct xb_tap_write *wr
 extern const struct xb_port_ops xb_tap_uring_ops;
 extern const struct xb_port_ops xb_tap_readv_ops;
 
-/** Is io_uring what tap_uring.c needs, on this descriptor? 0, -ENOSYS, -EPERM, -EINVAL or
- *  -EOPNOTSUPP. */
-int xb_tap_uring_probe(int fd);
+/** Reads up to `max` packets, one by one; `*ret_more` tells whether it stopped before the queue was
+ *  empty. */
+unsigned xb_tap_read_each(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			  struct xb_frame **pkts, unsigned max, bool *ret_more);
+
+/** May io_uring be used? Returns 0, with `*ret_nowait` telling whether the descriptor's driver
+ * knows RWF_NOWAIT; or -ENOSYS, -EPERM or -EINVAL (a kernel before 5.19). */
+int xb_tap_uring_probe(int fd, bool *ret_nowait);
 
 /** Makes the rings of a queue whose `fd` is set. Returns 0 or -errno. */
 int xb_tap_uring_start(struct xb_tap_port *tap_port, struct xb_tap_queue *queue);

@@ -12,8 +12,8 @@
 /* Packets of one batch: so that a worker with other ports gets around to them. */
 #define READS_MAX 32u
 
-static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
-			 struct xb_frame **pkts, unsigned max)
+unsigned xb_tap_read_each(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			  struct xb_frame **pkts, unsigned max, bool *ret_more)
 {
 	struct xb_tap_port *tap_port = xb_tap_port_of(port);
 	struct xb_tap_queue *queue = &tap_port->queues[q];
@@ -29,12 +29,23 @@ static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 		got = readv(queue->fd, slot->iov, (int)tap_port->read_frames);
 		if (got < 0)
 			got = -errno;
-		if (got == -EAGAIN || got == -EINTR)
-			break;
-		pkts[n] = xb_tap_slot_harvest(port, q, slot, got, cache);
+		if (got == -EAGAIN) {
+			*ret_more = false;
+			return n;
+		}
+		pkts[n] = got == -EINTR ? NULL : xb_tap_slot_harvest(port, q, slot, got, cache);
 		n += pkts[n] != NULL;
 	}
+	*ret_more = true;
 	return n;
+}
+
+static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			 struct xb_frame **pkts, unsigned max)
+{
+	bool more;
+
+	return xb_tap_read_each(port, q, cache, pkts, max, &more);
 }
 
 static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,

@@ -46,7 +46,7 @@ struct xb_vring {
 	uint16_t published_idx;
 	uint16_t notified_idx; /* avail->idx when we last asked whether to notify */
 	uint16_t used_idx;     /* next used element to look at */
-	uint16_t reclaimed; /* slots below were looked at by xb_vring_reclaim */
+	uint16_t reclaimed;    /* slots below were looked at by xb_vring_reclaim */
 	bool event_idx;
 	struct vring vring;          /* shared */
 	struct vring_desc *tables;   /* shared: size × XB_VRING_CHAIN_MAX, NULL without INDIRECT */

@@ -225,10 +225,14 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 	memset(made.prog_fds, -1, sizeof(made.prog_fds));
 	libbpf_set_print(keep_warning);
 	ret = open_maps(&made, err);
-	if (ret < 0)
+	if (ret < 0) {
+		/* what was there before stays */
+		if (!made.taken_over && !made.replaced)
+			xb_gate_remove(instance, NULL);
 		xb_gate_close(&made);
-	else
+	} else {
 		*gate = made;
+	}
 	return ret;
 }
 

@@ -220,7 +220,10 @@ static int attach(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_er
 	if (own->promisc_fd < 0) {
 		ret = own->promisc_fd;
 		own->promisc_fd = -1;
-		return xb_fail(err, ret, "make %s promiscuous", uplink->options.ifname);
+		xb_fail(err, ret, "make %s promiscuous", uplink->options.ifname);
+		if (ret == -EPERM)
+			xb_hint(err, "CAP_NET_RAW is needed");
+		return ret;
 	}
 	return xb_gate_attach(own->gate, uplink->slot, uplink->ifindex, uplink->options.ifname,
 			      uplink->options.xdp, &uplink->attachment, err);

@@ -229,7 +229,7 @@ class Daemon:
         status = self.wait_exit()
         took = time.monotonic() - began
         assert status == 0, f"exit status {status}:\n{self.text()}"
-        assert took < 1 * PATIENCE or "san" in os.environ.get("XB_BINARY", ""), f"took {took:.2f} s to stop"
+        assert took < 1 * PATIENCE or "san" in binary(), f"took {took:.2f} s to stop"
         return took
 
     # ---- talk ----

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The TAP as a port, in both forms (io_uring, readv), against the kernel's own network stack.
+ * The TAP as a port, in each form (readv, io_uring with and without RWF_NOWAIT), against the
+ * kernel's own network stack.
  *
  *      10.77.0.1 th0 ═══ port ═══ test ═══ port ═══ th1 10.77.0.2
  *      this namespace                               a second one (TCP tests)
@@ -38,6 +39,7 @@ struct end {
 
 static struct xb_arena arena;
 static enum xb_tap_io form; /* what the tests run with now */
+static bool before_6_4;     /* and whether as on a kernel without RWF_NOWAIT on TAPs */
 
 static uint64_t now_ms(void)
 {
@@ -66,8 +68,11 @@ static void open_end(struct end *end, const char *name, const char *netns, bool 
 	char text[512];
 
 	if (xb_tap_init(&end->tap, &tap, &err) < 0 || xb_tap_set_up(&end->tap, true) < 0 ||
-	    xb_tap_port_init(&end->port, &end->tap, &port, &err) < 0 ||
-	    xb_tap_port_start(&end->port, pairs, &err) < 0)
+	    xb_tap_port_init(&end->port, &end->tap, &port, &err) < 0)
+		fail_msg("%s", xb_error_text(&err, text, sizeof(text)));
+	if (before_6_4)
+		end->port.nowait = false;
+	if (xb_tap_port_start(&end->port, pairs, &err) < 0)
 		fail_msg("%s", xb_error_text(&err, text, sizeof(text)));
 	assert_int_equal(end->port.io, form);
 	xb_cache_init(&end->cache, &arena);
@@ -760,7 +765,7 @@ static void a_wrong_option_is_refused(void **state)
 	xb_tap_fini(&tap);
 }
 
-static int run_form(enum xb_tap_io io)
+static int run_form(const char *name, enum xb_tap_io io, bool old)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_from_the_kernel_arrive_whole_and_in_order),
@@ -783,7 +788,8 @@ static int run_form(enum xb_tap_io io)
 	};
 
 	form = io;
-	return cmocka_run_group_tests_name(xb_tap_io_name(io), tests, NULL, NULL);
+	before_6_4 = old;
+	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }
 
 int main(void)
@@ -794,8 +800,9 @@ int main(void)
 	enter_new_netns();
 	if (xb_arena_init(&arena, FRAMES, 0, &err) < 0)
 		return 1;
-	failed = run_form(XB_TAP_IO_READV);
-	failed += run_form(XB_TAP_IO_URING);
+	failed = run_form("readv", XB_TAP_IO_READV, false);
+	failed += run_form("io_uring", XB_TAP_IO_URING, false);
+	failed += run_form("io_uring before 6.4", XB_TAP_IO_URING, true);
 	xb_arena_fini(&arena);
 	return failed;
 }

@@ -1,0 +1,432 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The control socket and its clients, good and bad; the configuration file."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from load import Wire, answers
+from xbridge import PATIENCE, RUN_DIR, TAP_IP, binary, scaled, wait_for
+
+LINE_MAX, CLIENTS_MAX, IDLE_S = 65536, 64, 10  # include/xbridge/control.h
+
+
+@pytest.fixture
+def bed(make_bed):
+    return make_bed()
+
+
+@pytest.fixture
+def daemon(bed):
+    return bed.start()
+
+
+class Client:
+    """A raw connection to the control socket."""
+
+    def __init__(self, daemon):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(f"{RUN_DIR}/{daemon.name}.sock")
+        self.sock.settimeout(5 * PATIENCE)
+        self.file = self.sock.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        self.sock.close()
+
+    def send(self, data):
+        """False where the daemon has hung up meanwhile."""
+        try:
+            self.sock.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def reply(self):
+        """The next reply; None: hung up."""
+        line = self.file.readline()
+        return json.loads(line) if line else None
+
+    def ask(self, *words):
+        assert self.send(json.dumps({"argv": words}).encode() + b"\n")
+        return self.reply()
+
+
+def assert_refused(reply, exit_status, *words):
+    assert reply["ok"] is False and reply["exit"] == exit_status
+    assert all(word in reply["error"] for word in words), reply["error"]
+
+
+def assert_well(daemon):
+    assert daemon.status()["name"] == daemon.name
+    assert answers(daemon.bed.peer, TAP_IP)
+
+
+# ---- what a client may do to it (HOSTILE.md, row 22) ----
+
+def test_socket_is_for_its_owner_alone(daemon):
+    assert os.stat(f"{RUN_DIR}/{daemon.name}.sock").st_mode & 0o777 == 0o600
+
+
+def test_line_in_pieces_is_put_together(daemon):
+    with Client(daemon) as client:
+        for byte in b'{"argv": ["status"]}\n':
+            client.send(bytes([byte]))
+        assert client.reply()["ok"]
+
+
+def test_several_requests_on_one_connection_are_answered_in_turn(daemon):
+    with Client(daemon) as client:
+        client.send(b'{"argv": ["status"]}\n{"argv": ["nonsense"]}\n{"argv": ["fdb", "list"]}\n')
+        assert "workers" in client.reply()["result"]
+        assert_refused(client.reply(), 2, "nonsense")
+        assert "fdb" in client.reply()["result"]
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe\n", b'{"argv": ["\xc3\x28"]}\n', b"\0\n", b"\n", b"{}\n", b"[]\n", b"null\n",
+                                  b'{"argv": []}\n', b'{"argv": [1]}\n', b'{"argv": "status"}\n', b'{"argv": [null]}\n',
+                                  b'{"argv": ["status"]} {"argv": ["status"]}\n', b'{"argv": ["status"\n',
+                                  b"[" * 60000 + b"\n", b'{"argv": [' + b'"a",' * 300 + b'"a"]}\n',
+                                  b'{"argv": ["status", "' + b"x" * 60000 + b'"]}\n', b'{"argv": ["st\\u0000atus"]}\n'],
+                         ids=lambda line: repr(line[:24]))
+def test_request_that_is_none_is_answered_with_an_error_and_the_connection_stays(daemon, line):
+    with Client(daemon) as client:
+        assert client.send(line)
+        assert_refused(client.reply(), 2)
+        assert client.ask("status")["ok"]
+
+
+def test_line_of_a_megabyte_is_refused_and_hung_up_on(daemon):
+    with Client(daemon) as client:
+        client.send(b"x" * (1 << 20))
+        assert_refused(client.reply(), 2, "longer than 65536 bytes")
+        try:
+            assert client.reply() is None
+        except ConnectionResetError:
+            pass
+    assert_well(daemon)
+
+
+def test_line_of_exactly_the_limit_is_read(daemon):
+    request = b'{"argv": ["status"]}'
+    with Client(daemon) as client:
+        client.send(request + b" " * (LINE_MAX - 1 - len(request)) + b"\n")
+        assert client.reply()["ok"]
+
+
+def test_client_with_words_without_end_is_told_so_by_the_command(daemon):
+    done = daemon.cli("fdb", "add", "x" * 100000, check=False)
+    assert done.returncode == 2
+    assert "longer than 65536 bytes" in done.stderr
+
+
+def test_thousand_clients_are_no_trouble_and_those_beyond_the_limit_are_told(daemon):
+    clients, told = [], 0
+    try:
+        for _ in range(1000):
+            clients.append(Client(daemon))
+            ready = select.select([clients[-1].sock], [], [], 0)[0]
+            if len(clients) > CLIENTS_MAX or ready:
+                assert_refused(clients[-1].reply(), 1, "64 clients are connected")
+                told += 1
+        assert told == 1000 - CLIENTS_MAX
+        assert all(client.ask("status")["ok"] for client in clients[:CLIENTS_MAX])
+        assert answers(daemon.bed.peer, TAP_IP)
+        done = daemon.cli("status", check=False)
+        assert done.returncode == 1 and "64 clients are connected" in done.stderr
+    finally:
+        for client in clients:
+            client.__exit__()
+    wait_for(lambda: daemon.cli("status", check=False).returncode == 0, "there is room again")
+
+
+def test_client_that_hangs_up_at_any_moment_is_forgotten(daemon):
+    fds = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+    for i in range(scaled(200, 50)):
+        with Client(daemon) as client:
+            client.send(b'{"argv": ["stats"]}\n' * (i % 3) + b"{"[:i % 2])
+    wait_for(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) == fds, "no descriptor leaks")
+
+
+def test_silent_client_and_one_that_reads_nothing_are_hung_up_on_and_hold_nobody_up(daemon):
+    with Client(daemon) as silent, Client(daemon) as partial, Client(daemon) as deaf:
+        partial.send(b'{"argv": ["sta')
+        deaf.sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                deaf.sock.send(b'{"argv": ["status"]}\n' * 100)
+        began = time.monotonic()
+        while time.monotonic() < began + 1:  # meanwhile others are served
+            assert daemon.status()["name"] == daemon.name
+        for client in (silent, partial):
+            client.sock.settimeout((IDLE_S + 4) * PATIENCE)
+            assert client.reply() is None
+        wait_for(lambda: not deaf.send(b"x"), "the deaf one is hung up on", IDLE_S + 4)
+        assert time.monotonic() - began > IDLE_S - 2
+    assert_well(daemon)
+
+
+def test_flood_of_requests_does_not_hold_the_packets_up(daemon):
+    done = subprocess.Popen(daemon.bed.in_host("/usr/bin/python3", "-c", f"""
+import socket
+sock = socket.socket(socket.AF_UNIX)
+sock.connect("{RUN_DIR}/{daemon.name}.sock")
+file = sock.makefile()
+print("ready", flush=True)
+while True:
+    sock.sendall(b'{{"argv": ["stats"]}}\\n')
+    file.readline()
+"""), stdout=subprocess.PIPE, env=daemon.bed.env)
+    try:
+        assert done.stdout.readline() == b"ready\n"
+        ping = daemon.bed.peer.run("ping", "-n", "-c", "50", "-i", "0.01", "-q", TAP_IP)
+        assert " 0% packet loss" in ping.stdout
+    finally:
+        done.kill()
+        done.wait()
+        done.stdout.close()
+
+
+# ---- which instance ----
+
+@pytest.fixture
+def run_dir():
+    """A /run/xbridge of our own; the words before a command that is to see it."""
+    holder = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                               f"mkdir -p {RUN_DIR} && mount -t tmpfs tmpfs {RUN_DIR} && echo ready && exec cat"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"ready\n"
+    yield ["nsenter", f"--target={holder.pid}", "--mount"]
+    holder.stdin.close()
+    holder.wait()
+    holder.stdout.close()
+
+
+def test_the_only_instance_is_found_without_its_name_and_several_are_told(make_bed, run_dir):
+    beds = [make_bed(uplinks=0, tap_in_host=True) for _ in range(2)]
+
+    def ask(*words):
+        return beds[0].host.run(*run_dir, binary(), *words, check=False)
+    done = ask("status")
+    assert done.returncode == 1 and "no instance runs" in done.stderr
+    done = ask("status", "--name", beds[0].name)
+    assert done.returncode == 1 and f"no instance named '{beds[0].name}' runs" in done.stderr
+
+    first = beds[0].start(uplinks=[], wrap=run_dir)
+    assert json.loads(ask("status", "-j").stdout)["name"] == first.name
+    second = beds[1].start(uplinks=[], wrap=run_dir)
+    done = ask("status")
+    assert done.returncode == 1 and "several instances run; choose with --name" in done.stderr
+    for daemon in (first, second):
+        assert json.loads(ask("status", "-j", f"--name={daemon.name}").stdout)["name"] == daemon.name
+    second.kill()  # its socket stays, but nobody is behind it
+    second.wait_exit()
+    assert json.loads(ask("status", "-j").stdout)["name"] == first.name
+
+
+# ---- what it answers: these names are an interface ----
+
+PORT_FIELDS = {"name", "type", "mac", "running", "up", "queues", "queues_max", "takes", "mtu", "learn_max", "storm_pps"}
+KERNEL_FIELDS = PORT_FIELDS | {"alias", "backend", "why", "queue_size", "persist", "netns"}
+UPLINK_FIELDS = PORT_FIELDS | {"rx_queues", "shared", "shared_reason", "xdp", "mode", "csum", "lost"}
+STATS_FIELDS = {"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "rx_missed", "drops"}
+
+
+def test_status_has_its_fields(daemon):
+    status = json.loads(daemon.cli("status", "--json").stdout)
+    assert {"name", "version", "pid", "uptime_s", "default", "stall_ms", "arena", "workers", "ports"} <= status.keys()
+    assert status["pid"] == daemon.pid
+    kernel, uplink = status["ports"]
+    assert KERNEL_FIELDS <= kernel.keys() and UPLINK_FIELDS <= uplink.keys()
+    assert kernel["alias"] == "kernel" and uplink["name"] == "va"
+    assert json.loads(daemon.cli("port", "list", "-j").stdout)["ports"] == status["ports"]
+
+
+def test_stats_have_their_fields(daemon):
+    stats = json.loads(daemon.cli("stats", "--json").stdout)
+    assert {"copies", "segments_added", "frames_joined", "in_flight"} <= stats.keys()
+    assert stats["ports"].keys() == {"tap0", "va"}
+    for port in stats["ports"].values():
+        assert STATS_FIELDS <= port.keys()
+        assert {"port_down", "tx_full", "hairpin", "smac_taken"} <= port["drops"].keys()
+    assert {"redirect", "pass_own", "pass_stall", "drop"} <= stats["ports"]["va"]["xdp"].keys()
+
+
+@pytest.mark.parametrize("words", [["status"], ["stats"], ["port", "list"], ["fdb", "list"]], ids=" ".join)
+def test_text_is_for_people(daemon, words):
+    text = daemon.cli(*words).stdout
+    assert "tap0" in text and "va" in text and "{" not in text
+
+
+def test_fdb_lists_adds_deletes_and_flushes(bed, daemon):
+    assert answers(bed.peer, TAP_IP)
+    rows = {row["mac"]: row for row in json.loads(daemon.cli("fdb", "list", "--json").stdout)["fdb"]}
+    assert rows[bed.peer.mac("vp")]["kind"] == "learned" and rows[bed.peer.mac("vp")]["port"] == "va"
+    assert rows[bed.kern.mac("tap0")] == {"mac": bed.kern.mac("tap0"), "vlan": "any", "port": "tap0", "kind": "own"}
+    daemon.cli("fdb", "add", "02:00:00:00:00:99", "port", "va", "vlan", "7")
+    assert {"mac": "02:00:00:00:00:99", "vlan": 7, "port": "va", "kind": "static"} in daemon.fdb()
+    daemon.cli("fdb", "del", "02:00:00:00:00:99", "vlan", "7")
+    daemon.cli("fdb", "flush", "va")
+    assert [row["kind"] for row in daemon.fdb()] == ["own", "own"]
+
+
+@pytest.mark.parametrize("words, status, text", [
+    ("frobnicate", 2, "no command"), ("status now", 2, "now"), ("port", 2, "port"), ("port set", 2, "port set NAME"),
+    ("port set nobody --queues 2", 1, "port 'nobody'"), ("port set tap0 --queues 0", 2, "a number from 1"),
+    ("port set tap0 --queues x", 2, "a number from 1"), ("port set tap0 --colour 2", 2, "--colour"),
+    ("port set va --queues 2", 1, "ethtool -L va"), ("port set tap0 --queues 9999", 2, "a number from 1"),
+    ("port set tap0 --storm -1", 2, "--storm"), ("port set tap0 --queues", 2, "port set NAME"),
+    ("fdb add 02:00:00:00:00:99", 2, "port NAME"), ("fdb add zz port va", 2, "MAC address"),
+    ("fdb add 03:00:00:00:00:99 port va", 2, "group address"), ("fdb add 02:00:00:00:00:99 port nobody", 1, "nobody"),
+    ("fdb add 02:00:00:00:00:99 port va vlan 4095", 2, "vlan"), ("fdb del 02:00:00:00:00:99", 1, "No such"),
+    ("fdb flush nobody", 1, "nobody"), ("detach", 2, "one interface"), ("detach lo", 1, "no program of xbridge"),
+    ("detach nowhere", 1, "nowhere"), ("stats --color", 2, "--color")])
+def test_wrong_command_is_told_what_is_wrong_and_how(daemon, words, status, text):
+    done = daemon.cli(*words.split(), check=False)
+    assert (done.returncode, done.stdout) == (status, ""), done
+    assert text in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_detach_refuses_the_interface_of_a_running_instance(daemon):
+    done = daemon.cli("detach", "va", named=False, check=False)
+    assert done.returncode == 1
+    assert daemon.name in done.stderr and "stop" in done.stderr
+    assert_well(daemon)
+
+
+def test_port_set_changes_the_queues_of_tap0(bed, daemon):
+    daemon.cli("port", "set", "kernel", "--queues", "3")
+    assert daemon.port("tap0")["queues"] == 3
+    assert answers(bed.peer, TAP_IP)
+    daemon.cli("port", "set", "tap0", "--queues", "1")
+    assert daemon.port("tap0")["queues"] == 1
+    assert answers(bed.peer, TAP_IP)
+
+
+def flood_senders(bed, n):
+    with Wire(bed.peer, "vp") as wire:
+        for i in range(n):
+            wire.send(b"\xff" * 6 + b"\x02\x11" + i.to_bytes(4, "big") + b"\x88\xb5" + bytes(46))
+
+
+def test_learning_limit_of_a_port_holds_and_is_counted(bed, daemon):
+    assert answers(bed.peer, TAP_IP)
+    daemon.cli("port", "set", "va", "--learn-max", "100")
+    assert daemon.port("va")["learn_max"] == 100
+    flood_senders(bed, 1000)
+    port = daemon.rest()["ports"]["va"]
+    assert port["learned"] == 100
+    assert port["learned"] + port["learn_refused"] >= 1000
+    assert len([row for row in daemon.fdb() if row["port"] == "va" and row["kind"] == "learned"]) == 100
+    assert {row["mac"]: row["kind"] for row in daemon.fdb()}[bed.kern.mac("tap0")] == "own"
+    assert answers(bed.peer, TAP_IP)
+
+
+def test_flood_of_senders_stays_within_the_default_limit(bed, daemon):
+    n = scaled(20000, 6000)
+    flood_senders(bed, n)
+    port = daemon.rest()["ports"]["va"]
+    assert port["learned"] <= 4096
+    assert port["learn_refused"] > 0
+    assert answers(bed.peer, TAP_IP)
+    daemon.cli("fdb", "flush", "va")
+    assert answers(bed.peer, TAP_IP)
+
+
+# ---- --config and SIGHUP ----
+
+@pytest.fixture
+def configured(bed, tmp_path):
+    """A daemon that reads its options from a file; the file."""
+    path = tmp_path / "xbridge.conf"
+    path.write_text("# the kernel's side\nqueues 2\n\n  mtu 1400  # smaller\n")
+    daemon = bed.start("--config", str(path))
+    return daemon, path
+
+
+def reload(daemon, path, text):
+    since = len(daemon.log)
+    path.write_text(text)
+    daemon.kill(signal.SIGHUP)
+    daemon.wait_log(r"read .* again|nothing was changed", since=since)
+    return "\n".join(daemon.log[since:])
+
+
+def test_file_has_the_options_and_the_command_line_overrides_it(bed, tmp_path):
+    path = tmp_path / "xbridge.conf"
+    path.write_text("queues 2\nmtu 1400\nmac 02:00:00:00:00:55\n")
+    daemon = bed.start("--config", str(path), "--mtu", "1300")
+    port = daemon.port("tap0")
+    assert (port["queues"], port["mtu"], port["mac"]) == (2, 1300, "02:00:00:00:00:55")
+
+
+def test_sighup_applies_the_difference(bed, configured):
+    daemon, path = configured
+    mac = bed.kern.mac("tap0")
+    said = reload(daemon, path, "queues 3\nmtu 1450\nmac 02:00:00:00:00:66\ndefault kernel\n")
+    assert "restart" not in said and "error" not in said, said
+    wait_for(lambda: daemon.port("tap0")["mtu"] == 1450, "the MTU")
+    status = daemon.status()
+    port = daemon.port("tap0")
+    assert (port["queues"], port["mac"], status["default"]) == (3, "02:00:00:00:00:66", "tap0")
+    link = bed.kern.link("tap0")
+    assert (link["mtu"], link["address"]) == (1450, "02:00:00:00:00:66")
+    assert ("02:00:00:00:00:66", "own") in {(row["mac"], row["kind"]) for row in daemon.fdb()}
+    reload(daemon, path, "")
+    wait_for(lambda: daemon.port("tap0")["mtu"] == 1500, "the uplink's MTU")
+    port = daemon.port("tap0")
+    assert (port["queues"], port["mac"], daemon.status()["default"]) == (1, mac, "bridge")
+    bed.peer.ip("neigh flush dev vp")
+    wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
+    daemon.rest()
+
+
+def test_sighup_names_what_takes_a_restart_and_changes_it_not(configured):
+    daemon, path = configured
+    before = daemon.status()
+    said = reload(daemon, path, "queues 2\nmtu 1400\nworkers 2\nstall-ms 500\npersist\ncpus 0\nqueue-size 512\nuplink vx\n")
+    for option in ("workers", "stall-ms", "persist", "cpus", "queue-size", "uplink"):
+        assert f"warning: {option} has changed in the file: it takes a restart" in said
+    after = daemon.status()
+    assert [{k: v for k, v in status.items() if k not in ("workers", "uptime_s", "arena")} for status in (before, after)][0] == \
+        {k: v for k, v in after.items() if k not in ("workers", "uptime_s", "arena")}
+
+
+@pytest.mark.parametrize("text, said", [("queues 3\nquueues 4\n", "line 2: .*quueues"), ("queues 3\nmtu huge\n", "line 2: .*'huge'"),
+                                        ("queues 3\n\n\nconfig x\n", "line 4: .*config"), ("persist yes\n", "line 1: .*takes no value"),
+                                        ("queues\n", "line 1: .*is expected"), ("queues 3\nmtu 1\xff\n", "line 2"),
+                                        ("queues 3\n" + "x" * 10000 + "\n", "line 2")])
+def test_bad_file_is_named_with_its_line_and_changes_nothing(bed, configured, text, said):
+    daemon, path = configured
+    since = len(daemon.log)
+    reload(daemon, path, text)
+    assert daemon.wait_log(rf"error: {path}, {said}.*nothing was changed", since=since)
+    assert daemon.port("tap0")["queues"] == 2
+    assert answers(bed.peer, TAP_IP)
+    daemon.stop()
+    again = bed.start("--config", str(path), ready=False)
+    assert again.wait_exit() == 2
+    again.wait_log(rf"{path}, {said}")
+
+
+def test_file_that_is_gone_changes_nothing(configured):
+    daemon, path = configured
+    path.unlink()
+    daemon.kill(signal.SIGHUP)
+    daemon.wait_log(rf"error: .*{path}.*nothing was changed")
+    assert daemon.port("tap0")["queues"] == 2
+
+
+def test_sighup_without_a_file_is_said_and_harmless(daemon):
+    daemon.kill(signal.SIGHUP)
+    daemon.wait_log("SIGHUP: there is no configuration file")
+    assert_well(daemon)
