@@ -51,7 +51,7 @@ struct xb_fdb_entry {
 
 struct xb_fdb {
 	uint64_t seed;
-	uint32_t age_s;     /* 0: no ageing */
+	uint32_t age_s;                           /* 0: no ageing */
 	_Atomic uint32_t learn_max[XB_PORTS_MAX]; /* learned entries that a port may have */
 	pthread_mutex_t lock;
 	_Atomic uint32_t n_any; /* entries of XB_FDB_VLAN_ANY */

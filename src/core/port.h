@@ -108,7 +108,7 @@ struct xb_port {
 	uint16_t n_queues; /* started; a snapshot publishes as many. Control thread */
 	uint16_t queues_max;
 	struct xb_port_caps caps;
-	_Atomic bool up; /* carrier: packets to a port that is down are dropped (port_down) */
+	_Atomic bool up;       /* carrier: packets to a port that is down are dropped (port_down) */
 	struct xb_limit storm; /* of group frames received */
 	struct xb_port_queue *queues; /* queues_max; counters live as long as the port */
 };

@@ -69,16 +69,18 @@ static bool bring_back(struct xb_instance *instance, struct xb_instance_uplink *
 }
 
 /* tap0's MTU is the uplink's, unless somebody has said otherwise. */
-static void follow_mtu(struct xb_instance *instance, const struct xb_uplink *uplink,
-		       unsigned before)
+static void follow_mtu(struct xb_instance *instance)
 {
 	struct xb_kernel_port *kernel = &instance->kernel;
+	unsigned before = instance->followed_mtu;
+	unsigned mtu = instance->uplinks[0].uplink->mtu;
 	int ret;
 
-	if (uplink != instance->uplinks[0].uplink || instance->config.kernel.mtu ||
-	    kernel->tap.handed_in || !instance->kernel_running || kernel->mtu != before)
+	instance->followed_mtu = mtu;
+	if (mtu == before || kernel->mtu != before || instance->config.kernel.mtu ||
+	    kernel->tap.handed_in || !instance->kernel_running)
 		return;
-	ret = xb_tap_set_mtu(&kernel->tap, uplink->mtu);
+	ret = xb_tap_set_mtu(&kernel->tap, mtu);
 	if (ret < 0)
 		xb_log(XB_LOG_WARNING, "%s: its MTU can't follow the uplink's: %s",
 		       kernel->port->name, strerror(-ret));
@@ -89,20 +91,24 @@ static void check_uplink(struct xb_instance *instance, struct xb_instance_uplink
 	struct xb_uplink *uplink = entry->uplink;
 	unsigned mtu = uplink->mtu;
 	unsigned rx_queues = uplink->rx_queues;
+	int ret;
 
 	if (entry->lost) {
 		if (is_due(&entry->again_ns) && bring_back(instance, entry))
 			xb_log(XB_LOG_NOTICE, "uplink %s is back", uplink->port.name);
-	} else if (xb_uplink_refresh_link(uplink) < 0) {
+		return;
+	}
+	ret = xb_uplink_refresh_link(uplink);
+	if (ret < 0) {
 		take_out(instance, entry);
-		xb_log(XB_LOG_WARNING, "uplink %s is gone; it is used again when it is back",
-		       uplink->port.name);
+		xb_log(XB_LOG_WARNING, "uplink %s %s", uplink->port.name,
+		       ret == -ENOLINK ? "has lost its XDP program; it is attached again"
+				       : "is gone; it is used again when it is back");
 	} else if (uplink->mtu != mtu || uplink->rx_queues != rx_queues) {
 		xb_log(XB_LOG_NOTICE, "uplink %s has MTU %u and %u queues now", uplink->port.name,
 		       uplink->mtu, uplink->rx_queues);
 		take_out(instance, entry);
-		if (bring_back(instance, entry))
-			follow_mtu(instance, uplink, mtu);
+		bring_back(instance, entry);
 	}
 }
 
@@ -186,6 +192,8 @@ void xb_instance_check(struct xb_instance *instance, bool links_changed)
 		if (links_changed && !instance->uplinks[i].lost)
 			check_macs(instance->uplinks[i].uplink);
 	}
+	if (instance->n_uplinks)
+		follow_mtu(instance);
 	check_kernel(instance);
 	xb_instance_refresh_own(instance);
 }

@@ -227,6 +227,7 @@ static int start_ports(struct xb_instance *instance, struct xb_error *err)
 		ret = xb_instance_start_kernel(instance, err);
 	if (ret < 0)
 		return ret;
+	instance->followed_mtu = first ? first->mtu : 0;
 	xb_log(XB_LOG_INFO, "%s: %s", instance->kernel.port->name, instance->kernel.why);
 	for (unsigned i = 0; !ret && i < instance->n_uplinks; i++)
 		ret = xb_instance_start_uplink(instance, &instance->uplinks[i], err);

@@ -48,6 +48,7 @@ struct xb_instance {
 	struct xb_kernel_port kernel;
 	bool kernel_running;
 	uint64_t kernel_again_ns;              /* when to try again to make it run */
+	unsigned followed_mtu;                 /* the first uplink's, when tap0 was last told */
 	bool arp_said;                         /* that it lies beside a shared uplink */
 	char kernel_trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said */
 	unsigned n_uplinks;

@@ -11,6 +11,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,17 +31,18 @@ struct request {
 
 static int ask(int fd, const char *ifname)
 {
+	unsigned short attr_bytes = (unsigned short)RTA_LENGTH(strlen(ifname) + 1);
 	struct request request = {
-		.head = {.nlmsg_len = sizeof(request),
+		.head = {.nlmsg_len = (uint32_t)(offsetof(struct request, name_attr) +
+						 RTA_ALIGN(attr_bytes)),
 			 .nlmsg_type = RTM_GETLINK,
 			 .nlmsg_flags = NLM_F_REQUEST},
 		.info = {.ifi_family = AF_UNSPEC},
-		.name_attr = {.rta_type = IFLA_IFNAME},
+		.name_attr = {.rta_len = attr_bytes, .rta_type = IFLA_IFNAME},
 	};
 
-	request.name_attr.rta_len = (unsigned short)RTA_LENGTH(strlen(ifname) + 1);
 	memcpy(request.name, ifname, strlen(ifname) + 1);
-	return send(fd, &request, sizeof(request), 0) < 0 ? -errno : 0;
+	return send(fd, &request, request.head.nlmsg_len, 0) < 0 ? -errno : 0;
 }
 
 /* The attribute `type` among `len` bytes of attributes; NULL where it is not there. */

@@ -145,8 +145,8 @@ static int set_status(struct xb_virtio_net *net, uint8_t bits, struct xb_error *
 
 /* Features whose packets don't fit in one receive buffer, which is a frame: without MRG_RXBUF they
  * would need buffers of 64 KiB (virtio 1.2, 5.1.6.3.1). */
-#define NEED_MERGEABLE                                                                             \
-	(XB_F(VIRTIO_NET_F_GUEST_TSO4) | XB_F(VIRTIO_NET_F_GUEST_TSO6) |                           \
+#define NEED_MERGEABLE                                                   \
+	(XB_F(VIRTIO_NET_F_GUEST_TSO4) | XB_F(VIRTIO_NET_F_GUEST_TSO6) | \
 	 XB_F(VIRTIO_NET_F_GUEST_USO4) | XB_F(VIRTIO_NET_F_GUEST_USO6))
 
 static int negotiate(struct xb_virtio_net *net, struct xb_error *err)

@@ -85,9 +85,9 @@ static int take_over(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_
 		return errno == ENOENT ? 0 : xb_fail(err, -errno, "open the pin %s", link_path);
 	if (link_info(fd, &info) < 0)
 		info = (struct xb_link_info){0};
-	/* An index alone does not tell: the interface may have moved to another namespace. And of an
-	 * update with the same program the driver hears nothing: veth would leave queues that it got
-	 * meanwhile without one. */
+	/* An index alone does not tell: the interface may have moved to another namespace. And of
+	 * an update with the same program the driver hears nothing: veth would leave queues that it
+	 * got meanwhile without one. */
 	if (info.ifindex != ifindex || info.prog_id != xb_attached_prog(ifindex) ||
 	    info.prog_id == prog_id(prog_fd) || (mode != XB_XDP_AUTO && mode != now))
 		return xb_detach(link_path, err);

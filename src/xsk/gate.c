@@ -381,6 +381,15 @@ int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const 
 	return 0;
 }
 
+bool xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifindex)
+{
+	struct bpf_prog_info info = {0};
+	__u32 info_bytes = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(gate->prog_fds[slot], &info, &info_bytes) == 0 &&
+	       xb_attached_prog(ifindex) == info.id;
+}
+
 int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
 {
 	struct xb_steer_config unused = {0};

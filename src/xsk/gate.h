@@ -84,6 +84,9 @@ int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const 
 		   enum xb_xdp_mode mode, struct xb_attachment *ret_attachment,
 		   struct xb_error *err);
 
+/** Whether the program of a slot is still the one on the interface. */
+bool xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifindex);
+
 /** Removes the program of a claimed slot from its interface, and releases the slot; the maps stay
  * (see xb_gate_remove). */
 int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err);

@@ -168,7 +168,8 @@ unsigned xb_group_tap_rx(struct xb_group_tap *tap, struct xb_port *port, unsigne
 			pkts[got++] = frame;
 			continue;
 		}
-		xb_count(&port->queues[q].rx_packets, 1); /* it was ours, so it counts as received */
+		/* it was ours, so it counts as received */
+		xb_count(&port->queues[q].rx_packets, 1);
 		xb_port_drop(port, q, cache, frame, reason);
 	}
 	tap->n_spare -= (unsigned)n;

@@ -279,7 +279,7 @@ static void free_storage(struct xb_uplink *uplink)
 static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena *arena,
 		struct xb_stack *stack, struct xb_error *err)
 {
-	struct xb_netdev netdev;
+	struct xb_netdev netdev = {0};
 	unsigned n_queues;
 	int ret;
 
@@ -574,6 +574,11 @@ int xb_uplink_refresh_link(struct xb_uplink *uplink)
 	if (ret < 0 || netdev.ifindex != uplink->ifindex || sockets_are_dead(uplink)) {
 		atomic_store(&uplink->port.up, false);
 		return -ENODEV;
+	}
+	if (uplink->running &&
+	    !xb_gate_is_attached(uplink->own->gate, uplink->slot, uplink->ifindex)) {
+		atomic_store(&uplink->port.up, false);
+		return -ENOLINK;
 	}
 	memcpy(uplink->mac, netdev.mac, sizeof(uplink->mac));
 	uplink->mtu = netdev.mtu;

@@ -141,8 +141,8 @@ void xb_uplink_refresh_stats(struct xb_uplink *uplink);
 
 /** Reads the interface's carrier, MAC, MTU and number of queues; sets port.up. Where MTU or
  * rx_queues are others then, stop and reopen adopt them. Returns 0, or -ENODEV where the interface
- * is gone or has been in another network namespace meanwhile (port.up becomes false): stop, and
- * reopen when it is back. */
+ * is gone or has been in another network namespace meanwhile, or -ENOLINK where somebody has taken
+ * the program off (port.up becomes false): stop, and reopen. */
 int xb_uplink_refresh_link(struct xb_uplink *uplink);
 
 /** Changes what the program reads: the default verdict and the table's generation, which received

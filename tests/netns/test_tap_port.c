@@ -2,13 +2,9 @@
 /*
  * The TAP as a port, in each form (readv, io_uring with and without RWF_NOWAIT), against the
  * kernel's own network stack.
- *
- *      10.77.0.1 th0 ═══ port ═══ test ═══ port ═══ th1 10.77.0.2
- *      this namespace                               a second one (TCP tests)
  */
 #include "core/l4.h"
-#include "tap_env.h"
-#include "vhost/tap_port.h"
+#include "tap_end.h"
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -25,75 +21,10 @@
 
 #include <cmocka.h>
 
-#define FRAMES   4096u
 #define UDP_PORT 4789
 #define WAIT_MS  5000
 
 static const uint8_t peer_mac[6] = {2, 0, 0, 0, 0, 2};
-
-struct end {
-	struct xb_tap tap;
-	struct xb_tap_port port;
-	struct xb_cache cache;
-};
-
-static struct xb_arena arena;
-static enum xb_tap_io form; /* what the tests run with now */
-static bool before_6_4;     /* and whether as on a kernel without RWF_NOWAIT on TAPs */
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static struct xb_port *port_of(struct end *end)
-{
-	return &end->port.port;
-}
-
-static struct xb_port_queue *queue_of(struct end *end)
-{
-	return &end->port.port.queues[0];
-}
-
-static void open_end(struct end *end, const char *name, const char *netns, bool offload,
-		     unsigned pairs)
-{
-	struct xb_tap_options tap = {.ifname = name, .netns = netns, .queues = pairs};
-	struct xb_tap_port_options port = {.name = name, .offload = offload, .io = form};
-	struct xb_error err = {0};
-	char text[512];
-
-	if (xb_tap_init(&end->tap, &tap, &err) < 0 || xb_tap_set_up(&end->tap, true) < 0 ||
-	    xb_tap_port_init(&end->port, &end->tap, &port, &err) < 0)
-		fail_msg("%s", xb_error_text(&err, text, sizeof(text)));
-	if (before_6_4)
-		end->port.nowait = false;
-	if (xb_tap_port_start(&end->port, pairs, &err) < 0)
-		fail_msg("%s", xb_error_text(&err, text, sizeof(text)));
-	assert_int_equal(end->port.io, form);
-	xb_cache_init(&end->cache, &arena);
-}
-
-/* Stops, and checks that no frame is missing. */
-static void close_end(struct end *end)
-{
-	xb_tap_port_stop(&end->port, &end->cache);
-	xb_tap_port_fini(&end->port);
-	xb_tap_fini(&end->tap);
-	xb_cache_fini(&end->cache);
-}
-
-static void assert_all_frames_free(void)
-{
-	uint32_t counts[XB_OWNER_COUNT];
-
-	xb_arena_count(&arena, counts);
-	assert_int_equal(counts[XB_OWNER_POOL], arena.n_frames);
-}
 
 /* th0 with an address, and a neighbour behind the port. */
 static void open_th0(struct end *end, bool offload, unsigned pairs)
@@ -186,14 +117,6 @@ static struct xb_frame *make_udp(struct end *end, uint32_t number, uint32_t payl
 		last = frame;
 	}
 	return first;
-}
-
-static void send_all(struct end *end, struct xb_frame **pkts, unsigned n)
-{
-	const struct xb_port_ops *ops = port_of(end)->ops;
-
-	assert_int_equal(ops->tx_batch(port_of(end), 0, &end->cache, pkts, n), n);
-	assert_int_equal(ops->kick(port_of(end), 0, &end->cache), 0);
 }
 
 static void expect_number(int fd, uint32_t number, uint32_t payload)
@@ -581,171 +504,6 @@ static void queues_come_and_go_while_it_runs(void **state)
 	assert_all_frames_free();
 }
 
-/* ---- TCP through two ports ---- */
-
-#define TCP_BYTES (64u << 20)
-
-struct forwarded {
-	uint32_t longest;  /* bytes of the longest packet */
-	unsigned segments; /* packets with gso */
-	unsigned partial;
-};
-
-static void forward(struct end *from, struct end *to, struct forwarded *seen)
-{
-	struct xb_frame *pkts[XB_BATCH];
-	unsigned n = port_of(from)->ops->rx_batch(port_of(from), 0, &from->cache, pkts, XB_BATCH);
-
-	for (unsigned i = 0; i < n; i++) {
-		if (pkts[i]->bytes > seen->longest)
-			seen->longest = pkts[i]->bytes;
-		seen->segments += pkts[i]->offload.gso != XB_GSO_NONE;
-		seen->partial += pkts[i]->offload.csum == XB_CSUM_PARTIAL;
-	}
-	if (n)
-		send_all(to, pkts, n);
-}
-
-struct stream {
-	int fd;
-	_Atomic bool done;
-	bool right;
-};
-
-static uint8_t byte_at(uint32_t at)
-{
-	return (uint8_t)(at * 2654435761u >> 24);
-}
-
-static void *send_stream(void *arg)
-{
-	struct stream *stream = arg;
-	static uint8_t block[1 << 16];
-
-	for (uint32_t at = 0; at < TCP_BYTES; at += sizeof(block)) {
-		for (uint32_t i = 0; i < sizeof(block); i++)
-			block[i] = byte_at(at + i);
-		for (size_t done = 0; done < sizeof(block);) {
-			ssize_t n = send(stream->fd, block + done, sizeof(block) - done, 0);
-
-			if (n <= 0)
-				return NULL;
-			done += (size_t)n;
-		}
-	}
-	return NULL;
-}
-
-static void *check_stream(void *arg)
-{
-	struct stream *stream = arg;
-	static uint8_t block[1 << 16];
-	uint32_t at = 0;
-	bool right = true;
-
-	while (at < TCP_BYTES && right) {
-		ssize_t n = recv(stream->fd, block, sizeof(block), 0);
-
-		if (n <= 0)
-			break;
-		for (ssize_t i = 0; i < n; i++)
-			right &= block[i] == byte_at(at++);
-	}
-	stream->right = right && at == TCP_BYTES;
-	atomic_store(&stream->done, true);
-	return NULL;
-}
-
-/* A socket in the namespace of the second TAP. */
-static int far_socket(const char *netns)
-{
-	char path[64];
-	int home = open("/proc/thread-self/ns/net", O_RDONLY);
-	int there, fd;
-
-	snprintf(path, sizeof(path), "/run/netns/%s", netns);
-	there = open(path, O_RDONLY);
-	assert_int_equal(setns(there, CLONE_NEWNET), 0);
-	fd = socket(AF_INET, SOCK_STREAM, 0);
-	assert_int_equal(setns(home, CLONE_NEWNET), 0);
-	close(home);
-	close(there);
-	return fd;
-}
-
-/* Carries one stream from th0 to th1 and forwards between the ports meanwhile. */
-static void carry_tcp(bool offload, struct forwarded *seen_out, struct forwarded *seen_back)
-{
-	struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(5001)};
-	struct timeval patience = {.tv_sec = 20};
-	struct linger at_once = {.l_onoff = 1}; /* or FINs would be repeated into later tests */
-	struct stream in = {0}, out = {0};
-	pthread_t sender, checker;
-	struct end near_end, far_end;
-	char netns[32];
-	int listener;
-
-	snprintf(netns, sizeof(netns), "xbt-port-%d", (int)getpid());
-	sh("ip netns add %s", netns);
-	open_end(&near_end, "th0", NULL, offload, 1);
-	open_end(&far_end, "th1", netns, offload, 1);
-	sh("ip addr add 10.77.0.1/24 dev th0; ip -n %s addr add 10.77.0.2/24 dev th1", netns);
-
-	far.sin_addr.s_addr = htonl(0x0a4d0002);
-	listener = far_socket(netns);
-	assert_int_equal(bind(listener, (struct sockaddr *)&far, sizeof(far)), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	out.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	assert_true(connect(out.fd, (struct sockaddr *)&far, sizeof(far)) < 0);
-	assert_int_equal(fcntl(listener, F_SETFL, O_NONBLOCK), 0);
-	while ((in.fd = accept(listener, NULL, NULL)) < 0) {
-		forward(&near_end, &far_end, seen_out);
-		forward(&far_end, &near_end, seen_back);
-	}
-	fcntl(out.fd, F_SETFL, 0);
-	setsockopt(in.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(out.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	setsockopt(in.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	setsockopt(out.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	assert_int_equal(pthread_create(&sender, NULL, send_stream, &out), 0);
-	assert_int_equal(pthread_create(&checker, NULL, check_stream, &in), 0);
-	while (!atomic_load(&in.done)) {
-		forward(&near_end, &far_end, seen_out);
-		forward(&far_end, &near_end, seen_back);
-	}
-	pthread_join(checker, NULL);
-	close(in.fd);
-	pthread_join(sender, NULL);
-	close(out.fd);
-	close(listener);
-	assert_true(in.right);
-	close_end(&near_end);
-	close_end(&far_end);
-	sh("ip netns del %s", netns);
-	assert_all_frames_free();
-}
-
-static void segments_of_64_kb_cross_whole_in_both_directions(void **state)
-{
-	struct forwarded out = {0}, back = {0};
-
-	(void)state;
-	carry_tcp(true, &out, &back);
-	assert_true(out.longest > 60000);
-	assert_true(out.segments > 500);
-}
-
-static void without_offload_the_kernel_finishes_everything(void **state)
-{
-	struct forwarded out = {0}, back = {0};
-
-	(void)state;
-	carry_tcp(false, &out, &back);
-	assert_int_equal(out.longest, 1514);
-	assert_int_equal(out.segments + back.segments, 0);
-	assert_int_equal(out.partial + back.partial, 0);
-}
-
 /* ---- choices ---- */
 
 static void a_wrong_option_is_refused(void **state)
@@ -765,7 +523,7 @@ static void a_wrong_option_is_refused(void **state)
 	xb_tap_fini(&tap);
 }
 
-static int run_form(const char *name, enum xb_tap_io io, bool old)
+int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_from_the_kernel_arrive_whole_and_in_order),
@@ -782,27 +540,14 @@ static int run_form(const char *name, enum xb_tap_io io, bool old)
 		cmocka_unit_test(a_queue_moves_to_another_thread),
 		cmocka_unit_test(it_stops_at_once_while_the_owner_sleeps),
 		cmocka_unit_test(queues_come_and_go_while_it_runs),
-		cmocka_unit_test(segments_of_64_kb_cross_whole_in_both_directions),
-		cmocka_unit_test(without_offload_the_kernel_finishes_everything),
 		cmocka_unit_test(a_wrong_option_is_refused),
 	};
 
-	form = io;
-	before_6_4 = old;
-	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
-}
+	int failed = 0;
 
-int main(void)
-{
-	struct xb_error err = {0};
-	int failed;
-
-	enter_new_netns();
-	if (xb_arena_init(&arena, FRAMES, 0, &err) < 0)
-		return 1;
-	failed = run_form("readv", XB_TAP_IO_READV, false);
-	failed += run_form("io_uring", XB_TAP_IO_URING, false);
-	failed += run_form("io_uring before 6.4", XB_TAP_IO_URING, true);
+	set_up_ends();
+	for (unsigned i = 0; set_form(i); i++)
+		failed += cmocka_run_group_tests_name(set_form(i), tests, NULL, NULL);
 	xb_arena_fini(&arena);
 	return failed;
 }
