@@ -137,7 +137,10 @@ static void bridge(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 	id = xb_fdb_lookup(snapshot->fdb, xb_fdb_key(l2->dmac, l2->vlan));
 	if (id >= 0)
 		to = snapshot->ports[id];
-	if (to == port)
+	if (id >= 0 &&
+	    !to) /* it lies behind a port that isn't there just now: nobody else is asked */
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
+	else if (to == port)
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_HAIRPIN);
 	else if (to)
 		put(worker, snapshot, to, rx_queue, pkt);

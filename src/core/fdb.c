@@ -218,6 +218,8 @@ static int set_locked(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,
 	    (port_of(value) != port || (kind_of(value) == XB_FDB_OWN && kind != XB_FDB_OWN)))
 		return -EEXIST;
 	entry = find(fdb, key.bits, &value);
+	if (entry && kind_of(value) == kind && port_of(value) == port)
+		return 0; /* and never missing in between */
 	if (!entry)
 		entry = entry_for(fdb, key.bits);
 	if (!entry)

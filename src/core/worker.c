@@ -68,14 +68,15 @@ static void wake(struct xb_worker *worker)
 	(void)written; /* EAGAIN: it is going to wake up anyway */
 }
 
-/* Waits until a worker holds no snapshot but the one of `generation`: it sleeps, or it has adopted
- * it. The sequentially consistent accesses pair with those in sleep_until_woken() and adopt(). */
+/* Waits until a worker has adopted the snapshot of `generation`. One that sleeps is woken for it:
+ * its poll(2) would hold on to descriptors that are to be closed. The sequentially consistent
+ * accesses pair with those in sleep_until_woken() and adopt(). */
 static void wait_quiet(struct xb_worker *worker, uint64_t generation)
 {
 	static const struct timespec pause = {.tv_nsec = 20000};
 
 	wake(worker);
-	while (atomic_load(&worker->seen) != generation && !atomic_load(&worker->asleep))
+	while (atomic_load(&worker->seen) != generation)
 		nanosleep(&pause, NULL);
 }
 

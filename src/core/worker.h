@@ -2,13 +2,17 @@
 /*
  * Workers: the threads that move packets, and the snapshot that tells them among which ports.
  *
- *      control thread                            worker
- *      ──────────────                            ──────
- *      builds a snapshot                         loop: adopt the newest snapshot      ◄─ quiet
- * point xb_workers_publish() ──── pointer ───►          rx_batch on each queue it owns ◄─ in waits
- * until each worker                       xb_bridge_batch                ◄─ decided was quiet once
- * xb_outbox_flush (tx_batch)     ◄─ out acts on what is no longer published             nothing to
- * do: poll, then sleep (quiet)
+ * clang-format off
+ *
+ *      control thread                       worker
+ *      ──────────────                       ──────
+ *      fills a snapshot                     loop: adopts the newest snapshot (quiet)
+ *      xb_workers_publish() ── pointer ──►        rx_batch on each queue that it owns   in
+ *        waits until each worker                  xb_bridge_batch                       decided
+ *        has adopted it                           xb_outbox_flush: tx_batch             out
+ *      acts on what is not published              nothing came: polls on, then sleeps
+ *
+ * clang-format on
  *
  * A snapshot is immutable. Queue q of each port in it belongs to worker q mod N. Before the control
  * thread touches a queue (reset, resize, removal) it publishes a snapshot without it; when

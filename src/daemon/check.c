@@ -32,14 +32,9 @@ static void say_trouble(char said[XB_TROUBLE_BYTES], const char *ifname, const s
 
 /* Whether to try again what failed before. Trying causes link events of its own (promiscuous mode
  * goes on and off), so that without a pause one look would lead to the next. */
-static bool is_due(uint64_t *again_ns)
+static bool is_due(uint64_t again_ns)
 {
-	uint64_t now_ns = xb_now_ns();
-
-	if (now_ns < *again_ns)
-		return false;
-	*again_ns = now_ns + RETRY_NS;
-	return true;
+	return xb_now_ns() >= again_ns;
 }
 
 /* ---- uplinks ---- */
@@ -60,6 +55,7 @@ static bool bring_back(struct xb_instance *instance, struct xb_instance_uplink *
 	    xb_instance_start_uplink(instance, entry, &err) < 0) {
 		if (err.code != -ENODEV)
 			say_trouble(entry->trouble, entry->uplink->port.name, &err);
+		entry->again_ns = xb_now_ns() + RETRY_NS;
 		return false;
 	}
 	entry->lost = false;
@@ -73,7 +69,7 @@ static void follow_mtu(struct xb_instance *instance)
 {
 	struct xb_kernel_port *kernel = &instance->kernel;
 	unsigned before = instance->followed_mtu;
-	unsigned mtu = instance->uplinks[0].uplink->mtu;
+	unsigned mtu = xb_instance_lent_mtu(instance);
 	int ret;
 
 	instance->followed_mtu = mtu;
@@ -91,10 +87,11 @@ static void check_uplink(struct xb_instance *instance, struct xb_instance_uplink
 	struct xb_uplink *uplink = entry->uplink;
 	unsigned mtu = uplink->mtu;
 	unsigned rx_queues = uplink->rx_queues;
+	unsigned tx_queues = uplink->tx_queues;
 	int ret;
 
 	if (entry->lost) {
-		if (is_due(&entry->again_ns) && bring_back(instance, entry))
+		if (is_due(entry->again_ns) && bring_back(instance, entry))
 			xb_log(XB_LOG_NOTICE, "uplink %s is back", uplink->port.name);
 		return;
 	}
@@ -104,7 +101,8 @@ static void check_uplink(struct xb_instance *instance, struct xb_instance_uplink
 		xb_log(XB_LOG_WARNING, "uplink %s %s", uplink->port.name,
 		       ret == -ENOLINK ? "has lost its XDP program; it is attached again"
 				       : "is gone; it is used again when it is back");
-	} else if (uplink->mtu != mtu || uplink->rx_queues != rx_queues) {
+	} else if (uplink->mtu != mtu || uplink->rx_queues != rx_queues ||
+		   uplink->tx_queues != tx_queues) {
 		xb_log(XB_LOG_NOTICE, "uplink %s has MTU %u and %u queues now", uplink->port.name,
 		       uplink->mtu, uplink->rx_queues);
 		take_out(instance, entry);
@@ -125,6 +123,7 @@ static bool start_kernel(struct xb_instance *instance, struct xb_error *err)
 {
 	if (xb_instance_start_kernel(instance, err) < 0) {
 		say_trouble(instance->kernel_trouble, instance->kernel.port->name, err);
+		instance->kernel_again_ns = xb_now_ns() + RETRY_NS;
 		return false;
 	}
 	instance->kernel_trouble[0] = '\0';
@@ -139,8 +138,9 @@ static void reopen_kernel(struct xb_instance *instance)
 	struct xb_error err = {0};
 
 	if (xb_kernel_port_reopen(&instance->kernel, &instance->config, first ? first->mac : NULL,
-				  first ? first->mtu : 0, &err) < 0) {
+				  xb_instance_lent_mtu(instance), &err) < 0) {
 		say_trouble(instance->kernel_trouble, instance->kernel.port->name, &err);
+		instance->kernel_again_ns = xb_now_ns() + RETRY_NS;
 		return;
 	}
 	if (start_kernel(instance, &err))
@@ -155,7 +155,7 @@ static void check_kernel(struct xb_instance *instance)
 	int ret;
 
 	if (!instance->kernel_running) {
-		if (is_due(&instance->kernel_again_ns))
+		if (is_due(instance->kernel_again_ns))
 			reopen_kernel(instance);
 		return;
 	}

@@ -115,7 +115,8 @@ static int port_set(const struct request *request)
 	if (change.queues >= 0 && port != instance->kernel.port) {
 		xb_fail(request->err, -EOPNOTSUPP, "queues of the uplink %s", port->name);
 		xb_hint(request->err,
-			"set them on the interface: ethtool -L %s combined N; xbridge follows",
+			"more: ethtool -L %s combined N, and xbridge follows; for fewer stop it first, the kernel "
+			"refuses while sockets are bound",
 			port->name);
 		return -EOPNOTSUPP;
 	}

@@ -60,9 +60,7 @@ static unsigned pick_workers(const struct xb_config *config, const struct queue_
 
 static unsigned pick_frames(const struct xb_config *config, const struct queue_count *count)
 {
-	unsigned kernel_queues = config->kernel.queues > XB_KERNEL_QUEUES_SPARE
-					 ? config->kernel.queues
-					 : XB_KERNEL_QUEUES_SPARE;
+	unsigned kernel_queues = xb_kernel_port_queues_max(config);
 
 	if (config->frames)
 		return config->frames;
@@ -216,11 +214,19 @@ int xb_instance_start_kernel(struct xb_instance *instance, struct xb_error *err)
 	return 0;
 }
 
+unsigned xb_instance_lent_mtu(const struct xb_instance *instance)
+{
+	const unsigned most = XB_UPLINK_BYTES_MAX - 22 /* Ethernet, two VLAN tags */;
+	unsigned mtu = instance->n_uplinks ? instance->uplinks[0].uplink->mtu : 0;
+
+	return mtu < most ? mtu : most;
+}
+
 static int start_ports(struct xb_instance *instance, struct xb_error *err)
 {
 	const struct xb_uplink *first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
 	int ret = xb_kernel_port_open(&instance->kernel, &instance->config,
-				      first ? first->mac : NULL, first ? first->mtu : 0,
+				      first ? first->mac : NULL, xb_instance_lent_mtu(instance),
 				      &instance->arena, err);
 
 	if (!ret)
@@ -273,49 +279,50 @@ void xb_instance_refresh_own(struct xb_instance *instance)
 		if (!has_own(list, n, &instance->own[i]))
 			xb_fdb_del(instance->fdb, xb_fdb_key(instance->own[i].mac, XB_FDB_VLAN_ANY),
 				   XB_FDB_OWN);
+	/* Setting what is there does nothing; what another port has, is tried again at each look.
+	 */
 	for (unsigned i = 0; i < n; i++)
-		if (!has_own(instance->own, instance->n_own, &list[i]))
-			xb_fdb_set(instance->fdb, xb_fdb_key(list[i].mac, XB_FDB_VLAN_ANY),
-				   list[i].port, XB_FDB_OWN);
+		xb_fdb_set(instance->fdb, xb_fdb_key(list[i].mac, XB_FDB_VLAN_ANY), list[i].port,
+			   XB_FDB_OWN);
 	memcpy(instance->own, list, sizeof(list));
 	instance->n_own = n;
 }
 
 /* ---- publishing ---- */
 
-int xb_instance_publish(struct xb_instance *instance)
+/* A snapshot to fill: the one of the two that no worker holds. */
+static struct xb_snapshot *blank_snapshot(struct xb_instance *instance)
 {
-	struct xb_snapshot *snapshot = calloc(1, sizeof(*snapshot));
+	struct xb_snapshot *snapshot = &instance->snapshots[instance->published ^ 1];
 
-	if (!snapshot)
-		return -ENOMEM;
-	snapshot->verdict = instance->config.verdict;
-	snapshot->fdb = instance->fdb;
-	if (instance->kernel_running)
+	*snapshot = (struct xb_snapshot){.verdict = instance->config.verdict, .fdb = instance->fdb};
+	return snapshot;
+}
+
+static void publish(struct xb_instance *instance, const struct xb_port *out)
+{
+	struct xb_snapshot *snapshot = blank_snapshot(instance);
+
+	if (instance->kernel_running && instance->kernel.port != out)
 		xb_snapshot_add(snapshot, instance->kernel.port);
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		if (instance->uplinks[i].uplink->running)
-			xb_snapshot_add(snapshot, &instance->uplinks[i].uplink->port);
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		struct xb_uplink *uplink = instance->uplinks[i].uplink;
+
+		if (uplink->running && &uplink->port != out)
+			xb_snapshot_add(snapshot, &uplink->port);
+	}
 	xb_workers_publish(&instance->workers, snapshot);
-	free(instance->snapshot);
-	instance->snapshot = snapshot;
-	return 0;
+	instance->published ^= 1;
+}
+
+void xb_instance_publish(struct xb_instance *instance)
+{
+	publish(instance, NULL);
 }
 
 void xb_instance_unpublish(struct xb_instance *instance, const struct xb_port *out)
 {
-	struct xb_snapshot *snapshot = calloc(1, sizeof(*snapshot));
-
-	if (snapshot) {
-		snapshot->verdict = instance->snapshot->verdict;
-		snapshot->fdb = instance->fdb;
-		for (unsigned i = 0; i < instance->snapshot->n_ports; i++)
-			if (instance->snapshot->port_list[i] != out)
-				xb_snapshot_add(snapshot, instance->snapshot->port_list[i]);
-	}
-	xb_workers_publish(&instance->workers, snapshot); /* none at all, where memory is short */
-	free(instance->snapshot);
-	instance->snapshot = snapshot;
+	publish(instance, out);
 }
 
 struct xb_port *xb_instance_port(struct xb_instance *instance, const char *name)
@@ -432,7 +439,9 @@ static void on_worker_start(void *arg, unsigned worker)
 		CPU_SET(config->cpus[worker % config->n_cpus], &cpus);
 		sched_setaffinity(0, sizeof(cpus), &cpus);
 	}
-	xb_privileges_drop_thread();
+	if (xb_privileges_drop_thread() < 0)
+		xb_log(XB_LOG_WARNING, "worker %u keeps its capabilities: they can't be given up",
+		       worker);
 }
 
 static int start(struct xb_instance *instance, struct xb_error *err)
@@ -467,8 +476,8 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	if (ret < 0)
 		return ret;
 	instance->started_ns = xb_now_ns();
-	ret = xb_instance_publish(instance);
-	return ret < 0 ? xb_fail(err, ret, "publish the ports") : 0;
+	xb_instance_publish(instance);
+	return 0;
 }
 
 int xb_instance_start(struct xb_instance *instance, struct xb_error *err)
@@ -520,8 +529,6 @@ void xb_instance_stop(struct xb_instance *instance)
 		xb_workers_publish(&instance->workers, NULL);
 		xb_workers_stop(&instance->workers);
 	}
-	free(instance->snapshot);
-	instance->snapshot = NULL;
 	stop_uplinks(instance);
 	if (instance->kernel.port)
 		xb_kernel_port_close(&instance->kernel, &instance->cache);

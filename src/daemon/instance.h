@@ -57,9 +57,10 @@ struct xb_instance {
 	unsigned n_own;
 	struct xb_instance_own own[1 + XB_UPLINKS_MAX]; /* as the forwarding table has them */
 	struct xb_workers workers;
-	struct xb_snapshot *snapshot; /* published */
-	uint32_t generation;          /* of the steering table */
-	uint64_t started_ns;          /* CLOCK_MONOTONIC */
+	struct xb_snapshot snapshots[2]; /* the published one, and one to fill next */
+	unsigned published;              /* which */
+	uint32_t generation;             /* of the steering table */
+	uint64_t started_ns;             /* CLOCK_MONOTONIC */
 };
 
 /** Makes all of it, up to publishing. On failure nothing is left but the programs that an earlier,
@@ -69,7 +70,7 @@ int xb_instance_start(struct xb_instance *instance, struct xb_error *err);
 void xb_instance_stop(struct xb_instance *instance);
 
 /** Publishes the ports that run. */
-int xb_instance_publish(struct xb_instance *instance);
+void xb_instance_publish(struct xb_instance *instance);
 /** Publishes the ports without `out`: nobody but the control thread touches that one then. */
 void xb_instance_unpublish(struct xb_instance *instance, const struct xb_port *out);
 
@@ -83,6 +84,10 @@ int xb_instance_start_kernel(struct xb_instance *instance, struct xb_error *err)
 
 /** Enters the ports' own addresses into the forwarding table, where they have changed. */
 void xb_instance_refresh_own(struct xb_instance *instance);
+
+/** The MTU that the kernel's interface gets where nobody names one: the first uplink's, as far as
+ * one frame holds it; 0 without an uplink. */
+unsigned xb_instance_lent_mtu(const struct xb_instance *instance);
 
 /** The port of a name, `kernel` among them; NULL: none. */
 struct xb_port *xb_instance_port(struct xb_instance *instance, const char *name);

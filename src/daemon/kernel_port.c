@@ -14,18 +14,20 @@
 #define BUSY_MS       1000u
 #define BUSY_PAUSE_MS 10u
 
-/* Queue pairs that `port set --queues` can always reach. */
-static unsigned queues_max(const struct xb_config *config)
+unsigned xb_kernel_port_queues_max(const struct xb_config *config)
 {
-	unsigned n = config->kernel.queues;
+	const struct xb_kernel_config *kernel = &config->kernel;
 
-	return n > XB_KERNEL_QUEUES_SPARE ? n : XB_KERNEL_QUEUES_SPARE;
+	if (kernel->queues > XB_KERNEL_QUEUES_SPARE || kernel->queue_size > XB_KERNEL_SPARE_SIZE)
+		return kernel->queues;
+	return XB_KERNEL_QUEUES_SPARE;
 }
 
 size_t xb_kernel_port_ring_bytes(const struct xb_config *config)
 {
-	return queues_max(config) * (xb_vring_bytes(config->kernel.queue_size, false) +
-				     xb_vring_bytes(config->kernel.queue_size, true));
+	return xb_kernel_port_queues_max(config) *
+	       (xb_vring_bytes(config->kernel.queue_size, false) +
+		xb_vring_bytes(config->kernel.queue_size, true));
 }
 
 /* ---- the TAP ---- */
@@ -88,7 +90,7 @@ static int open_vhost(struct xb_kernel_port *kernel, const struct xb_config *con
 {
 	const struct xb_kernel_config *wanted = &config->kernel;
 	struct xb_vhost_region region = {arena->base, arena->bytes, arena->fd};
-	unsigned max = kernel->tap.multi_queue ? queues_max(config) : 1;
+	unsigned max = kernel->tap.multi_queue ? xb_kernel_port_queues_max(config) : 1;
 	struct xb_virtio_net_options options = {
 		.name = kernel->tap.name,
 		.queue_size = wanted->queue_size,

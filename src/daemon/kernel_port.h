@@ -18,8 +18,11 @@
 
 #define XB_KERNEL_PORT_ID 0u
 
-/** Queue pairs that `port set kernel --queues` can reach even where `run` asked for fewer. */
+/** Queue pairs that `port set kernel --queues` can reach even where `run` asked for fewer; not with
+ * queues of more than XB_KERNEL_SPARE_SIZE, whose rings and frames would take hundreds of
+ * megabytes. */
 #define XB_KERNEL_QUEUES_SPARE 16u
+#define XB_KERNEL_SPARE_SIZE   1024u
 
 struct xb_kernel_port {
 	struct xb_port *port; /* NULL: not open */
@@ -51,6 +54,9 @@ void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache)
  * can't be done: -ENODEV. */
 int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
 			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err);
+
+/** Queue pairs that the port will be able to use. */
+unsigned xb_kernel_port_queues_max(const struct xb_config *config);
 
 /** Bytes of the arena that its virtqueues take at most. */
 size_t xb_kernel_port_ring_bytes(const struct xb_config *config);

@@ -5,8 +5,10 @@
 #include "vhost/tap_link.h"
 
 #include <errno.h>
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <stdalign.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,7 +16,7 @@ static int open_here(void)
 {
 	struct sockaddr_nl addr = {
 		.nl_family = AF_NETLINK,
-		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_NEIGH,
+		.nl_groups = RTMGRP_LINK | RTMGRP_NEIGH,
 	};
 	xb_auto_fd int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
 				   NETLINK_ROUTE);
@@ -47,11 +49,36 @@ int xb_links_open(const char *netns, struct xb_error *err)
 		      : fd;
 }
 
-void xb_links_drain(int fd)
+/* A link changed, or an address that an interface listens to. Neighbours come and go all the time,
+ * and are none of our business. */
+static bool concerns_us(const struct nlmsghdr *msg)
 {
-	char message[8192];
+	const struct ndmsg *neigh = NLMSG_DATA(msg);
 
-	/* ENOBUFS says that messages were lost: there is something to look at, all the same. */
-	while (recv(fd, message, sizeof(message), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
-		errno = 0;
+	if (msg->nlmsg_type != RTM_NEWNEIGH && msg->nlmsg_type != RTM_DELNEIGH)
+		return true;
+	return msg->nlmsg_len >= NLMSG_LENGTH(sizeof(*neigh)) && neigh->ndm_flags & NTF_SELF;
+}
+
+bool xb_links_drain(int fd)
+{
+	alignas(struct nlmsghdr) char buf[16384];
+	bool changed = false;
+
+	for (;;) {
+		ssize_t got = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		unsigned left = got > 0 ? (unsigned)got : 0;
+
+		/* ENOBUFS says that messages were lost: there is something to look at, all the
+		 * same. */
+		if (got < 0 && errno == ENOBUFS) {
+			changed = true;
+			continue;
+		}
+		if (got <= 0)
+			return changed;
+		for (struct nlmsghdr *msg = (struct nlmsghdr *)buf; NLMSG_OK(msg, left);
+		     msg = NLMSG_NEXT(msg, left))
+			changed = changed || concerns_us(msg);
+	}
 }

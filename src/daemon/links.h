@@ -7,16 +7,19 @@
 
 #include "core/error.h"
 
+#include <stdbool.h>
+
 /**
- * A descriptor that is readable after links, addresses or bridge entries changed in the namespace
+ * A descriptor that is readable after links or bridge entries changed in the namespace
  * `netns` (name or path; NULL: this one). The calling thread visits it.
  *
  * Returns the descriptor, or -errno.
  */
 int xb_links_open(const char *netns, struct xb_error *err);
 
-/** Reads away what has been told. What exactly changed is asked of the kernel, not read here: a
- * message may be lost, the state can't. */
-void xb_links_drain(int fd);
+/** Reads away what has been told. Returns whether links, or addresses that interfaces listen to,
+ * may have changed. What exactly is asked of the kernel, not read here: a message may be lost, the
+ * state can't. */
+bool xb_links_drain(int fd);
 
 #endif

@@ -15,10 +15,10 @@ static bool memlock_is_limited(void)
 	return getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY;
 }
 
-void xb_privileges_drop_thread(void)
+int xb_privileges_drop_thread(void)
 {
 	capng_clear(CAPNG_SELECT_CAPS);
-	capng_apply(CAPNG_SELECT_CAPS);
+	return capng_apply(CAPNG_SELECT_CAPS) < 0 ? -EPERM : 0;
 }
 
 int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *err)

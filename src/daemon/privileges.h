@@ -8,8 +8,8 @@
 #include "core/error.h"
 #include "daemon/config.h"
 
-/** Gives up all capabilities of the calling thread. */
-void xb_privileges_drop_thread(void);
+/** Gives up all capabilities of the calling thread. 0 or -EPERM. */
+int xb_privileges_drop_thread(void);
 
 /**
  * Gives up the control thread's capabilities but for CAP_NET_ADMIN (unless its TAP was handed in

@@ -283,6 +283,7 @@ static struct json_object *xdp_stats(const struct xb_instance *instance,
 	add_u64(to, "pass_noqueue", stats.pass_noqueue);
 	add_u64(to, "pass_stall", stats.pass_stall);
 	add_u64(to, "pass_runt", stats.pass_runt);
+	add_u64(to, "pass_long", stats.pass_long);
 	add_u64(to, "redirect", stats.redirect);
 	add_u64(to, "drop", stats.drop);
 	add_u64(to, "drop_bytes", stats.drop_bytes);

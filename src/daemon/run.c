@@ -65,15 +65,15 @@ static void on_tick(struct xb_watch *watch, uint32_t events)
 static void on_links(struct xb_watch *watch, uint32_t events)
 {
 	(void)events;
-	xb_links_drain(watch->fd);
-	xb_instance_check(&daemon_of(watch, links)->instance, true);
+	if (xb_links_drain(watch->fd))
+		xb_instance_check(&daemon_of(watch, links)->instance, true);
 }
 
 static void on_netns_links(struct xb_watch *watch, uint32_t events)
 {
 	(void)events;
-	xb_links_drain(watch->fd);
-	xb_instance_check(&daemon_of(watch, netns_links)->instance, true);
+	if (xb_links_drain(watch->fd)) /* there is no uplink there */
+		xb_instance_check(&daemon_of(watch, netns_links)->instance, false);
 }
 
 /* ---- setting up ---- */

@@ -57,7 +57,7 @@ void xb_virtio_net_fini(struct xb_virtio_net *net)
 
 bool xb_virtio_net_broken(const struct xb_virtio_net *net)
 {
-	for (unsigned q = 0; q < net->port.n_queues; q++)
+	for (unsigned q = 0; q < net->port.queues_max; q++)
 		if (atomic_load_explicit(&net->queues[q].broken, memory_order_relaxed))
 			return true;
 	return net->features && net->transport->ops->broken(net->transport);
@@ -258,8 +258,11 @@ int xb_virtio_net_resize(struct xb_virtio_net *net, unsigned pairs, struct xb_ca
 		xb_net_queue_reclaim(net, q, cache);
 		queue_fini(net, q);
 		ret = queue_init(net, q, err);
-		if (ret < 0)
+		if (ret <
+		    0) { /* its rings are gone, and the device knows the old ones: start anew */
+			atomic_store_explicit(&net->queues[q].broken, true, memory_order_relaxed);
 			return ret;
+		}
 	}
 	for (unsigned q = before; q < pairs; q++)
 		queue_open(net, q, cache);

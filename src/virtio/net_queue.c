@@ -28,7 +28,7 @@ static void give_up(struct xb_port *port, unsigned q)
 	struct xb_virtio_net_queue *queue = &net_of(port)->queues[q];
 
 	atomic_store_explicit(&queue->broken, true, memory_order_relaxed);
-	xb_count(&queue->violations, 1);
+	atomic_fetch_add_explicit(&queue->violations, 1, memory_order_relaxed);
 }
 
 /* ---- receiving ---- */
