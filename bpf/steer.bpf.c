@@ -7,7 +7,8 @@
  * daemon, so it must do right alone: `drop` stays in force, and what it would redirect it passes as
  * soon as nobody reads. Three things tell it that nobody reads, whichever comes first: a heartbeat
  * of 0 (a queue without a socket), a stale one (a daemon that stalled), and an empty place in
- * `xsks` (a daemon that died: the kernel takes a closed socket out).
+ * `xsks` (a daemon that died: the kernel takes a closed socket out). A frame that AF_XDP would
+ * drop, as it is longer than a chunk, passes too.
  *
  * The metadata that tells userspace the verdict is written only once the redirect is certain: a
  * frame that passes reaches the stack as it came. What a program before us left there is replaced.
@@ -88,6 +89,10 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_co
 	__u64 beat;
 	long action;
 
+	if (bpf_xdp_get_buff_len(ctx) > XB_REDIRECT_BYTES_MAX) {
+		stats->pass_long++;
+		return XDP_PASS;
+	}
 	heartbeat = queue < XB_QUEUES_MAX ? bpf_map_lookup_elem(&heartbeats, &key) : NULL;
 	beat = heartbeat ? *heartbeat : 0;
 	if (!beat) {

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define XB_SCHEMA   1u
+#define XB_SCHEMA   2u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge"
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
@@ -61,6 +61,10 @@ struct xb_own_mac {
 	__u16 slot;
 };
 
+/** Longest frame that is redirected: what fits behind the headroom of an AF_XDP chunk. AF_XDP would
+ *  drop a longer one. */
+#define XB_REDIRECT_BYTES_MAX 3840u
+
 /** Metadata in front of a redirected frame: sizeof(struct xb_meta) bytes that end where the frame
  *  starts. Userspace clears `magic` before it posts a frame for receiving, so what it finds there
  *  was written by the program. */
@@ -82,6 +86,7 @@ struct xb_xdp_stats {
 	__u64 pass_noqueue; /* passed: its queue has no socket */
 	__u64 pass_stall;   /* passed: stale heartbeat */
 	__u64 pass_runt;    /* passed: shorter than an Ethernet header */
+	__u64 pass_long;    /* passed: longer than XB_REDIRECT_BYTES_MAX */
 	__u64 redirect;     /* given to the AF_XDP socket */
 	__u64 drop;         /* dropped: a rule, or the default verdict */
 	__u64 drop_bytes;

@@ -231,6 +231,17 @@ static void stop_queue(struct xb_tap_port *tap_port, unsigned q, struct xb_cache
 	*queue = (struct xb_tap_queue){.fd = -1};
 }
 
+/* Stops the queues from `first` on. */
+static void stop_queues(struct xb_tap_port *tap_port, unsigned first, struct xb_cache *cache)
+{
+	struct xb_port *port = &tap_port->port;
+
+	for (unsigned q = first; q < port->n_queues && tap_port->io == XB_TAP_IO_URING; q++)
+		xb_tap_uring_recall(port, q);
+	while (port->n_queues > first)
+		stop_queue(tap_port, --port->n_queues, cache);
+}
+
 int xb_tap_port_resize(struct xb_tap_port *tap_port, unsigned pairs, struct xb_cache *cache,
 		       struct xb_error *err)
 {
@@ -238,8 +249,8 @@ int xb_tap_port_resize(struct xb_tap_port *tap_port, unsigned pairs, struct xb_c
 	unsigned before = port->n_queues;
 	int ret = 0;
 
-	while (port->n_queues > pairs && pairs)
-		stop_queue(tap_port, --port->n_queues, cache);
+	if (pairs)
+		stop_queues(tap_port, pairs, cache);
 	ret = xb_tap_set_queues(tap_port->tap, pairs, err);
 	if (ret < 0)
 		return ret;
@@ -254,8 +265,7 @@ int xb_tap_port_resize(struct xb_tap_port *tap_port, unsigned pairs, struct xb_c
 	xb_fail(err, ret, "start queue %u of the TAP %s", port->n_queues, tap_port->tap->name);
 	if (ret == -EMFILE)
 		xb_hint(err, "each queue needs 3 descriptors: raise `ulimit -n`");
-	while (port->n_queues > before)
-		stop_queue(tap_port, --port->n_queues, cache);
+	stop_queues(tap_port, before, cache);
 	if (before)
 		xb_tap_set_queues(tap_port->tap, before, NULL);
 	return ret;
@@ -304,8 +314,7 @@ int xb_tap_port_start(struct xb_tap_port *tap_port, unsigned pairs, struct xb_er
 
 void xb_tap_port_stop(struct xb_tap_port *tap_port, struct xb_cache *cache)
 {
-	while (tap_port->port.n_queues)
-		stop_queue(tap_port, --tap_port->port.n_queues, cache);
+	stop_queues(tap_port, 0, cache);
 }
 
 static int choose_io(struct xb_tap_port *tap_port, enum xb_tap_io wanted, struct xb_error *err)

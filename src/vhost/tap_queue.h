@@ -49,6 +49,7 @@ struct xb_tap_queue {
 	unsigned reads; /* posted, not yet completed */
 	bool more;      /* all of the last burst found a packet: there may be more */
 	bool scouting;  /* a poll request is posted */
+	bool recalled;  /* and called back */
 	/* sending: whoever sends, under tx_lock where shared */
 	alignas(64) struct io_uring tx_ring;
 	struct xb_tap_write *writes; /* XB_TAP_WRITES */
@@ -108,6 +109,9 @@ int xb_tap_uring_probe(int fd, bool *ret_nowait);
 int xb_tap_uring_start(struct xb_tap_port *tap_port, struct xb_tap_queue *queue);
 /** Cancels what is posted and waits for it; no request refers to a frame or to `fd` after. Writes
  *  that were not handed to the kernel stay in `writes`. */
+/** Calls back what is posted on a queue, without waiting: the kernel takes its time for each, so
+ * that all queues that are to stop are called before the first is waited for. */
+void xb_tap_uring_recall(struct xb_port *port, unsigned q);
 void xb_tap_uring_stop(struct xb_port *port, unsigned q, struct xb_cache *cache);
 
 #endif

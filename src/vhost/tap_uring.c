@@ -308,18 +308,29 @@ static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 
 /* Calls the scout back. The thread that sent it out has to be run for that: it is woken, or its
  * next timer tick does. */
-static void recall_scout(struct xb_port *port, unsigned q, struct xb_cache *cache)
+void xb_tap_uring_recall(struct xb_port *port, unsigned q)
+{
+	struct xb_tap_queue *queue = &xb_tap_port_of(port)->queues[q];
+	struct io_uring_sqe *sqe;
+
+	if (queue->recalled || !(queue->scouting || queue->reads))
+		return;
+	sqe = io_uring_get_sqe(&queue->rx_ring);
+	if (!sqe)
+		return;
+	io_uring_prep_poll_remove(sqe, SCOUT);
+	sqe->user_data = RECALL;
+	io_uring_submit(&queue->rx_ring);
+	queue->recalled = true;
+}
+
+static void await_scout(struct xb_port *port, unsigned q, struct xb_cache *cache)
 {
 	struct xb_tap_queue *queue = &xb_tap_port_of(port)->queues[q];
 	struct __kernel_timespec wait = {.tv_sec = STOP_TIMEOUT_MS / 1000};
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&queue->rx_ring);
 	struct io_uring_cqe *cqe;
 
-	if (sqe) {
-		io_uring_prep_poll_remove(sqe, SCOUT);
-		sqe->user_data = RECALL;
-		io_uring_submit(&queue->rx_ring);
-	}
+	xb_tap_uring_recall(port, q);
 	while (queue->scouting || queue->reads) {
 		struct xb_frame *pkts[XB_BATCH];
 
@@ -357,8 +368,7 @@ void xb_tap_uring_stop(struct xb_port *port, unsigned q, struct xb_cache *cache)
 
 	if (kick(port, q, cache))
 		recall_writes(port, q, cache);
-	if (queue->scouting || queue->reads)
-		recall_scout(port, q, cache);
+	await_scout(port, q, cache);
 	end_ring(&queue->rx_ring);
 	end_ring(&queue->tx_ring);
 }

@@ -177,13 +177,13 @@ static int pin_new_maps(struct xb_gate *gate, const struct steer_bpf *skeleton,
 	return 0;
 }
 
-static int open_maps(struct xb_gate *gate, struct xb_error *err)
+static int open_maps(struct xb_gate *gate, bool *ret_made, struct xb_error *err)
 {
 	auto_skeleton struct steer_bpf *skeleton = NULL;
 	void *beats;
 	int ret;
 
-	ret = xb_pin_prepare(gate->instance, err);
+	ret = xb_pin_prepare(gate->instance, ret_made, err);
 	if (ret < 0)
 		return ret;
 	skeleton = steer_bpf__open();
@@ -213,6 +213,7 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 			       .stats_fd = -1,
 			       .xsks_fd = -1,
 			       .heartbeats_fd = -1};
+	bool folder_made = false;
 	int ret;
 
 	if (!xb_pin_name_ok(instance)) {
@@ -224,10 +225,10 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 	memcpy(made.instance, instance, strlen(instance) + 1);
 	memset(made.prog_fds, -1, sizeof(made.prog_fds));
 	libbpf_set_print(keep_warning);
-	ret = open_maps(&made, err);
+	ret = open_maps(&made, &folder_made, err);
 	if (ret < 0) {
 		/* what was there before stays */
-		if (!made.taken_over && !made.replaced)
+		if (folder_made)
 			xb_gate_remove(instance, NULL);
 		xb_gate_close(&made);
 	} else {

@@ -64,28 +64,33 @@ static bool is_bpffs(const char *path)
 	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC;
 }
 
+/* Returns 1 where the folder is new, 0 where it was there. */
 static int make_folder(const char *path, struct xb_error *err)
 {
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return xb_fail(err, -errno, "make the folder %s", path);
-	return 0;
+	if (mkdir(path, 0700) == 0)
+		return 1;
+	return errno == EEXIST ? 0 : xb_fail(err, -errno, "make the folder %s", path);
 }
 
-int xb_pin_prepare(const char *instance, struct xb_error *err)
+int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err)
 {
 	int ret;
 
+	*ret_made = false;
 	if (!is_bpffs(BPFFS) && mount("bpf", BPFFS, "bpf", 0, "mode=0700") < 0) {
 		ret = xb_fail(err, -errno, "mount bpffs at " BPFFS);
 		xb_hint(err, "as root: mount -t bpf bpf " BPFFS);
 		return ret;
 	}
 	ret = make_folder(XB_PIN_ROOT, err);
-	if (!ret)
-		ret = make_folder(xb_pin_path(instance, "").text, err);
-	if (!ret)
-		ret = make_folder(xb_pin_path(instance, "internal").text, err);
-	return ret;
+	if (ret < 0)
+		return ret;
+	ret = make_folder(xb_pin_path(instance, "").text, err);
+	if (ret < 0)
+		return ret;
+	*ret_made = ret;
+	ret = make_folder(xb_pin_path(instance, "internal").text, err);
+	return ret < 0 ? ret : 0;
 }
 
 /* ---- what is pinned ---- */

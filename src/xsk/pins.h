@@ -26,7 +26,8 @@ struct xb_pin_path xb_pin_path(const char *instance, const char *name);
 /** The path of internal/<kind>_<slot>. */
 struct xb_pin_path xb_pin_slot_path(const char *instance, const char *kind, uint32_t slot);
 
-/** Mounts bpffs where nobody did, and makes an instance's folders. */
-int xb_pin_prepare(const char *instance, struct xb_error *err);
+/** Mounts bpffs where nobody did, and makes an instance's folders. `ret_made`, set on failure too,
+ *  says whether the instance's own was not there before. */
+int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err);
 
 #endif

@@ -17,9 +17,12 @@
 #define RING_SIZE_MIN    64u
 #define RING_SIZE_MAX    32768u
 
-/* While frames keep coming in by the socket, the group tap, which costs a system call, is read
- * every so many batches; when none come, each time. */
-#define TAP_TURNS 8u
+/* A look at the group tap costs a system call: its owner takes one after each sleep, which the tap
+ * may have ended, and while it polls every so many rounds. */
+#define TAP_TURNS 64u
+
+static_assert(XB_REDIRECT_BYTES_MAX == XB_FRAME_ROOM,
+	      "the program redirects just what a frame holds");
 
 struct xb_uplink_private {
 	struct xb_gate *gate;
@@ -27,7 +30,7 @@ struct xb_uplink_private {
 	struct xb_lane *lanes; /* queues_max */
 	unsigned tx_lanes;     /* lanes that the interface has TX queues for */
 	_Atomic uint32_t generation;
-	unsigned tap_turn; /* queue 0's owner */
+	unsigned tap_turn; /* rounds until the tap is read; queue 0's owner */
 	struct xb_group_tap tap;
 	struct xb_xsk_set set;
 	int promisc_fd;
@@ -44,22 +47,34 @@ static struct xb_uplink *to_uplink(struct xb_port *port)
 
 /* ---- the data path ---- */
 
+static unsigned rx_tap(struct xb_port *port, struct xb_cache *cache, struct xb_frame **pkts,
+		       unsigned max)
+{
+	struct xb_uplink_private *own = to_uplink(port)->own;
+	unsigned n;
+
+	if (own->tap_turn) {
+		own->tap_turn--;
+		return 0;
+	}
+	n = xb_group_tap_rx(&own->tap, port, 0, cache, pkts, max);
+	if (n < max) /* else there may be more */
+		own->tap_turn = TAP_TURNS - 1;
+	return n;
+}
+
 static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
 			 struct xb_frame **pkts, unsigned max)
 {
 	struct xb_uplink_private *own = to_uplink(port)->own;
 	uint32_t generation = atomic_load_explicit(&own->generation, memory_order_relaxed);
 	uint8_t csum = port->caps.trusts_csum ? XB_CSUM_TRUSTED : XB_CSUM_COMPLETE;
-	bool tapped = q == 0 && own->tap.fd >= 0;
 	unsigned n = 0;
 
-	if (tapped && ++own->tap_turn >= TAP_TURNS) {
-		own->tap_turn = 0;
-		n = xb_group_tap_rx(&own->tap, port, q, cache, pkts, max < 2 ? max : max / 2);
-	}
+	if (q == 0 && own->tap.fd >= 0)
+		n = rx_tap(port, cache, pkts, max < 2 ? max : max / 2);
 	n += xb_lane_rx(&own->lanes[q], cache, pkts + n, max - n, generation, csum);
-	if (!n && tapped && own->tap_turn)
-		n = xb_group_tap_rx(&own->tap, port, q, cache, pkts, max);
+	xb_lane_wake_rx(&own->lanes[q]);
 	return n;
 }
 
@@ -78,23 +93,20 @@ static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 
 static unsigned kick(struct xb_port *port, unsigned q, struct xb_cache *cache)
 {
-	struct xb_lane *lane = tx_lane(port, q);
-	unsigned sent = xb_lane_kick(lane, cache);
-
-	xb_lane_wake_rx(&to_uplink(port)->own->lanes[q]);
-	return sent;
+	return xb_lane_kick(tx_lane(port, q), cache);
 }
 
 static bool arm(struct xb_port *port, unsigned q)
 {
-	/* both sockets are level-triggered: what comes after this look wakes up */
+	/* both sockets are level-triggered: what comes after this look, or waits in the tap, wakes
+	 * up */
 	return !xb_lane_rx_waiting(&to_uplink(port)->own->lanes[q]);
 }
 
 static void disarm(struct xb_port *port, unsigned q)
 {
-	(void)port;
-	(void)q;
+	if (q == 0)
+		to_uplink(port)->own->tap_turn = 0;
 }
 
 static void beat(struct xb_port *port, unsigned q, uint64_t now_ns)
@@ -368,18 +380,36 @@ static uint64_t coarse_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* How many frames each queue is to keep posted: as configured, but so that half of the arena's free
+ * frames stay free for others. */
+static uint32_t fill_target(const struct xb_uplink *uplink)
+{
+	uint32_t owners[XB_OWNER_COUNT];
+	uint32_t share;
+
+	xb_arena_count(uplink->own->arena, owners);
+	share = owners[XB_OWNER_POOL] / 2 / uplink->port.n_queues;
+	if (share < XB_BATCH)
+		share = XB_BATCH;
+	return share < uplink->options.fill_frames ? share : uplink->options.fill_frames;
+}
+
 static int post_frames(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
 {
 	struct xb_uplink_private *own = uplink->own;
+	uint32_t target = fill_target(uplink);
+	uint32_t fill = 0;
 
+	/* in rounds, so that where frames are short every queue gets some */
+	while (fill < target) {
+		fill = target - fill > XB_BATCH ? fill + XB_BATCH : target;
+		for (unsigned q = 0; q < uplink->port.n_queues; q++) {
+			own->lanes[q].fill_frames = fill;
+			xb_lane_fill(&own->lanes[q], cache);
+		}
+	}
 	for (unsigned q = 0; q < uplink->port.n_queues; q++) {
-		struct xb_lane *lane = &own->lanes[q];
-
-		lane->xsk = &own->set.queue[q];
-		lane->fill_frames = uplink->options.fill_frames;
-		own->missed[q] = 0;
-		xb_lane_fill(lane, cache);
-		if (lane->posted >= XB_BATCH)
+		if (own->lanes[q].posted >= XB_BATCH)
 			continue;
 		xb_fail(err, -ENOMEM, "post frames for receiving on queue %u of %s", q,
 			uplink->options.ifname);
@@ -450,6 +480,11 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
 		return ret;
 	uplink->running = true;
 	uplink->zerocopy = own->set.zerocopy;
+	own->tap_turn = 0;
+	for (unsigned q = 0; q < uplink->port.n_queues; q++) {
+		own->missed[q] = 0;
+		own->lanes[q].xsk = &own->set.queue[q];
+	}
 	ret = post_frames(uplink, cache, err);
 	if (!ret && uplink->shared)
 		ret = open_tap(uplink, err);
@@ -497,8 +532,8 @@ int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache)
 	struct xb_uplink_private *own = uplink->own;
 
 	if (uplink->running) {
-		uplink->running = false;
 		own->unreleased = close_sockets(uplink, cache) ? uplink->port.n_queues : 0;
+		uplink->running = false; /* now: the last look at the counters was part of that */
 		own->unreleased_ifindex = uplink->ifindex;
 	} else if (!own->unreleased) {
 		return 0;
@@ -583,6 +618,7 @@ int xb_uplink_refresh_link(struct xb_uplink *uplink)
 	memcpy(uplink->mac, netdev.mac, sizeof(uplink->mac));
 	uplink->mtu = netdev.mtu;
 	uplink->rx_queues = netdev.rx_queues;
+	uplink->tx_queues = netdev.tx_queues;
 	atomic_store(&uplink->port.up, netdev.up);
 	return 0;
 }

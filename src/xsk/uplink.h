@@ -55,7 +55,8 @@ struct xb_uplink_options {
 	uint32_t ring_size; /* RX, TX, fill and completion ring of each queue: a power of two, 64 to
 			       32768; 0: XB_UPLINK_RING_DEFAULT */
 	uint32_t fill_frames; /* frames kept posted for receiving on each queue: at least XB_BATCH,
-				 at most ring_size; 0: ring_size / 2 */
+				 at most ring_size; 0: ring_size / 2. Fewer where otherwise less
+				 than half of the arena's free frames stayed free at the start */
 	uint32_t queues_max;  /* RX queues to read; the frames of others pass. 0: all, at most
 				 XB_QUEUES_MAX */
 	uint64_t stall_ns;    /* a heartbeat older than this means that nobody reads; 0: 1 s */
@@ -139,10 +140,10 @@ int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_stack *ret_stack,
  */
 void xb_uplink_refresh_stats(struct xb_uplink *uplink);
 
-/** Reads the interface's carrier, MAC, MTU and number of queues; sets port.up. Where MTU or
- * rx_queues are others then, stop and reopen adopt them. Returns 0, or -ENODEV where the interface
- * is gone or has been in another network namespace meanwhile, or -ENOLINK where somebody has taken
- * the program off (port.up becomes false): stop, and reopen. */
+/** Reads the interface's carrier, MAC, MTU and numbers of queues; sets port.up. Where MTU,
+ * rx_queues or tx_queues are others then, stop and reopen adopt them. Returns 0, or -ENODEV where
+ * the interface is gone or has been in another network namespace meanwhile, or -ENOLINK where
+ * somebody has taken the program off (port.up becomes false): stop, and reopen. */
 int xb_uplink_refresh_link(struct xb_uplink *uplink);
 
 /** Changes what the program reads: the default verdict and the table's generation, which received

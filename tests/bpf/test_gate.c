@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -71,6 +72,25 @@ static void bad_names_are_refused(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		assert_int_equal(xb_gate_open(&gate, names[i], NULL), -EINVAL);
+}
+
+static void failed_open_leaves_pins_that_were_there(void **state)
+{
+	struct xb_pin_path config = xb_pin_path(NAME, "config");
+	struct xb_gate gate;
+	struct xb_gate failed;
+	bool left;
+
+	(void)state;
+	open_gate(&gate);
+	/* a folder in the place of the first pin can't be opened */
+	assert_int_equal(unlink(config.text), 0);
+	assert_int_equal(mkdir(config.text, 0700), 0);
+	assert_true(xb_gate_open(&failed, NAME, NULL) < 0);
+	left = access(xb_pin_path(NAME, "own_macs").text, F_OK) == 0;
+	assert_int_equal(rmdir(config.text), 0);
+	assert_true(left);
+	xb_gate_close(&gate);
 }
 
 static void closing_leaves_program_and_pins(void **state)
@@ -458,6 +478,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(bad_names_are_refused),
+		TEST(failed_open_leaves_pins_that_were_there),
 		TEST(closing_leaves_program_and_pins),
 		TEST(next_start_takes_over_without_a_gap),
 		TEST(other_mode_replaces_the_link),

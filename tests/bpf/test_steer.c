@@ -160,6 +160,43 @@ static void runt_passes(void **state)
 	assert_int_equal(stats().pass_runt, 1);
 }
 
+/* More than the kernel's test run has in one page: the end lies in a fragment, as a NIC's would. */
+static int run_long(unsigned frame_bytes)
+{
+	static uint8_t in[XB_REDIRECT_BYTES_MAX + 1];
+	static uint8_t out[sizeof(in) + 256];
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in, .data_size_in = frame_bytes,
+		    .data_out = out, .data_size_out = sizeof(out));
+
+	memcpy(in, unicast, sizeof(unicast));
+	return bpf_prog_test_run_opts(bpf_program__fd(skeleton->progs.steer), &opts) < 0
+		       ? -errno
+		       : (int)opts.retval;
+}
+
+static void frame_too_long_for_a_chunk_passes(void **state)
+{
+	int fd = put_socket();
+
+	(void)state;
+	beat(coarse_ns());
+	assert_int_equal(run_long(XB_REDIRECT_BYTES_MAX), XDP_REDIRECT);
+	assert_int_equal(stats().pass_long, 0);
+	assert_int_equal(run_long(XB_REDIRECT_BYTES_MAX + 1), XDP_PASS);
+	assert_int_equal(stats().pass_long, 1);
+	assert_int_equal(stats().redirect, 1);
+	close(fd);
+}
+
+static void too_long_frame_is_dropped_all_the_same(void **state)
+{
+	(void)state;
+	configure(XB_VERDICT_DROP, false);
+	assert_int_equal(run_long(XB_REDIRECT_BYTES_MAX + 1), XDP_DROP);
+	assert_int_equal(stats().drop_bytes, XB_REDIRECT_BYTES_MAX + 1);
+	assert_int_equal(stats().pass_long, 0);
+}
+
 static void own_mac_passes(void **state)
 {
 	(void)state;
@@ -377,6 +414,8 @@ int main(void)
 		cmocka_unit_test_setup(runt_passes, fresh),
 		cmocka_unit_test_setup(own_mac_passes, fresh),
 		cmocka_unit_test_setup(own_mac_of_another_uplink_is_not_ours, fresh),
+		cmocka_unit_test_setup(frame_too_long_for_a_chunk_passes, fresh),
+		cmocka_unit_test_setup(too_long_frame_is_dropped_all_the_same, fresh),
 		cmocka_unit_test_setup(own_mac_passes_before_a_default_of_drop, fresh),
 		cmocka_unit_test_setup(group_frame_passes_on_a_shared_uplink, fresh),
 		cmocka_unit_test_setup(group_frame_is_redirected_on_a_dedicated_uplink, fresh),

@@ -115,6 +115,7 @@ bool receives_nothing(struct rig *rig)
 	struct xb_frame *pkt;
 
 	for (unsigned q = 0; q < port->n_queues; q++) {
+		port->ops->disarm(port, q); /* as after a sleep: looks everywhere */
 		if (port->ops->rx_batch(port, q, &rig->cache, &pkt, 1))
 			return false;
 	}

@@ -184,6 +184,25 @@ static void unread_frames_count_as_missed_when_stopped(void **state)
 	rig_close(&rig);
 }
 
+static void frames_missed_since_the_last_look_count_when_stopped(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, &how);
+	for (uint32_t round = 1; round <= 2; round++) {
+		rig_beat(&rig);
+		for (uint32_t i = 0; i < 400; i++)
+			send_frame(rig.peer, to_guest, i, 60);
+		SANDBOX_AWAIT(xdp_stats(&rig).redirect == 400 * round);
+		assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
+		assert_int_equal(xb_counted(&rig.uplink->port.queues[0].rx_missed), 400 * round);
+		MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+	}
+	rig_close(&rig);
+}
+
 static void frame_of_the_longest_kind_fits(void **state)
 {
 	struct xb_uplink_options how = rig_options();
@@ -207,6 +226,28 @@ static void frame_of_the_longest_kind_fits(void **state)
 	assert_int_equal(port->ops->tx_batch(port, 0, &rig.cache, &pkt, 1), 1);
 	assert_int_equal(await_sent(&rig, 0), 0);
 	assert_int_equal(sandbox_receive(rig.peer, from_guest, buf, sizeof(buf)), 3832);
+	rig_close(&rig);
+}
+
+static void longer_frame_stays_with_the_stack(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	uint8_t buf[XB_FRAME_BYTES];
+	struct rig rig;
+
+	(void)state;
+	how.xdp = XB_XDP_GENERIC;
+	sandbox_run("ip link set up0 mtu 9000 && ip link set peer0 mtu 9000");
+	rig_open(&rig, &how);
+	send_frame(rig.peer, to_guest, 1, XB_REDIRECT_BYTES_MAX);
+	xb_packet_free(&rig.cache, receive(&rig, NULL));
+	send_frame(rig.peer, to_guest, 2, XB_REDIRECT_BYTES_MAX + 1);
+	assert_int_equal(sandbox_receive(rig.own, to_guest, buf, sizeof(buf)),
+			 XB_REDIRECT_BYTES_MAX + 1);
+	assert_true(receives_nothing(&rig));
+	assert_int_equal(xdp_stats(&rig).pass_long, 1);
+	xb_uplink_refresh_stats(rig.uplink);
+	assert_int_equal(xb_counted(&rig.uplink->port.queues[0].rx_missed), 0);
 	rig_close(&rig);
 }
 
@@ -372,6 +413,36 @@ static void own_and_group_frames_stay_with_a_shared_uplinks_stack(void **state)
 	rig_close(&rig);
 }
 
+static void group_tap_is_read_at_once_after_a_sleep_and_seldom_else(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct xb_frame *pkts[XB_BATCH];
+	unsigned rounds = 0;
+	struct xb_port *port;
+	struct rig rig;
+
+	(void)state;
+	how.sharing = XB_SHARING_SHARED;
+	rig_open(&rig, &how);
+	port = &rig.uplink->port;
+	assert_true(receives_nothing(&rig));
+	send_frame(rig.peer, to_all, 1, 60);
+	assert_true(readable(port->queues[0].wake_fd, 2000));
+	while (!port->ops->rx_batch(port, 0, &rig.cache, pkts, XB_BATCH))
+		rounds++;
+	xb_packet_free(&rig.cache, pkts[0]);
+	assert_in_range(rounds, 8, 64);
+
+	send_frame(rig.peer, to_all, 2, 60);
+	port->ops->arm(port, 0);
+	assert_true(readable(port->queues[0].wake_fd, 2000));
+	port->ops->disarm(port, 0);
+	assert_int_equal(port->ops->rx_batch(port, 0, &rig.cache, pkts, XB_BATCH), 1);
+	assert_int_equal(number_of(pkts[0]), 2);
+	xb_packet_free(&rig.cache, pkts[0]);
+	rig_close(&rig);
+}
+
 static void group_tap_restores_vlan_tags(void **state)
 {
 	struct xb_uplink_options how = rig_options();
@@ -465,12 +536,15 @@ int main(void)
 		NARROW(what_was_posted_counts_as_reset_when_stopped),
 		NARROW(frames_beyond_the_ring_are_missed_and_counted),
 		NARROW(unread_frames_count_as_missed_when_stopped),
+		NARROW(frames_missed_since_the_last_look_count_when_stopped),
 		NARROW(frame_of_the_longest_kind_fits),
+		NARROW(longer_frame_stays_with_the_stack),
 		NARROW(armed_queue_wakes_up),
 		WIDE(every_queue_is_read_and_sends),
 		WIDE(queues_without_a_tx_queue_send_by_another),
 		NARROW(addressed_uplink_is_shared),
 		NARROW(own_and_group_frames_stay_with_a_shared_uplinks_stack),
+		NARROW(group_tap_is_read_at_once_after_a_sleep_and_seldom_else),
 		NARROW(group_tap_restores_vlan_tags),
 		NARROW(group_tap_tells_of_an_open_checksum),
 		NARROW(own_macs_follow_the_stack),

@@ -293,6 +293,49 @@ static void too_few_frames_are_refused(void **state)
 	rig_close(&rig);
 }
 
+static void short_frames_are_shared_by_all_queues(void **state)
+{
+	static const struct {
+		unsigned free;   /* in the arena when the uplink starts */
+		unsigned posted; /* on each of four queues */
+	} cases[] = {{RIG_FRAMES, 256}, {1000, 125}, {4 * XB_BATCH, XB_BATCH}};
+	struct xb_uplink_options how = rig_options();
+	struct xb_frame *taken[RIG_FRAMES];
+	uint32_t owners[XB_OWNER_COUNT];
+	struct rig rig;
+
+	(void)state;
+	how.fill_frames = how.ring_size = 256;
+	rig_open_stopped(&rig, &how);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		unsigned n = 0;
+
+		while (n < RIG_FRAMES - cases[i].free)
+			taken[n++] = xb_frame_alloc(&rig.cache);
+		MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+		xb_arena_count(&rig.arena, owners);
+		assert_int_equal(owners[XB_OWNER_RX], 4 * cases[i].posted);
+		assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
+		while (n)
+			xb_packet_free(&rig.cache, taken[--n]);
+	}
+	rig_close(&rig);
+}
+
+static void change_of_queues_is_seen(void **state)
+{
+	struct xb_uplink_options how = rig_options();
+	struct rig rig;
+
+	(void)state;
+	rig_open_stopped(&rig, &how);
+	sandbox_run("ethtool -L peer0 tx 3 && ethtool -L up0 rx 3 tx 2");
+	assert_int_equal(xb_uplink_refresh_link(rig.uplink), 0);
+	assert_int_equal(rig.uplink->rx_queues, 3);
+	assert_int_equal(rig.uplink->tx_queues, 2);
+	rig_close(&rig);
+}
+
 static void bad_options_are_refused(void **state)
 {
 	struct xb_uplink_options how = rig_options();
@@ -328,6 +371,8 @@ int main(void)
 		WIDE(interface_may_go_and_come_back),
 		NARROW(link_that_was_down_works_again),
 		NARROW(too_few_frames_are_refused),
+		WIDE(short_frames_are_shared_by_all_queues),
+		WIDE(change_of_queues_is_seen),
 		NARROW(bad_options_are_refused),
 	};
 
