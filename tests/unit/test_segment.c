@@ -185,10 +185,10 @@ static void segments_longer_than_a_frame_become_chains(void **state)
 	assert_int_equal(cut_and_compare(&spec, 8960, 0), 8);
 	assert_int_equal(cut_and_compare(&spec, 40000, XB_TAKES_CSUM), 2);
 	/* around the bounds of a first and of a second frame */
-	for (uint16_t size = XB_FRAME_ROOM - 56; size <= XB_FRAME_ROOM - 52; size++)
-		cut_and_compare(&spec, size, 0);
-	for (uint16_t size = XB_FRAME_ROOM - 56 + 4096; size <= XB_FRAME_ROOM - 52 + 4096; size++)
-		cut_and_compare(&spec, size, 0);
+	for (uint32_t size = XB_FRAME_ROOM - 56; size <= XB_FRAME_ROOM - 52; size++)
+		cut_and_compare(&spec, (uint16_t)size, 0);
+	for (uint32_t size = XB_FRAME_ROOM - 56 + 4096; size <= XB_FRAME_ROOM - 52 + 4096; size++)
+		cut_and_compare(&spec, (uint16_t)size, 0);
 }
 
 static void length_fields_left_to_whoever_cuts_are_not_needed(void **state)
