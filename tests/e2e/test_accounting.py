@@ -85,10 +85,11 @@ def test_books_balance_after_segmentation_and_joining(make_bed, way):
     assert change["frames_joined" if way == "to_kernel" else "segments_added"] > 0
 
 
-@pytest.mark.vm
 @pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
-@pytest.mark.parametrize("options", [["--frames", FEW_FRAMES, "--queue-size", "64"], ["--queue-size", "64", "--queues", "2"]],
-                         ids=["few-frames", "short-rings"])
+@pytest.mark.parametrize("options", [
+    pytest.param(["--frames", FEW_FRAMES, "--queue-size", "64"], id="few-frames"),
+    pytest.param(["--queue-size", "64", "--queues", "2"], id="short-rings", marks=pytest.mark.vm),
+])
 def test_books_balance_under_overload(make_bed, options, way):
     """A blast into an xbridge with little room: what does not arrive is in somebody's books."""
     bed = make_bed(queues=2, quiet=True)

@@ -198,7 +198,6 @@ def test_the_ports_own_addresses_can_not_be_given_away(bed):
 
 # ---- what is not believed ----
 
-@pytest.mark.vm
 @pytest.mark.parametrize("whose", ["tap0", "va", "vb"])
 @pytest.mark.parametrize("tags", [(), (7,)], ids=["untagged", "tagged"])
 def test_a_sender_with_an_address_of_ours_is_dropped_and_counted(bed, ends, whose, tags):

@@ -2,12 +2,13 @@
 """What happens to interfaces while xbridge runs: it says so, keeps the rest going, and goes on when they are back."""
 
 import os
+import subprocess
 
 import pytest
 
 from handed_in import open_tap
 from load import Flood, Wire, answers, wait_under_load
-from xbridge import PATIENCE, TAP_IP, drops, peer_ip, peer_ip6, wait_for
+from xbridge import PATIENCE, PIN_ROOT, TAP_IP, drops, peer_ip, peer_ip6, scaled, wait_for
 
 TEST_TYPE = 0x88b5
 
@@ -60,10 +61,11 @@ def test_uplink_that_loses_its_carrier_is_down_until_it_is_back(bed):
     wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
 
 
+@pytest.mark.vm
 def test_uplink_deleted_under_traffic_is_used_again_when_it_is_made_again(bed):
     daemon = bed.start()
     mac = bed.peer.mac("vp")
-    for _ in range(3):
+    for _ in range(scaled(3)):
         since = len(daemon.log)
         with Flood(bed):
             wait_under_load(daemon)
@@ -129,6 +131,19 @@ def test_uplink_that_comes_back_with_another_program_on_it_says_why_it_is_not_us
     has_come_back(bed, daemon)
 
 
+def test_program_that_somebody_takes_off_the_uplink_is_attached_again(bed):
+    daemon = bed.start()
+    pin = f"{PIN_ROOT}/{bed.name}/internal/link_0"
+    for _ in range(2):
+        since = len(daemon.log)
+        subprocess.run(bed.in_host("bpftool", "link", "detach", "pinned", pin), check=True)
+        daemon.wait_log("uplink va has lost its XDP program", since=since)
+        daemon.wait_log("uplink va is back", since=since)
+    wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
+    daemon.rest()
+
+
+@pytest.mark.vm
 def test_mtu_of_the_uplink_changed_while_it_runs_is_obeyed_and_tap0_follows(bed):
     daemon = bed.start(uplinks=["va,dedicated"])
     assert bed.kern.link("tap0")["mtu"] == 1500
@@ -152,6 +167,7 @@ def test_mtu_of_tap0_that_was_asked_for_does_not_follow_the_uplinks(bed):
     assert bed.kern.link("tap0")["mtu"] == 1300
 
 
+@pytest.mark.vm
 def test_more_and_fewer_queues_of_the_uplink_while_it_runs(make_bed):
     bed = make_bed(queues=4)
     bed.host.run("ethtool", "-L", "va", "rx", "2", "tx", "2")
@@ -195,10 +211,11 @@ def test_tap_set_down_and_up_goes_on(bed):
     daemon.rest()
 
 
+@pytest.mark.vm
 def test_tap_deleted_under_traffic_is_made_again(bed):
     daemon = bed.start("--queues", "2")
     mac = bed.kern.mac("tap0")
-    for _ in range(3):
+    for _ in range(scaled(3)):
         since = len(daemon.log)
         with Flood(bed):
             wait_under_load(daemon)
@@ -215,7 +232,7 @@ def test_tap_deleted_under_traffic_is_made_again(bed):
 
 def test_tap_whose_name_was_taken_meanwhile_says_why_and_comes_back(bed):
     daemon = bed.start()
-    bed.kern.ip("link set tap0 name gone", "link add tap0 type veth peer name other")
+    bed.kern.ip("link set tap0 down", "link set tap0 name gone", "link add tap0 type veth peer name other")
     bed.kern.ip("link del gone")
     daemon.wait_log("tap0.*exists and is no TAP")
     assert daemon.port("tap0")["running"] is False

@@ -47,6 +47,8 @@ class Client:
         """False where the daemon has hung up meanwhile."""
         try:
             self.sock.sendall(data)
+        except BlockingIOError:
+            pass
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True

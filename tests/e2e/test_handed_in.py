@@ -101,6 +101,7 @@ def test_macvtap_handed_in_works_without_capability(bed, tmp_path):
     bed.host.ip("link del lower")
 
 
+@pytest.mark.vm
 @pytest.mark.vhost
 @pytest.mark.parametrize("wrap", [NO_CAPS, NOBODY], ids=["root", "nobody"])
 def test_tap_and_vhost_handed_in_work_without_capability(bed, wrap):

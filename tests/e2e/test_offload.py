@@ -22,7 +22,7 @@ def features(ns, ifname):
             (line.split(":") for line in said.splitlines()[1:])}
 
 
-@pytest.fixture(scope="module", params=["offload", "no-offload"])
+@pytest.fixture(scope="module", params=[pytest.param("offload", marks=pytest.mark.vm), "no-offload"])
 def bed(request, make_module_bed):
     """With and without."""
     bed = make_module_bed()
@@ -31,7 +31,6 @@ def bed(request, make_module_bed):
     return bed
 
 
-@pytest.mark.vm
 def test_ethtool_shows_the_offloads(bed):
     shown = features(bed.kern, "tap0")
     assert {name: shown[name] for name in FEATURES} == dict.fromkeys(FEATURES, bed.offload)
@@ -39,7 +38,6 @@ def test_ethtool_shows_the_offloads(bed):
     assert {"csum", "tso4", "tso6"} <= set(takes) if bed.offload else takes == []
 
 
-@pytest.mark.vm
 @BOTH_IP
 def test_segments_from_the_kernel_are_counted(bed, version):
     before = bed.daemon.rest()
@@ -56,7 +54,6 @@ def test_segments_from_the_kernel_are_counted(bed, version):
     assert wire["tx_gso_packets"] == wire["tx_csum_left"] == 0, "an AF_XDP socket takes whole frames"
 
 
-@pytest.mark.vm
 @BOTH_IP
 def test_segments_towards_the_kernel_are_counted(bed, version):
     before = bed.daemon.rest()
@@ -94,7 +91,6 @@ def checked(frames, source_mac):
     return kinds, longest
 
 
-@pytest.mark.vm
 def test_every_length_and_checksum_that_leaves_the_uplink_is_right(bed):
     with Wire(bed.peer, "vp") as wire:
         all_kinds_of_traffic(bed)

@@ -9,6 +9,7 @@
     └──────────────────────────────────────┘
 """
 
+import contextlib
 import select
 import signal
 import socket
@@ -18,7 +19,7 @@ import threading
 import pytest
 
 from load import BROADCAST, OWN_IP, Wire, answers, mac_bytes
-from xbridge import PATIENCE, TAP_IP, peer_ip, scaled, wait_for
+from xbridge import PATIENCE, TAP_IP, drops, peer_ip, scaled, wait_for
 
 VLAN_IP, VLAN_PEER_IP = "198.51.100.1", "198.51.100.2"
 SOL_PACKET, PACKET_AUXDATA = 263, 8
@@ -69,11 +70,9 @@ class Session:
         self.thread.start()
 
     def _echo(self):
-        while True:
-            data = self.server.recv(65536)
-            if not data:
-                return
-            self.server.sendall(data)
+        with contextlib.suppress(OSError):
+            while data := self.server.recv(65536):
+                self.server.sendall(data)
 
     def talk(self, rounds=1):
         """How often the number came back within a second."""
@@ -85,11 +84,13 @@ class Session:
 
     def close(self):
         self.client.close()
+        with contextlib.suppress(OSError):
+            self.server.shutdown(socket.SHUT_RDWR)  # where the other end can't be heard
         self.thread.join()
         self.server.close()
 
 
-@pytest.fixture(params=["own", "vlan"])
+@pytest.fixture(params=["own", pytest.param("vlan", marks=pytest.mark.vm)])
 def sessions(bed, request):
     """TCP from and to the uplink's address, or that of a VLAN device on it."""
     if request.param == "vlan":
@@ -137,7 +138,7 @@ class Talk:
 def test_tcp_of_the_uplink_and_of_a_vlan_on_it_survives_start_run_and_stop(bed, sessions):
     with Talk(sessions) as talk:
         talk.goes_on()
-        for _ in range(3):
+        for _ in range(scaled(3)):
             daemon = bed.start(**SHARED)
             talk.goes_on()
             assert answers(bed.peer, TAP_IP)
@@ -172,6 +173,7 @@ def test_new_connections_to_the_own_address_and_to_tap0_work_while_it_runs(crowd
     try_connections((bed.host, OWN_IP, bed.peer), (bed.peer, peer_ip(), bed.host), (bed.host, TAP_IP, bed.peer))
 
 
+@pytest.mark.vm
 def test_new_connections_to_a_vlan_on_the_uplink_work_while_it_runs(crowded_bed):
     bed = crowded_bed
     add_vlan(bed)
@@ -227,6 +229,7 @@ def arp_sysctls(ns, ifname):
     return [ns.run("sysctl", "-n", f"net.ipv4.conf.{ifname}.{name}").stdout.strip() for name in ("arp_ignore", "arp_announce")]
 
 
+@pytest.mark.vm
 def test_arp_of_tap0_is_confined_only_beside_a_shared_uplink(crowded_bed):
     bed = crowded_bed
     daemon = bed.start(**SHARED)
@@ -261,7 +264,7 @@ def count_copies(wire, seconds=0.3):
             copies[number] = copies.get(number, 0) + 1
 
 
-@pytest.mark.parametrize("dmac", [BROADCAST, mac_bytes("01:00:5e:00:00:fb"), mac_bytes("33:33:00:00:00:01")],
+@pytest.mark.parametrize("dmac", [pytest.param(BROADCAST, marks=pytest.mark.vm), mac_bytes("01:00:5e:00:00:fb"), mac_bytes("33:33:00:00:00:01")],
                          ids=["broadcast", "ipv4-multicast", "ipv6-multicast"])
 def test_group_frame_reaches_tap0_and_the_uplinks_stack_once_each(bed, dmac):
     daemon = bed.start(**SHARED)
@@ -296,6 +299,7 @@ def test_group_frame_from_the_uplinks_stack_is_not_copied_to_tap0(bed):
         assert count_copies(peer) == {number: 1 for number in range(20)}
         assert count_copies(tap) == {}
     daemon.rest()
+    assert drops(daemon.stats(), "va") == {}, "xbridge doesn't even see them"
 
 
 def receive_tagged(wire, ethertype):
@@ -330,6 +334,7 @@ def test_unicast_to_tap0_never_reaches_the_uplinks_stack_nor_the_other_way(bed):
 
 # ---- dedicated, with the uplink's MAC ----
 
+@pytest.mark.vm
 def test_with_mac_uplink_the_address_moves_to_tap0_and_everything_goes_on(make_bed):
     """What a user of KNI does: the NIC's address and MAC belong to the kernel's interface."""
     bed = make_bed(tap_in_host=True)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A start that can't be: what is wrong, on what, why, and what to do; and nothing is left behind."""
+
+import os
+import re
+
+import pytest
+
+from load import answers
+from xbridge import BACKEND, PIN_ROOT, RUN_DIR, TAP_IP
+
+NO_CAPS = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+
+
+@pytest.fixture
+def bed(make_bed):
+    return make_bed()
+
+
+def refused(bed, *options, status=1, **how):
+    """Starts it, which fails, and returns the one line that it says of that."""
+    daemon = bed.start(*options, ready=False, **how)
+    assert daemon.wait_exit() == status, daemon.text()
+    if len(bed.daemons) == 1:
+        assert not bed.leftovers()
+    errors = [line for line in daemon.log if line.startswith("xbridge: error: ")]
+    assert len(errors) == 1 and errors[0] == daemon.log[-1], daemon.text()
+    return errors[0]
+
+
+def without(*capabilities):
+    """Words before the program, which then lacks these."""
+    names = ",".join("-" + name for name in capabilities)
+    return ["setpriv", f"--inh-caps={names}", f"--bounding-set={names}"]
+
+
+def mounted(options, path=RUN_DIR):
+    """Words before the program, which then sees an own tmpfs at a path."""
+    return ["sh", "-c", f'mkdir -p {path} && mount -t tmpfs -o {options} tmpfs {path} && exec "$@"', "sh"]
+
+
+# ---- usage ----
+
+@pytest.mark.parametrize("options, text", [
+    (["--frobnicate"], "no option 'frobnicate'"), (["extra"], "no option 'extra'"), (["--queues"], "queues: N is expected"),
+    (["--queues", "0"], "queues '0': a number from 1 to 64"), (["--queues", "1e3"], "queues '1e3': a number"),
+    (["--queue-size", "100"], "power of two"), (["--persist=yes"], "persist takes no value"), (["--mac", "01:00:00:00:00:01"], "unicast"),
+    (["--mac", "2:0:0:0:0:1"], "like 02:00:00:00:00:01"), (["--mtu", "67"], "from 68"), (["--default", "maybe"], "pass, bridge, drop"),
+    (["--ifname", "a23456789012345x"], "of 1 to 15 characters"), (["--name", "x" * 64], "of 1 to 63 characters"),
+    (["--name", "a/b"], "name 'a/b'"), (["--name", ".hidden"], "name '.hidden'"), (["--name", "a b"], "name 'a b'"),
+    (["--ifname", "va"], "'va' is both uplink and ifname"), (["--uplink", "va"], "'va': named twice"),
+    (["--uplink", "vb,blue"], "uplink 'blue'"), (["--uplink", ""], "uplink"), (["--uplink", "a23456789012345x"], "of 1 to 15 characters"),
+    (["--tap-fd", "x"], "list of descriptors"), (["--tap-fd", "3", "--ifname", "tap1"], "tap-fd"), (["--cpus", "x"], "list of CPUs"),
+    (["--workers", "0"], "from 1"), (["--stall-ms", "1"], "from 100"), (["--frames", "1"], "from 1024"),
+    (["--config", "/nonexistent"], "open /nonexistent: No such file")],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "")
+def test_wrong_usage_is_told_with_what_is_expected(bed, options, text):
+    line = refused(bed, *options, status=2)
+    assert text in line
+    assert line.endswith("; `xbridge run --help` lists the options")
+
+
+def test_mac_uplink_without_an_uplink_is_wrong_usage(make_bed):
+    bed = make_bed(uplinks=0, tap_in_host=True)
+    assert "there is no uplink" in refused(bed, "--mac", "uplink", uplinks=[], status=2)
+
+
+# ---- what is not there, or taken ----
+
+def test_missing_uplink(bed):
+    assert "find the interface nowhere: No such device" in refused(bed, uplinks=["nowhere"])
+
+
+def test_second_of_two_uplinks_missing_leaves_the_first_as_it_was(bed):
+    assert "nowhere" in refused(bed, uplinks=["va", "nowhere"])
+    assert "xdp" not in bed.host.link("va")
+
+
+def test_uplink_that_is_no_ethernet(bed):
+    assert "lo as an uplink: it is no Ethernet" in refused(bed, uplinks=["lo"])
+
+
+def test_missing_network_namespace(bed):
+    line = refused(bed, "--netns", "nowhere", netns=False)
+    assert "/run/netns/nowhere: No such file or directory; `ip netns list`" in line
+
+
+def test_interface_of_the_taps_name_that_is_no_tap(bed):
+    bed.kern.ip("link add tap0 type veth peer name other")
+    bed.forgive_leftovers = True
+    line = refused(bed)
+    assert "the interface tap0 exists and is no TAP" in line and "choose another name" in line
+    assert "xdp" not in bed.host.link("va") and not os.path.exists(f"{PIN_ROOT}/{bed.name}")
+
+
+def test_tap_with_a_single_queue_where_two_are_wanted(bed):
+    bed.kern.ip("tuntap add tap0 mode tap")
+    bed.forgive_leftovers = True
+    line = refused(bed, "--queues", "2")
+    assert "the TAP tap0 exists and has a single queue" in line and "multi_queue" in line
+
+
+def test_second_instance_of_the_same_name(bed):
+    first = bed.start()
+    line = refused(bed, "--ifname", "tap1", uplinks=[])
+    assert f"an instance named '{bed.name}' is running" in line and "another --name" in line
+    assert answers(bed.peer, TAP_IP)
+    assert first.status()["pid"] == first.pid
+
+
+def test_second_instance_on_the_same_tap(bed):
+    bed.start()
+    line = refused(bed, "--name", f"{bed.name}b", uplinks=[])
+    assert "attach to the TAP tap0" in line and "another program holds it" in line
+    assert answers(bed.peer, TAP_IP)
+    assert not os.path.exists(f"{RUN_DIR}/{bed.name}b.lock")
+
+
+def test_second_instance_on_the_same_uplink_names_the_first(bed):
+    daemon = bed.start()
+    line = refused(bed, "--name", f"{bed.name}b", "--ifname", "tap1")
+    assert f"attach to va: the instance '{bed.name}' of xbridge is on it" in line and "stop that one" in line
+    assert answers(bed.peer, TAP_IP)
+    assert not os.path.exists(f"{PIN_ROOT}/{bed.name}b")
+    daemon.rest()
+
+
+def test_foreign_program_on_the_uplink_is_named_and_left_alone(bed, tmp_path):
+    source = tmp_path / "pass.c"
+    source.write_text('__attribute__((section("xdp"))) int pass(void *ctx) { return 2; }\n')
+    bed.host.run("clang", "-O2", "-target", "bpf", "-c", str(source), "-o", str(tmp_path / "pass.o"))
+    bed.host.ip(f"link set va xdp obj {tmp_path}/pass.o sec xdp")
+    bed.forgive_leftovers = True
+    line = refused(bed)
+    assert re.search(r"another XDP program is there \(id \d+, pass\)", line) and "ip link set dev va xdp off" in line
+    assert bed.host.link("va")["xdp"]["prog"]["name"] == "pass"
+
+
+def test_mac_of_a_shared_uplink_is_not_given_away(bed):
+    bed.host.ip("addr add 192.0.2.100/24 dev va")
+    line = refused(bed, "--mac", "uplink", uplinks=["va"])
+    assert "va is shared (va has 192.0.2.100/24)" in line and "--uplink va,dedicated" in line
+
+
+def test_too_few_frames_for_the_rings(bed):
+    line = refused(bed, "--frames", "1024")
+    assert "fill the rings from 1024 frames" in line and "give more --frames, at least 2304" in line
+    daemon = bed.start("--frames", "2304")
+    assert answers(bed.peer, TAP_IP) and daemon.status()["arena"]["frames"] == 2304
+
+
+def test_vhost_net_where_there_is_none(bed):
+    line = refused(bed, "--vhost-net", backend=None, wrap=mounted("mode=755", "/dev"))
+    assert "/dev" in line and ";" in line
+
+
+def test_host_without_tun(bed):
+    line = refused(bed, "--tap", backend=None, wrap=mounted("mode=755", "/dev/net"))
+    assert "open /dev/net/tun: No such file" in line and "modprobe tun" in line
+
+
+# ---- permission ----
+
+@pytest.mark.parametrize("missing, tap_in_host, text", [
+    (["net_admin"], False, "CAP_NET_ADMIN"), (["net_raw"], False, "CAP_NET_RAW"), (["sys_admin"], False, "CAP_SYS_ADMIN"),
+    (["bpf", "sys_admin"], True, "CAP_BPF")], ids=["net_admin", "net_raw", "sys_admin", "bpf"])
+def test_missing_capability_is_named(make_bed, missing, tap_in_host, text):
+    line = refused(make_bed(tap_in_host=tap_in_host), wrap=without(*missing))
+    assert "Operation not permitted" in line and text in line
+
+
+def test_without_any_capability_the_first_that_is_missing_is_named(bed):
+    line = refused(bed, wrap=NO_CAPS)
+    assert "Operation not permitted" in line and re.search("CAP_|root", line)
+
+
+def test_another_user_is_told_where_the_control_socket_would_be(bed):
+    line = refused(bed, wrap=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
+    assert f"{RUN_DIR}" in line and "Permission denied" in line and "run as root, or make it writable" in line
+
+
+# ---- /run ----
+
+def test_full_run_directory(bed):
+    line = refused(bed, wrap=mounted("nr_inodes=1"))
+    assert f"{RUN_DIR}/{bed.name}.lock: No space left on device" in line and "make room" in line
+
+
+def test_run_directory_that_is_full_once_the_lock_is_made(bed):
+    line = refused(bed, wrap=mounted("nr_inodes=2"))
+    assert f"{RUN_DIR}/{bed.name}.sock: No space left on device" in line and "make room" in line
+    assert "xdp" not in bed.host.link("va") and not bed.kern.link("tap0")
+
+
+def test_full_run_directory_of_a_running_daemon_is_no_trouble(bed):
+    daemon = bed.start(wrap=mounted("nr_inodes=3"))
+    assert answers(bed.peer, TAP_IP)
+    daemon.stop()
+
+
+def test_read_only_run_directory(bed):
+    line = refused(bed, wrap=mounted("ro"))
+    assert "Read-only file system" in line and RUN_DIR in line
+
+
+def test_name_as_long_as_can_be_works(bed):
+    name = "x" * 63
+    daemon = bed.start("--name", name)
+    assert f'"name": "{name}"' in bed.host.run(daemon.argv[0], "status", "-j", "--name", name).stdout
+    assert answers(bed.peer, TAP_IP)
+    daemon.stop()
+    assert not os.path.exists(f"{PIN_ROOT}/{name}") and not os.path.exists(f"{RUN_DIR}/{name}.sock")
+
+
+def test_backend_is_said_with_its_reason(bed):
+    daemon = bed.start(backend=None)
+    if BACKEND == "tap":
+        daemon.wait_log(r"tap0: through the TAP alone, without vhost-net \(open /dev/vhost-net: .*\)")
+    else:
+        daemon.wait_log("tap0: through vhost-net, since this host has it")
