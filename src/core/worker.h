@@ -67,7 +67,7 @@ struct xb_worker {
 	unsigned index;
 	pthread_t thread;
 	int wake_fd;           /* eventfd of the worker's own */
-	_Atomic bool asleep;   /* holds no reference to a snapshot */
+	_Atomic bool asleep;   /* for `status` */
 	_Atomic uint64_t seen; /* generation of the snapshot that it works with */
 	struct xb_cache cache;
 	uint64_t now_ns;            /* coarse monotonic clock, read once a round */

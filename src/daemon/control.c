@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define ARGV_MAX 256u
+#define ARGV_MAX   256u
+#define LOCK_TRIES 100u
 
 static struct xb_control_client *client_of(struct xb_watch *watch)
 {
@@ -270,9 +271,14 @@ static bool is_named(int fd, const char *path)
 
 static int lock_file(const char *path, struct xb_error *err)
 {
-	for (;;) {
-		xb_auto_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	for (unsigned tries = 0;; tries++) {
+		xb_auto_fd int fd = -1;
 
+		if (mkdir(XB_RUN_DIR, 0755) < 0 && errno != EEXIST)
+			return refuse_run_dir(err, "make", XB_RUN_DIR);
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (fd < 0 && errno == ENOENT && tries < LOCK_TRIES)
+			continue; /* the last instance went just now, and the folder with it */
 		if (fd < 0)
 			return refuse_run_dir(err, "open", path);
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
@@ -287,8 +293,6 @@ int xb_control_lock(struct xb_control *control, const char *name, struct xb_erro
 	char path[sizeof(control->path)];
 	int fd;
 
-	if (mkdir(XB_RUN_DIR, 0755) < 0 && errno != EEXIST)
-		return refuse_run_dir(err, "make", XB_RUN_DIR);
 	snprintf(path, sizeof(path), "%s/%s.lock", XB_RUN_DIR, name);
 	fd = lock_file(path, err);
 	if (fd == -EWOULDBLOCK) {
@@ -365,6 +369,7 @@ void xb_control_close(struct xb_control *control)
 			strcpy(dot, ".lock");
 			unlink(control->path);
 		}
+		rmdir(XB_RUN_DIR); /* goes with the last instance */
 		close(control->lock_fd);
 		control->lock_fd = -1;
 	}

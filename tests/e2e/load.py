@@ -38,8 +38,8 @@ class Flood:
         bed.peer.ip(f"neigh replace {TAP_IP} lladdr {bed.kern.mac('tap0')} dev vp")
         bed.kern.ip(f"neigh replace {peer_ip()} lladdr {bed.peer.mac('vp')} dev tap0")
         for ns, target in [(bed.peer, TAP_IP)] * ("in" in ways) + [(bed.kern, peer_ip())] * ("out" in ways):
-            self.processes.append(subprocess.Popen(["ip", "netns", "exec", ns.name, sys.executable, "-c", FLOOD, target],
-                                                   stdout=subprocess.PIPE, env=bed.env))
+            command = ["ip", "netns", "exec", ns.name, sys.executable, "-c", FLOOD, target]
+            self.processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=bed.env))
 
     def __enter__(self):
         for process in self.processes:
@@ -105,7 +105,8 @@ class Wire:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             frame = self.receive(end - time.monotonic())
-            if frame and frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2" and frame[28:32] == socket.inet_aton(ip):
+            is_reply = frame and frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2"
+            if is_reply and frame[28:32] == socket.inet_aton(ip):
                 yield mac_text(frame[22:28])
 
 

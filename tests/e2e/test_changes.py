@@ -123,7 +123,8 @@ def test_uplink_that_comes_back_with_another_program_on_it_says_why_it_is_not_us
     source.write_text('__attribute__((section("xdp"))) int pass(void *ctx) { return 2; }\n')
     bed.host.run("clang", "-O2", "-target", "bpf", "-c", str(source), "-o", str(tmp_path / "pass.o"))
     rewire(bed, "02:00:00:00:00:01", name="vx")
-    bed.host.ip(f"link set vx xdp obj {tmp_path}/pass.o sec xdp", "link set vx down", "link set vx name va", "link set va up")
+    bed.host.ip(f"link set vx xdp obj {tmp_path}/pass.o sec xdp", "link set vx down", "link set vx name va",
+                "link set va up")
     daemon.wait_log(r"va can't be used: .*another XDP program is there.*ip link set dev va xdp off")
     said = [line for line in daemon.log if "another XDP program" in line]
     assert len(said) == 1
@@ -160,11 +161,11 @@ def test_mtu_of_the_uplink_changed_while_it_runs_is_obeyed_and_tap0_follows(bed)
 
 
 def test_mtu_of_tap0_that_was_asked_for_does_not_follow_the_uplinks(bed):
-    daemon = bed.start("--mtu", "1300", uplinks=["va,dedicated"])
+    daemon = bed.start("--mtu", "1500", uplinks=["va,dedicated"])
     bed.host.ip("link set va mtu 1400")
     daemon.wait_log("va.*MTU 1400")
     wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
-    assert bed.kern.link("tap0")["mtu"] == 1300
+    assert bed.kern.link("tap0")["mtu"] == 1500
 
 
 @pytest.mark.vm

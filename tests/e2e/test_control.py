@@ -81,8 +81,9 @@ def test_socket_is_for_its_owner_alone(daemon):
 
 def test_line_in_pieces_is_put_together(daemon):
     with Client(daemon) as client:
-        for byte in b'{"argv": ["status"]}\n':
-            client.send(bytes([byte]))
+        for piece in (b'{"ar', b'gv": ["sta', b'tus"]}', b"\n"):
+            client.send(piece)
+            daemon.ask("status")  # answered: so the piece was read
         assert client.reply()["ok"]
 
 
@@ -94,12 +95,17 @@ def test_several_requests_on_one_connection_are_answered_in_turn(daemon):
         assert "fdb" in client.reply()["result"]
 
 
-@pytest.mark.parametrize("line", [b"\xff\xfe\n", b'{"argv": ["\xc3\x28"]}\n', b"\0\n", b"\n", b"{}\n", b"[]\n", b"null\n",
-                                  b'{"argv": []}\n', b'{"argv": [1]}\n', b'{"argv": "status"}\n', b'{"argv": [null]}\n',
-                                  b'{"argv": ["status"]} {"argv": ["status"]}\n', b'{"argv": ["status"\n',
-                                  b"[" * 60000 + b"\n", b'{"argv": [' + b'"a",' * 300 + b'"a"]}\n',
-                                  b'{"argv": ["status", "' + b"x" * 60000 + b'"]}\n', b'{"argv": ["st\\u0000atus"]}\n'],
-                         ids=lambda line: repr(line[:24]))
+NO_REQUESTS = [
+    b"\xff\xfe\n", b'{"argv": ["\xc3\x28"]}\n', b"\0\n",  # no UTF-8, no text
+    b"\n", b"{}\n", b"[]\n", b"null\n",  # no argv
+    b'{"argv": []}\n', b'{"argv": [1]}\n', b'{"argv": "status"}\n', b'{"argv": [null]}\n',
+    b'{"argv": ["status"]} {"argv": ["status"]}\n', b'{"argv": ["status"\n',  # more, or less, than one document
+    b"[" * 60000 + b"\n", b'{"argv": [' + b'"a",' * 300 + b'"a"]}\n',  # too deep, too many
+    b'{"argv": ["status", "' + b"x" * 60000 + b'"]}\n', b'{"argv": ["st\\u0000atus"]}\n',
+]
+
+
+@pytest.mark.parametrize("line", NO_REQUESTS, ids=lambda line: repr(line[:24]))
 def test_request_that_is_none_is_answered_with_an_error_and_the_connection_stays(daemon, line):
     with Client(daemon) as client:
         assert client.send(line)
@@ -395,18 +401,27 @@ def test_sighup_applies_the_difference(bed, configured):
 def test_sighup_names_what_takes_a_restart_and_changes_it_not(configured):
     daemon, path = configured
     before = daemon.status()
-    said = reload(daemon, path, "queues 2\nmtu 1400\nworkers 2\nstall-ms 500\npersist\ncpus 0\nqueue-size 512\nuplink vx\n")
+    said = reload(daemon, path, "queues 2\nmtu 1400\n"
+                                "workers 2\nstall-ms 500\npersist\ncpus 0\nqueue-size 512\nuplink vx\n")
     for option in ("workers", "stall-ms", "persist", "cpus", "queue-size", "uplink"):
         assert f"warning: {option} has changed in the file: it takes a restart" in said
+    moving = ("workers", "uptime_s", "arena")
     after = daemon.status()
-    assert [{k: v for k, v in status.items() if k not in ("workers", "uptime_s", "arena")} for status in (before, after)][0] == \
-        {k: v for k, v in after.items() if k not in ("workers", "uptime_s", "arena")}
+    assert {k: v for k, v in before.items() if k not in moving} == {k: v for k, v in after.items() if k not in moving}
 
 
-@pytest.mark.parametrize("text, said", [("queues 3\nquueues 4\n", "line 2: .*quueues"), ("queues 3\nmtu huge\n", "line 2: .*'huge'"),
-                                        ("queues 3\n\n\nconfig x\n", "line 4: .*config"), ("persist yes\n", "line 1: .*takes no value"),
-                                        ("queues\n", "line 1: .*is expected"), ("queues 3\nmtu 1\xff\n", "line 2"),
-                                        ("queues 3\n" + "x" * 10000 + "\n", "line 2")])
+BAD_FILES = [
+    ("queues 3\nquueues 4\n", "line 2: .*quueues"),
+    ("queues 3\nmtu huge\n", "line 2: .*'huge'"),
+    ("queues 3\n\n\nconfig x\n", "line 4: .*config"),
+    ("persist yes\n", "line 1: .*takes no value"),
+    ("queues\n", "line 1: .*is expected"),
+    ("queues 3\nmtu 1\xff\n", "line 2"),
+    ("queues 3\n" + "x" * 10000 + "\n", "line 2"),
+]
+
+
+@pytest.mark.parametrize("text, said", BAD_FILES)
 def test_bad_file_is_named_with_its_line_and_changes_nothing(bed, configured, text, said):
     daemon, path = configured
     since = len(daemon.log)

@@ -41,19 +41,40 @@ def mounted(options, path=RUN_DIR):
 
 # ---- usage ----
 
-@pytest.mark.parametrize("options, text", [
-    (["--frobnicate"], "no option 'frobnicate'"), (["extra"], "no option 'extra'"), (["--queues"], "queues: N is expected"),
-    (["--queues", "0"], "queues '0': a number from 1 to 64"), (["--queues", "1e3"], "queues '1e3': a number"),
-    (["--queue-size", "100"], "power of two"), (["--persist=yes"], "persist takes no value"), (["--mac", "01:00:00:00:00:01"], "unicast"),
-    (["--mac", "2:0:0:0:0:1"], "like 02:00:00:00:00:01"), (["--mtu", "67"], "from 68"), (["--default", "maybe"], "pass, bridge, drop"),
-    (["--ifname", "a23456789012345x"], "of 1 to 15 characters"), (["--name", "x" * 64], "of 1 to 63 characters"),
-    (["--name", "a/b"], "name 'a/b'"), (["--name", ".hidden"], "name '.hidden'"), (["--name", "a b"], "name 'a b'"),
-    (["--ifname", "va"], "'va' is both uplink and ifname"), (["--uplink", "va"], "'va': named twice"),
-    (["--uplink", "vb,blue"], "uplink 'blue'"), (["--uplink", ""], "uplink"), (["--uplink", "a23456789012345x"], "of 1 to 15 characters"),
-    (["--tap-fd", "x"], "list of descriptors"), (["--tap-fd", "3", "--ifname", "tap1"], "tap-fd"), (["--cpus", "x"], "list of CPUs"),
-    (["--workers", "0"], "from 1"), (["--stall-ms", "1"], "from 100"), (["--frames", "1"], "from 1024"),
-    (["--config", "/nonexistent"], "open /nonexistent: No such file")],
-    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "")
+# what is typed, what is said of it
+USAGE = [
+    (["--frobnicate"], "no option 'frobnicate'"),
+    (["extra"], "no option 'extra'"),
+    (["--queues"], "queues: N is expected"),
+    (["--queues", "0"], "queues '0': a number from 1 to 64"),
+    (["--queues", "1e3"], "queues '1e3': a number"),
+    (["--queue-size", "100"], "power of two"),
+    (["--persist=yes"], "persist takes no value"),
+    (["--mac", "01:00:00:00:00:01"], "unicast"),
+    (["--mac", "2:0:0:0:0:1"], "like 02:00:00:00:00:01"),
+    (["--mtu", "67"], "from 68"),
+    (["--default", "maybe"], "pass, bridge, drop"),
+    (["--ifname", "a23456789012345x"], "of 1 to 15 characters"),
+    (["--name", "x" * 64], "of 1 to 63 characters"),
+    (["--name", "a/b"], "name 'a/b'"),
+    (["--name", ".hidden"], "name '.hidden'"),
+    (["--name", "a b"], "name 'a b'"),
+    (["--ifname", "va"], "'va' is both uplink and ifname"),
+    (["--uplink", "va"], "'va': named twice"),
+    (["--uplink", "vb,blue"], "uplink 'blue'"),
+    (["--uplink", ""], "uplink"),
+    (["--uplink", "a23456789012345x"], "of 1 to 15 characters"),
+    (["--tap-fd", "x"], "list of descriptors"),
+    (["--tap-fd", "3", "--ifname", "tap1"], "tap-fd"),
+    (["--cpus", "x"], "list of CPUs"),
+    (["--workers", "0"], "from 1"),
+    (["--stall-ms", "1"], "from 100"),
+    (["--frames", "1"], "from 1024"),
+    (["--config", "/nonexistent"], "open /nonexistent: No such file"),
+]
+
+
+@pytest.mark.parametrize("options, text", USAGE, ids=[" ".join(options)[:40] for options, _ in USAGE])
 def test_wrong_usage_is_told_with_what_is_expected(bed, options, text):
     line = refused(bed, *options, status=2)
     assert text in line
@@ -162,8 +183,8 @@ def test_host_without_tun(bed):
 # ---- permission ----
 
 @pytest.mark.parametrize("missing, tap_in_host, text", [
-    (["net_admin"], False, "CAP_NET_ADMIN"), (["net_raw"], False, "CAP_NET_RAW"), (["sys_admin"], False, "CAP_SYS_ADMIN"),
-    (["bpf", "sys_admin"], True, "CAP_BPF")], ids=["net_admin", "net_raw", "sys_admin", "bpf"])
+    (["net_admin"], False, "CAP_NET_ADMIN"), (["net_raw"], False, "CAP_NET_RAW"),
+    (["sys_admin"], False, "CAP_SYS_ADMIN"), (["bpf", "sys_admin"], True, "CAP_BPF")], ids=["net_admin", "net_raw", "sys_admin", "bpf"])
 def test_missing_capability_is_named(make_bed, missing, tap_in_host, text):
     line = refused(make_bed(tap_in_host=tap_in_host), wrap=without(*missing))
     assert "Operation not permitted" in line and text in line

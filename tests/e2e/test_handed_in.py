@@ -9,11 +9,14 @@ import pytest
 
 from handed_in import attach, open_macvtap, open_tap
 from load import Wire, answers
-from xbridge import BACKEND, PATIENCE, RUN_DIR, TAP_IP, drops, peer_ip, wait_for
+from xbridge import BACKEND, RUN_DIR, TAP_IP, drops, peer_ip, wait_for
 
 NO_CAPS = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
-NOBODY = ["sh", "-c", f'mkdir -p {RUN_DIR} && mount -t tmpfs -o uid=65534 tmpfs {RUN_DIR} && exec "$@"', "sh",
-          "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+# another user, who may open /dev/net/tun (not everywhere so by itself) and write to /run/xbridge
+NOBODY = ["sh", "-c", f"""
+    mkdir -p {RUN_DIR} && mount -t tmpfs -o uid=65534 tmpfs {RUN_DIR} &&
+    mknod {RUN_DIR}/tun c 10 200 && chmod 666 {RUN_DIR}/tun && mount --bind {RUN_DIR}/tun /dev/net/tun && exec "$@"
+    """, "sh", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
 
 
 @pytest.fixture
@@ -69,8 +72,8 @@ def test_existing_persistent_tap_that_is_down_is_said_and_works_once_it_is_up(be
 def test_tap_handed_in_works_without_capability(bed, wrap):
     fds = open_tap(bed.host, "mytap", queues=2)
     bed.host.ip("link set mytap up")
-    daemon = bed.start("--tap", "--queues", "2", "--tap-fd", ",".join(map(str, fds)), backend=None, uplinks=[], wrap=wrap,
-                       fds=fds, addresses=False)
+    daemon = bed.start("--tap", "--queues", "2", "--tap-fd", ",".join(map(str, fds)), backend=None, uplinks=[],
+                       wrap=wrap, fds=fds, addresses=False)
     for fd in fds:
         os.close(fd)
     check_works(bed, daemon, "mytap", "mytap")

@@ -226,7 +226,8 @@ def test_arp_settles_right_with_tap0_in_its_own_namespace(bed):
 
 
 def arp_sysctls(ns, ifname):
-    return [ns.run("sysctl", "-n", f"net.ipv4.conf.{ifname}.{name}").stdout.strip() for name in ("arp_ignore", "arp_announce")]
+    names = [f"net.ipv4.conf.{ifname}.{name}" for name in ("arp_ignore", "arp_announce")]
+    return ns.run("sysctl", "-n", *names).stdout.split()
 
 
 @pytest.mark.vm
@@ -264,8 +265,8 @@ def count_copies(wire, seconds=0.3):
             copies[number] = copies.get(number, 0) + 1
 
 
-@pytest.mark.parametrize("dmac", [pytest.param(BROADCAST, marks=pytest.mark.vm), mac_bytes("01:00:5e:00:00:fb"), mac_bytes("33:33:00:00:00:01")],
-                         ids=["broadcast", "ipv4-multicast", "ipv6-multicast"])
+@pytest.mark.parametrize("dmac", [pytest.param(BROADCAST, marks=pytest.mark.vm), mac_bytes("01:00:5e:00:00:fb"),
+                                  mac_bytes("33:33:00:00:00:01")], ids=["broadcast", "ipv4-multicast", "ipv6-multicast"])
 def test_group_frame_reaches_tap0_and_the_uplinks_stack_once_each(bed, dmac):
     daemon = bed.start(**SHARED)
     n = scaled(200, 20)
