@@ -171,7 +171,7 @@ def loaded_round_trip(seconds):
 
 
 def measure(forwarder, seconds):
-    figures = {}
+    figures = {"wakeup_ms": float(sh(forwarder.options.wakeup, "8", "500"))}
     for name, reverse in (("out", False), ("in", True)):
         before = forwarder.cpu_seconds()
         figures[f"{name}_mbit"] = iperf(seconds, reverse)
@@ -189,15 +189,17 @@ def measure(forwarder, seconds):
 ROWS = (("out_mbit", "TCP from the kernel to the uplink, Mbit/s"), ("in_mbit", "TCP from the uplink to the kernel, Mbit/s"),
         ("out_cpu", "CPU seconds for each Gbit out"), ("in_cpu", "CPU seconds for each Gbit in"),
         ("rtt_busy_ms", "round trip, ping -i 0.01, ms"), ("rtt_tcp_ms", "round trip beside 20 Mbit/s of TCP, ms"),
-        ("rtt_idle_ms", "round trip, ping -i 0.5, ms"), ("idle_cpu", "CPU when idle, %"))
+        ("rtt_idle_ms", "round trip, ping -i 0.5, ms"), ("wakeup_ms", "waking a thread that sleeps, ms"),
+        ("idle_cpu", "CPU when idle, %"))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", required=True)
+    parser.add_argument("--wakeup", required=True, help="bench_wakeup, built")
     parser.add_argument("--backend", choices=("vhost-net", "tap"), required=True)
     parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
     pages = "/proc/sys/vm/nr_hugepages"

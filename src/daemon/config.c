@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_SIZE_DEFAULT 256u
+#define QUEUE_SIZE_DEFAULT 1024u
 #define STALL_MS_DEFAULT   1000u
 #define LINE_BYTES         4096u
 
@@ -302,7 +302,7 @@ static const struct option {
 	 "reach the kernel through the TAP alone; default: vhost-net where there is one", set_tap},
 	{"ifname", "IFACE", "name of the kernel's interface; default: tap0", set_ifname},
 	{"queues", "N", "queue pairs of the kernel's interface; default: 1", set_queues},
-	{"queue-size", "N", "descriptors of each virtqueue, a power of two; default: 256",
+	{"queue-size", "N", "descriptors of each virtqueue, a power of two; default: 1024",
 	 set_queue_size},
 	{"mac", "MAC|uplink",
 	 "address of the kernel's interface: MAC, or the uplink's own; default: a stable one",

@@ -64,8 +64,9 @@ static unsigned pick_frames(const struct xb_config *config, const struct queue_c
 
 	if (config->frames)
 		return config->frames;
+	/* those that may be added later get what their receive rings hold */
 	return FRAMES_SLACK + count->all * XB_UPLINK_RING_DEFAULT +
-	       kernel_queues * config->kernel.queue_size * 2;
+	       (kernel_queues + config->kernel.queues) * config->kernel.queue_size;
 }
 
 /* What rings hold that are filled at once, and some for packets under way. */

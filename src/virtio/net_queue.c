@@ -12,6 +12,10 @@
 /* Where a posted frame receives: the header lies right in front of the packet's usual place. */
 #define RX_HEAD (XB_FRAME_HEADROOM - XB_NET_HEADER_BYTES)
 
+/* A batch ends after so many bytes: what is still in the ring can wait, so that the device is given
+ * fresh buffers, and answers are looked after, while a train of 64 KB packets goes through. */
+#define BATCH_BYTES (256u << 10)
+
 static struct xb_virtio_net *net_of(struct xb_port *port)
 {
 	return (struct xb_virtio_net *)port;
@@ -134,16 +138,18 @@ static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 {
 	struct xb_virtio_net *net = net_of(port);
 	struct xb_virtio_net_queue *queue = &net->queues[q];
+	uint32_t bytes = 0;
 	unsigned n = 0;
 	int ret = 0;
 
 	if (is_broken(queue))
 		return 0;
-	for (unsigned budget = max; budget; budget--) {
+	for (unsigned budget = max; budget && bytes < BATCH_BYTES; budget--) {
 		ret = take_packet(net, q, cache, &pkts[n]);
 		if (ret <= 0)
 			break;
-		n += pkts[n] != NULL;
+		if (pkts[n])
+			bytes += pkts[n++]->bytes;
 	}
 	if (ret < 0) {
 		give_up(port, q);
@@ -235,23 +241,21 @@ static unsigned kick(struct xb_port *port, unsigned q, struct xb_cache *cache)
 static bool arm(struct xb_port *port, unsigned q)
 {
 	struct xb_virtio_net_queue *queue = &net_of(port)->queues[q];
+	uint64_t calls;
+	/* What ended the last sleep. Now that there is time, and not while a packet waits; from a
+	 * broken queue too. */
+	ssize_t got = read(port->queues[q].wake_fd, &calls, sizeof(calls));
 
-	queue->armed = true; /* a broken queue too: what its device calls is to be read */
+	(void)got; /* EAGAIN: no call came */
 	return is_broken(queue) || xb_vring_arm(&queue->rx);
 }
 
 static void disarm(struct xb_port *port, unsigned q)
 {
 	struct xb_virtio_net_queue *queue = &net_of(port)->queues[q];
-	uint64_t calls;
-	ssize_t got;
 
-	if (!queue->armed)
-		return;
-	queue->armed = false;
-	xb_vring_disarm(&queue->rx);
-	got = read(port->queues[q].wake_fd, &calls, sizeof(calls));
-	(void)got; /* EAGAIN: no call came */
+	if (!is_broken(queue))
+		xb_vring_disarm(&queue->rx);
 }
 
 const struct xb_port_ops xb_virtio_net_ops = {

@@ -8,9 +8,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Frames that the kernel sends in one call in copy mode, and calls that one kick may make. */
+/* Frames that the kernel sends in one call in copy mode, and calls that one kick may make: a ring
+ * that is not emptied each time is full when the other side pauses. */
 #define TX_CALL_FRAMES 32u
-#define TX_CALLS_MAX   4u
+#define TX_CALLS_MAX   64u
 
 static size_t map_bytes(const struct xb_arena *arena)
 {
