@@ -11,6 +11,7 @@
 #include "core/checksum.h"
 #include "core/l4.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <linux/in.h>
 #include <linux/ip.h>
@@ -37,6 +38,7 @@ struct plan {
 	uint32_t payload;  /* bytes of it, all segments together */
 	uint32_t size;     /* bytes of it in each segment but the last */
 	uint32_t n;        /* segments */
+	uint64_t ip_sum;   /* IPv4: of the header but for length, id and checksum */
 	uint32_t sequence; /* TCP: of the first */
 	uint16_t id;       /* IPv4: of the first */
 	uint8_t flags;     /* TCP */
@@ -62,6 +64,17 @@ static int plan_tcp(struct plan *plan, uint32_t len)
 	plan->sequence = xb_get_be32(tcp + offsetof(struct tcphdr, seq));
 	plan->flags = tcp[TCP_FLAGS];
 	return 0;
+}
+
+static void plan_ipv4(struct plan *plan)
+{
+	uint8_t *ip = plan->headers + plan->l4.l3;
+
+	plan->id = xb_get_be16(ip + offsetof(struct iphdr, id));
+	xb_put_be16(ip + offsetof(struct iphdr, tot_len), 0);
+	xb_put_be16(ip + offsetof(struct iphdr, id), 0);
+	xb_put_be16(ip + offsetof(struct iphdr, check), 0);
+	plan->ip_sum = xb_csum_add(0, ip, plan->l4.l4 - plan->l4.l3);
 }
 
 /* The headers that the packet must have, given what its offload says. */
@@ -90,7 +103,7 @@ static int plan_headers(struct plan *plan, const struct xb_frame *pkt)
 	if (plan->hdr_bytes > len || plan->l4.end > pkt->bytes)
 		return -EINVAL;
 	if (plan->l4.v4)
-		plan->id = xb_get_be16(plan->headers + plan->l4.l3 + offsetof(struct iphdr, id));
+		plan_ipv4(plan);
 	return 0;
 }
 
@@ -185,7 +198,8 @@ static void set_ip(struct plan *plan, uint32_t i, uint32_t payload)
 {
 	uint8_t *ip = plan->headers + plan->l4.l3;
 	uint32_t ip_bytes = plan->hdr_bytes - plan->l4.l3 + payload;
-	uint16_t check = 0;
+	uint16_t id = (uint16_t)(plan->id + i);
+	uint16_t check;
 
 	if (!plan->l4.v4) {
 		xb_put_be16(ip + offsetof(struct ipv6hdr, payload_len),
@@ -193,9 +207,8 @@ static void set_ip(struct plan *plan, uint32_t i, uint32_t payload)
 		return;
 	}
 	xb_put_be16(ip + offsetof(struct iphdr, tot_len), ip_bytes);
-	xb_put_be16(ip + offsetof(struct iphdr, id), (plan->id + i) & UINT16_MAX);
-	memcpy(ip + offsetof(struct iphdr, check), &check, sizeof(check));
-	check = (uint16_t)~xb_csum_fold(xb_csum_add(0, ip, plan->l4.l4 - plan->l4.l3));
+	xb_put_be16(ip + offsetof(struct iphdr, id), id);
+	check = (uint16_t)~xb_csum_fold(plan->ip_sum + htobe16((uint16_t)ip_bytes) + htobe16(id));
 	memcpy(ip + offsetof(struct iphdr, check), &check, sizeof(check));
 }
 
