@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 CASE_SKIPPED = [
+    re.compile(r"^SKIP (?P<case>\w+): (?P<reason>.*)"),
     re.compile(r"^\[  SKIPPED \] (?P<case>\w+)$"),
     re.compile(r"^SKIPPED \[\d+\] (?P<case>\S+): (?P<reason>.*)"),
     re.compile(r"^SKIP(PED)?: (?P<reason>.*)", re.IGNORECASE),
@@ -24,9 +25,10 @@ def skipped_cases(output):
         for pattern in CASE_SKIPPED:
             if match := pattern.match(line):
                 groups = match.groupdict()
-                found[groups.get("case", ""), groups.get("reason", "no reason given")] = None
+                case, reason = groups.get("case", ""), groups.get("reason")
+                found.setdefault(case or reason, (case, reason or "no reason given"))
                 break
-    return list(found)
+    return list(found.values())
 
 
 def results(test):

@@ -58,6 +58,15 @@ void xb_port_unsent(struct xb_port *port, unsigned q, struct xb_cache *cache, st
 	xb_port_drop(port, q, cache, pkt, reason);
 }
 
+void xb_port_refuse(struct xb_port *port, unsigned q, uint32_t bytes, enum xb_drop reason)
+{
+	struct xb_port_queue *queue = &port->queues[q];
+
+	xb_count(&queue->rx_packets, 1);
+	xb_count(&queue->rx_bytes, bytes);
+	xb_count(&queue->drops[reason], 1);
+}
+
 void xb_port_drop(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt,
 		  enum xb_drop reason)
 {

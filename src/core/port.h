@@ -128,6 +128,10 @@ void xb_port_sent(struct xb_port *port, unsigned q, struct xb_cache *cache, stru
 void xb_port_unsent(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt,
 		    enum xb_drop reason);
 
+/** Counts a packet of `bytes` that rx_batch does not hand over on queue `q`: it was ours, so it
+ *  counts as received and as dropped. Its frames stay the caller's. For implementations. */
+void xb_port_refuse(struct xb_port *port, unsigned q, uint32_t bytes, enum xb_drop reason);
+
 /** Drops a packet in the worker's hands: counts it on queue `q` and frees it. */
 void xb_port_drop(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt,
 		  enum xb_drop reason);

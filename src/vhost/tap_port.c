@@ -88,16 +88,6 @@ static struct xb_frame *take_packet(struct xb_tap_slot *slot, uint32_t bytes)
 	return first;
 }
 
-/* Drops what was received: it was ours, so it counts as received. */
-static void drop_received(struct xb_port *port, unsigned q, uint32_t bytes, enum xb_drop reason)
-{
-	struct xb_port_queue *queue = &port->queues[q];
-
-	xb_count(&queue->rx_packets, 1);
-	xb_count(&queue->rx_bytes, bytes);
-	xb_count(&queue->drops[reason], 1);
-}
-
 struct xb_frame *xb_tap_slot_harvest(struct xb_port *port, unsigned q, struct xb_tap_slot *slot,
 				     ssize_t got, struct xb_cache *cache)
 {
@@ -114,19 +104,19 @@ struct xb_frame *xb_tap_slot_harvest(struct xb_port *port, unsigned q, struct xb
 		return NULL;
 	}
 	if (got < (ssize_t)HDR_BYTES) {
-		drop_received(port, q, 0, XB_DROP_BAD_HEADER);
+		xb_port_refuse(port, q, 0, XB_DROP_BAD_HEADER);
 		return NULL;
 	}
 	bytes = (uint32_t)got - HDR_BYTES;
 	/* A packet that fills the slot to the last byte may have been cut there. */
 	if (bytes > XB_PACKET_BYTES_MAX || bytes >= slot_room(tap_port)) {
-		drop_received(port, q, bytes, XB_DROP_TOO_LONG);
+		xb_port_refuse(port, q, bytes, XB_DROP_TOO_LONG);
 		return NULL;
 	}
 	memcpy(&hdr, slot->iov[0].iov_base, sizeof(hdr));
 	pkt = take_packet(slot, bytes);
 	if (xb_net_hdr_read(&hdr, pkt) < 0) {
-		drop_received(port, q, bytes, XB_DROP_BAD_HEADER);
+		xb_port_refuse(port, q, bytes, XB_DROP_BAD_HEADER);
 		xb_packet_free(cache, pkt);
 		return NULL;
 	}

@@ -89,13 +89,11 @@ static int take_rest(struct xb_virtio_net_queue *queue, struct xb_frame *first, 
 	return 0;
 }
 
-/* Drops a packet that the caller never sees: it was received, and is counted as that here. */
 static void refuse(struct xb_virtio_net *net, unsigned q, struct xb_cache *cache,
 		   struct xb_frame *pkt, enum xb_drop reason)
 {
-	xb_count(&net->port.queues[q].rx_packets, 1);
-	xb_count(&net->port.queues[q].rx_bytes, pkt->bytes);
-	xb_port_drop(&net->port, q, cache, pkt, reason);
+	xb_port_refuse(&net->port, q, pkt->bytes, reason);
+	xb_packet_free(cache, pkt);
 }
 
 /* Takes the next packet. Returns 1 with a packet or NULL (dropped and counted), 0 where none waits,

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #define VLAN_BYTES   4u
+#define VNET_BYTES   ((uint32_t)sizeof(struct virtio_net_hdr))
 #define SOCKET_BYTES (4 << 20)
 
 /* What the kernel says about one frame, beside its bytes. */
@@ -107,14 +108,21 @@ static uint32_t restore_tag(struct xb_frame *frame, struct msghdr *msg)
 	return VLAN_BYTES;
 }
 
+static uint32_t packet_bytes(const struct mmsghdr *message)
+{
+	uint32_t bytes = message->msg_len;
+
+	return bytes < VNET_BYTES ? 0 : bytes - VNET_BYTES;
+}
+
 /* Makes a packet of what was read into `frame`; returns the reason where it is none. */
 static enum xb_drop make_packet(struct xb_frame *frame, struct mmsghdr *message,
 				const struct virtio_net_hdr *vnet, bool trusted)
 {
-	uint32_t bytes = message->msg_len - (uint32_t)sizeof(*vnet);
+	uint32_t bytes = packet_bytes(message);
 	uint32_t start = vnet->csum_start;
 
-	if (message->msg_len < sizeof(*vnet) + ETH_HLEN)
+	if (bytes < ETH_HLEN)
 		return XB_DROP_RUNT;
 	if (message->msg_hdr.msg_flags & MSG_TRUNC || vnet->gso_type != VIRTIO_NET_HDR_GSO_NONE)
 		return XB_DROP_TOO_LONG;
@@ -168,9 +176,8 @@ unsigned xb_group_tap_rx(struct xb_group_tap *tap, struct xb_port *port, unsigne
 			pkts[got++] = frame;
 			continue;
 		}
-		/* it was ours, so it counts as received */
-		xb_count(&port->queues[q].rx_packets, 1);
-		xb_port_drop(port, q, cache, frame, reason);
+		xb_port_refuse(port, q, packet_bytes(&messages[i]), reason);
+		xb_packet_free(cache, frame);
 	}
 	tap->n_spare -= (unsigned)n;
 	memmove(tap->spare, tap->spare + n, tap->n_spare * sizeof(tap->spare[0]));

@@ -106,14 +106,6 @@ static void read_meta(struct xb_frame *frame, uint32_t generation)
 		(struct xb_fate){.verdict = meta.verdict, .stage = meta.stage, .rule = meta.rule};
 }
 
-static void count_bad_ring(struct xb_lane *lane)
-{
-	struct xb_port_queue *queue = &lane->port->queues[lane->q];
-
-	xb_count(&queue->rx_packets, 1); /* it was ours, so it counts as received */
-	xb_count(&queue->drops[XB_DROP_BAD_RING], 1);
-}
-
 /* The frame that a descriptor speaks of, in the worker's hands; NULL where it speaks of none that
  * we posted, or of bytes beyond it. */
 static struct xb_frame *harvest(struct xb_lane *lane, struct xb_cache *cache, uint64_t addr,
@@ -123,7 +115,7 @@ static struct xb_frame *harvest(struct xb_lane *lane, struct xb_cache *cache, ui
 	uint32_t head = (uint32_t)(addr % XB_FRAME_BYTES);
 
 	if (!frame || !unmark(lane->rx_out, lane->arena, frame)) {
-		count_bad_ring(lane);
+		xb_port_refuse(lane->port, lane->q, 0, XB_DROP_BAD_RING);
 		return NULL;
 	}
 	lane->posted--;
@@ -131,7 +123,7 @@ static struct xb_frame *harvest(struct xb_lane *lane, struct xb_cache *cache, ui
 	if (len > XB_FRAME_BYTES - head) {
 		xb_packet_init(frame, 0, 0);
 		xb_packet_free(cache, frame);
-		count_bad_ring(lane);
+		xb_port_refuse(lane->port, lane->q, 0, XB_DROP_BAD_RING);
 		return NULL;
 	}
 	xb_packet_init(frame, head, len);

@@ -3,6 +3,7 @@
  * The gate on a real interface: pins, taking over, what belongs to others, and what is left behind.
  */
 #include "sandbox.h"
+#include "support/skip.h"
 #include "xsk/gate.h"
 #include "xsk/pins.h"
 #include "xsk/stack.h"
@@ -435,10 +436,8 @@ static void stack_grows_over_vlans_and_bridges(void **state)
 	(void)state;
 	if (system("ip link add link up0 name up0.5 address 02:00:00:00:00:05 type vlan id 5 "
 		   "2>/dev/null") != 0 ||
-	    system("ip link add br0 address 02:00:00:00:00:06 type bridge 2>/dev/null") != 0) {
-		print_message("this kernel has no VLAN or bridge devices\n");
-		skip();
-	}
+	    system("ip link add br0 address 02:00:00:00:00:06 type bridge 2>/dev/null") != 0)
+		skip_because("this kernel has no VLAN or bridge devices");
 	sandbox_run("ip link set up0.5 master br0");
 	sandbox_run("ip link add link br0 name br0.7 address 02:00:00:00:00:07 type vlan id 7");
 	sandbox_run("ip link add other0 address 02:00:00:00:00:08 type veth peer name other1");

@@ -4,6 +4,7 @@
  * what lies in front of the frame afterwards. Needs CAP_BPF and CAP_NET_ADMIN; attaches nothing.
  */
 #include "steer.skel.h"
+#include "support/skip.h"
 #include "xbridge/steer.h"
 
 #include <bpf/bpf.h>
@@ -155,7 +156,7 @@ static void runt_passes(void **state)
 
 	(void)state;
 	if (run.action == -EINVAL)
-		skip();
+		skip_because("this kernel's test run takes no frame under 14 bytes");
 	assert_int_equal(run.action, XDP_PASS);
 	assert_int_equal(stats().pass_runt, 1);
 }

@@ -4,6 +4,7 @@
  * namespace of the test's own.
  */
 #include "core/offload.h"
+#include "support/skip.h"
 #include "tap_env.h"
 #include "vhost/tap.h"
 
@@ -426,10 +427,8 @@ static void a_macvtap_is_handed_in_alike(void **state)
 
 	(void)state;
 	if (system("ip link add v0 type veth peer name v1 && "
-		   "ip link add link v0 name mv0 type macvtap mode bridge 2>/dev/null") != 0) {
-		print_message("macvtap: not in this kernel\n");
-		skip();
-	}
+		   "ip link add link v0 name mv0 type macvtap mode bridge 2>/dev/null") != 0)
+		skip_because("this kernel has no macvtap");
 	fd = open_macvtap("mv0");
 	options.fds = &fd;
 	assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
