@@ -39,6 +39,7 @@ struct plan {
 	uint32_t size;     /* bytes of it in each segment but the last */
 	uint32_t n;        /* segments */
 	uint64_t ip_sum;   /* IPv4: of the header but for length, id and checksum */
+	uint64_t l4_sum;   /* of the pseudo header but for the length */
 	uint32_t sequence; /* TCP: of the first */
 	uint16_t id;       /* IPv4: of the first */
 	uint8_t flags;     /* TCP */
@@ -104,6 +105,7 @@ static int plan_headers(struct plan *plan, const struct xb_frame *pkt)
 		return -EINVAL;
 	if (plan->l4.v4)
 		plan_ipv4(plan);
+	plan->l4_sum = xb_l4_pseudo(plan->headers, &plan->l4, 0);
 	return 0;
 }
 
@@ -216,7 +218,7 @@ static void set_transport(struct plan *plan, uint32_t i, uint32_t payload, uint3
 {
 	uint8_t *l4 = plan->headers + plan->l4.l4;
 	uint32_t l4_bytes = plan->hdr_bytes - plan->l4.l4 + payload;
-	uint16_t check = xb_csum_fold(xb_l4_pseudo(plan->headers, &plan->l4, l4_bytes));
+	uint16_t check = xb_csum_fold(xb_csum_join(plan->l4_sum, htobe32(l4_bytes)));
 	uint8_t flags = plan->flags;
 
 	memcpy(l4 + check_at, &check, sizeof(check));
