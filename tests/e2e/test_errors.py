@@ -166,8 +166,8 @@ def test_mac_of_a_shared_uplink_is_not_given_away(bed):
 def test_too_few_frames_for_the_rings(bed):
     line = refused(bed, "--frames", "1024")
     assert "fill the rings from 1024 frames" in line and "give more --frames, at least 3072" in line
-    daemon = bed.start("--frames", "2304")
-    assert answers(bed.peer, TAP_IP) and daemon.status()["arena"]["frames"] == 2304
+    daemon = bed.start("--frames", "3072")
+    assert answers(bed.peer, TAP_IP) and daemon.status()["arena"]["frames"] == 3072
 
 
 def test_vhost_net_where_there_is_none(bed):
