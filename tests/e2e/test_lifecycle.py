@@ -11,7 +11,7 @@ import time
 import pytest
 
 from load import OWN_IP, Flood, Wire, answers, wait_under_load
-from xbridge import PATIENCE, TAP_IP, peer_ip, scaled, wait_for
+from xbridge import PATIENCE, TAP_IP, binary, peer_ip, scaled, wait_for
 
 STALL_MS = 1000  # --stall-ms' default
 
@@ -220,6 +220,9 @@ CAPS = {"net_admin": 12, "net_raw": 13, "sys_admin": 21, "bpf": 39}
 IPC_LOCK = 14  # permitted, never effective, where the limit of locked memory can't be raised
 
 
+own_threads_only = pytest.mark.skipif("tsan/" in binary(), reason="ThreadSanitizer's own thread keeps all rights")
+
+
 def capabilities(pid):
     """(thread, what it may do, by name) of each thread that runs our code.
 
@@ -247,6 +250,7 @@ def check_capabilities(daemon, control):
         assert caps == (control if name == "xbridge" else set()), threads
 
 
+@own_threads_only
 @pytest.mark.vm
 def test_workers_keep_no_capability_and_control_what_an_uplink_needs(make_bed):
     bed = make_bed(queues=2, tap_in_host=True)
@@ -256,10 +260,12 @@ def test_workers_keep_no_capability_and_control_what_an_uplink_needs(make_bed):
     check_capabilities(daemon, {"net_admin", "net_raw", "bpf"})
 
 
+@own_threads_only
 def test_cap_sys_admin_is_kept_only_with_netns(bed):
     check_capabilities(bed.start(), {"net_admin", "net_raw", "bpf", "sys_admin"})
 
 
+@own_threads_only
 def test_without_uplink_only_net_admin_is_kept(make_bed):
     bed = make_bed(uplinks=0, tap_in_host=True)
     check_capabilities(bed.start(uplinks=[]), {"net_admin"})

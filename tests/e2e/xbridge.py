@@ -33,7 +33,7 @@ namespaces. Nothing here sleeps for a fixed time: wait_for(condition, what).
 
 Environment: XB_BINARY (program under test; default: that of $XB_BUILD_DIR, else the newest build/*), XB_BACKEND (tap or
 vhost-net; default: vhost-net where /dev/vhost-net is), XB_SCALE (amount of traffic, 1 natively, 1/16 in a VM), XB_VM_KERNEL
-(set in a VM; timeouts are longer there).
+(set in a VM; timeouts are longer there, and with a sanitizer).
 """
 
 import ctypes
@@ -53,7 +53,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 IN_VM = "XB_VM_KERNEL" in os.environ
 BACKEND = os.environ.get("XB_BACKEND") or ("vhost-net" if os.path.exists("/dev/vhost-net") else "tap")
 SCALE = float(os.environ.get("XB_SCALE") or (1 / 16 if IN_VM else 1))
-PATIENCE = 10 if IN_VM else 1  # factor of all timeouts
 
 PIN_ROOT = "/sys/fs/bpf/xbridge"
 RUN_DIR = "/run/xbridge"
@@ -79,6 +78,10 @@ def binary():
     path = path or max(built, key=os.path.getmtime, default=None)
     assert path and os.path.exists(path), "no xbridge: build it, or say where it is ($XB_BINARY)"
     return os.path.abspath(path)
+
+
+SANITIZED = "san/" in binary()
+PATIENCE = 10 if IN_VM else 4 if SANITIZED else 1  # factor of all timeouts
 
 
 def scaled(amount, least=1):
@@ -229,7 +232,7 @@ class Daemon:
         status = self.wait_exit()
         took = time.monotonic() - began
         assert status == 0, f"exit status {status}:\n{self.text()}"
-        assert took < 1 * PATIENCE or "san" in binary(), f"took {took:.2f} s to stop"
+        assert took < 1 * PATIENCE or SANITIZED, f"took {took:.2f} s to stop"
         return took
 
     # ---- talk ----
