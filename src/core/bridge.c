@@ -137,8 +137,8 @@ static void bridge(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 	id = xb_fdb_lookup(snapshot->fdb, xb_fdb_key(l2->dmac, l2->vlan));
 	if (id >= 0)
 		to = snapshot->ports[id];
-	if (id >= 0 &&
-	    !to) /* it lies behind a port that isn't there just now: nobody else is asked */
+	/* behind a port that isn't there just now: nobody else is asked */
+	if (id >= 0 && !to)
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
 	else if (to == port)
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_HAIRPIN);

@@ -17,33 +17,11 @@
 #define SCTP_CHECK     8u
 #define SCTP_HDR_BYTES 12u
 
-#define BLOCK_BYTES 64u
-
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-/* Adds with carry: level with two-lane vectors on hardware, and two and a half times as fast in an
- * emulator. What gcc and clang make of such a chain in C takes three times as long. */
-static uint64_t add_blocks(uint64_t sum, const uint8_t *p, uint32_t n_blocks)
-{
-	for (; n_blocks; n_blocks--, p += BLOCK_BYTES)
-		asm("addq 0(%[p]), %[sum]\n\t"
-		    "adcq 8(%[p]), %[sum]\n\t"
-		    "adcq 16(%[p]), %[sum]\n\t"
-		    "adcq 24(%[p]), %[sum]\n\t"
-		    "adcq 32(%[p]), %[sum]\n\t"
-		    "adcq 40(%[p]), %[sum]\n\t"
-		    "adcq 48(%[p]), %[sum]\n\t"
-		    "adcq 56(%[p]), %[sum]\n\t"
-		    "adcq $0, %[sum]"
-		    : [sum] "+r"(sum)
-		    : [p] "r"(p), "m"(*(const uint8_t(*)[BLOCK_BYTES])p)
-		    : "cc");
-	return sum;
-}
-#else
-/* Two 64-bit lanes, the widest that every 64-bit machine has. Each takes the sum of 32-bit words,
- * so that no carry gets lost in any length that 32 bits can say. AddressSanitizer sees its reads.
- */
+/* Two 64-bit lanes: the widest that every x86-64 has. Each lane takes the sum of 32-bit words, so
+ * that no carry gets lost in any length that 32 bits can say. Measured against adds with carry and
+ * against what gcc and clang make of plain loops: 1.5 to 4 times as fast from 128 bytes on. */
 typedef uint64_t lanes __attribute__((vector_size(16)));
+#define BLOCK_BYTES (4 * sizeof(lanes))
 
 static uint64_t add_blocks(uint64_t sum, const uint8_t *p, uint32_t n_blocks)
 {
@@ -66,7 +44,6 @@ static uint64_t add_blocks(uint64_t sum, const uint8_t *p, uint32_t n_blocks)
 	a += b + c + d;
 	return xb_csum_join(xb_csum_join(sum, a[0]), a[1]);
 }
-#endif
 
 uint64_t xb_csum_add(uint64_t sum, const void *data, uint32_t len)
 {

@@ -258,8 +258,8 @@ int xb_virtio_net_resize(struct xb_virtio_net *net, unsigned pairs, struct xb_ca
 		xb_net_queue_reclaim(net, q, cache);
 		queue_fini(net, q);
 		ret = queue_init(net, q, err);
-		if (ret <
-		    0) { /* its rings are gone, and the device knows the old ones: start anew */
+		if (ret < 0) {
+			/* its rings are gone, and the device knows the old ones: start anew */
 			atomic_store_explicit(&net->queues[q].broken, true, memory_order_relaxed);
 			return ret;
 		}

@@ -8,10 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Frames that the kernel sends in one call in copy mode, and calls that one kick may make: a ring
- * that is not emptied each time is full when the other side pauses. */
+/* Frames that the kernel sends in one call in copy mode. */
 #define TX_CALL_FRAMES 32u
-#define TX_CALLS_MAX   64u
 
 static size_t map_bytes(const struct xb_arena *arena)
 {
@@ -245,13 +243,12 @@ static uint32_t untaken(const struct xsk_ring_prod *tx)
 	return tx->cached_prod - __atomic_load_n(tx->consumer, __ATOMIC_ACQUIRE);
 }
 
+/* Empties the ring: one that stayed full would lose packets as soon as the other side pauses. */
 static void wake_tx(struct xb_lane *lane)
 {
 	struct xsk_ring_prod *tx = &lane->xsk->tx;
 	uint32_t calls = (untaken(tx) + TX_CALL_FRAMES - 1) / TX_CALL_FRAMES;
 
-	if (calls > TX_CALLS_MAX)
-		calls = TX_CALLS_MAX;
 	while (calls-- && xsk_ring_prod__needs_wakeup(tx)) {
 		if (sendto(lane->xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) == 0)
 			break;
