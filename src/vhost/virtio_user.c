@@ -240,6 +240,11 @@ static int call_fd(struct xb_virtio_transport *transport, unsigned index)
 	return index % 2 ? -1 : user_of(transport)->pair[index / 2].call_fd;
 }
 
+static void clear_calls(struct xb_virtio_transport *transport, unsigned index)
+{
+	drain(call_fd(transport, index));
+}
+
 static bool broken(struct xb_virtio_transport *transport)
 {
 	struct pollfd err = {.fd = user_of(transport)->err_epoll_fd, .events = POLLIN};
@@ -259,6 +264,7 @@ static const struct xb_virtio_transport_ops transport_ops = {
 	.has_waiting = has_waiting,
 	.notify = notify,
 	.call_fd = call_fd,
+	.clear_calls = clear_calls,
 	.broken = broken,
 };
 

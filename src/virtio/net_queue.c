@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Where a posted frame receives: the header lies right in front of the packet's usual place. */
 #define RX_HEAD (XB_FRAME_HEADROOM - XB_NET_HEADER_BYTES)
@@ -238,13 +237,12 @@ static unsigned kick(struct xb_port *port, unsigned q, struct xb_cache *cache)
 
 static bool arm(struct xb_port *port, unsigned q)
 {
-	struct xb_virtio_net_queue *queue = &net_of(port)->queues[q];
-	uint64_t calls;
+	struct xb_virtio_net *net = net_of(port);
+	struct xb_virtio_net_queue *queue = &net->queues[q];
+
 	/* What ended the last sleep. Now that there is time, and not while a packet waits; from a
 	 * broken queue too. */
-	ssize_t got = read(port->queues[q].wake_fd, &calls, sizeof(calls));
-
-	(void)got; /* EAGAIN: no call came */
+	net->transport->ops->clear_calls(net->transport, XB_VQ_RX(q));
 	return is_broken(queue) || xb_vring_arm(&queue->rx);
 }
 

@@ -469,6 +469,13 @@ static int call_fd(struct xb_virtio_transport *transport, unsigned index)
 	return index % 2 ? -1 : sim_of(transport)->pair[index / 2].call_fd;
 }
 
+static void clear_calls(struct xb_virtio_transport *transport, unsigned index)
+{
+	eventfd_t count;
+
+	eventfd_read(call_fd(transport, index), &count); /* EAGAIN: none came */
+}
+
 static bool broken(struct xb_virtio_transport *transport)
 {
 	return atomic_load(&sim_of(transport)->failed);
@@ -486,6 +493,7 @@ static const struct xb_virtio_transport_ops ops = {
 	.has_waiting = has_waiting,
 	.notify = notify,
 	.call_fd = call_fd,
+	.clear_calls = clear_calls,
 	.broken = broken,
 };
 
