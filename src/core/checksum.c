@@ -10,6 +10,9 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #define TCP_CHECK offsetof(struct tcphdr, check)
 #define UDP_CHECK offsetof(struct udphdr, check)
@@ -17,32 +20,59 @@
 #define SCTP_CHECK     8u
 #define SCTP_HDR_BYTES 12u
 
-/* Two 64-bit lanes: the widest that every x86-64 has. Each lane takes the sum of 32-bit words, so
- * that no carry gets lost in any length that 32 bits can say. Measured against adds with carry and
- * against what gcc and clang make of plain loops: 1.5 to 4 times as fast from 128 bytes on. */
-typedef uint64_t lanes __attribute__((vector_size(16)));
-#define BLOCK_BYTES (4 * sizeof(lanes))
+/* Words of a packet, which lie anywhere. */
+typedef uint64_t packet_word __attribute__((aligned(1), may_alias));
+#define BLOCK_BYTES (8 * sizeof(packet_word))
 
-static uint64_t add_blocks(uint64_t sum, const uint8_t *p, uint32_t n_blocks)
+/* Adds with carry in and out: the processor's own chain where the compiler offers it. */
+#ifdef __x86_64__
+typedef unsigned long long sum64;
+
+static inline uint8_t add_carry(uint8_t carry, sum64 *sum, uint64_t w)
 {
-	const lanes low = {UINT32_MAX, UINT32_MAX};
-	lanes a = {0}, b = {0}, c = {0}, d = {0};
+	return _addcarry_u64(carry, *sum, w, sum);
+}
+#else
+typedef uint64_t sum64;
 
-	for (; n_blocks; n_blocks--, p += BLOCK_BYTES) {
-		lanes in[4];
+static inline uint8_t add_carry(uint8_t carry, sum64 *sum, uint64_t w)
+{
+	bool first = __builtin_add_overflow(*sum, carry, sum);
 
-		memcpy(in, p, sizeof(in));
-		a += in[0] & low;
-		b += in[0] >> 32;
-		c += in[1] & low;
-		d += in[1] >> 32;
-		a += in[2] & low;
-		b += in[2] >> 32;
-		c += in[3] & low;
-		d += in[3] >> 32;
+	return first | __builtin_add_overflow(*sum, w, sum);
+}
+#endif
+
+/* Adds `n` blocks and, unless `to` is NULL, copies them. */
+static inline __attribute__((always_inline)) uint64_t add_blocks(uint64_t sum, uint8_t *to,
+								 const uint8_t *from, uint32_t n)
+{
+	for (; n; n--, from += BLOCK_BYTES) {
+		const packet_word *w = (const packet_word *)from;
+		uint64_t a = w[0], b = w[1], c = w[2], d = w[3];
+		uint64_t e = w[4], f = w[5], g = w[6], h = w[7];
+		sum64 total = sum;
+		uint8_t carry;
+
+		if (to) {
+			packet_word *out = (packet_word *)to;
+
+			out[0] = a, out[1] = b, out[2] = c, out[3] = d;
+			out[4] = e, out[5] = f, out[6] = g, out[7] = h;
+			to += BLOCK_BYTES;
+		}
+		carry = add_carry(0, &total, a);
+		carry = add_carry(carry, &total, b);
+		carry = add_carry(carry, &total, c);
+		carry = add_carry(carry, &total, d);
+		carry = add_carry(carry, &total, e);
+		carry = add_carry(carry, &total, f);
+		carry = add_carry(carry, &total, g);
+		carry = add_carry(carry, &total, h);
+		add_carry(carry, &total, 0);
+		sum = total;
 	}
-	a += b + c + d;
-	return xb_csum_join(xb_csum_join(sum, a[0]), a[1]);
+	return sum;
 }
 
 uint64_t xb_csum_add(uint64_t sum, const void *data, uint32_t len)
@@ -51,7 +81,7 @@ uint64_t xb_csum_add(uint64_t sum, const void *data, uint32_t len)
 	uint64_t rest = 0;
 
 	if (len >= BLOCK_BYTES) {
-		sum = add_blocks(sum, p, len / BLOCK_BYTES);
+		sum = add_blocks(sum, NULL, p, len / BLOCK_BYTES);
 		p += len & ~(BLOCK_BYTES - 1);
 		len %= BLOCK_BYTES;
 	}
@@ -84,6 +114,17 @@ uint64_t xb_csum_add(uint64_t sum, const void *data, uint32_t len)
 	return xb_csum_join(sum, rest);
 }
 
+uint64_t xb_csum_copy(uint64_t sum, void *to, const void *data, uint32_t len)
+{
+	uint32_t blocks = len & ~((uint32_t)BLOCK_BYTES - 1);
+	uint8_t *out = to;
+	const uint8_t *in = data;
+
+	sum = add_blocks(sum, out, in, blocks / BLOCK_BYTES);
+	memcpy(out + blocks, in + blocks, len - blocks);
+	return xb_csum_add(sum, in + blocks, len - blocks);
+}
+
 uint16_t xb_csum_fold(uint64_t sum)
 {
 	sum = (sum >> 32) + (uint32_t)sum;
@@ -107,9 +148,7 @@ uint64_t xb_csum_packet(const struct xb_frame *pkt, uint32_t from, uint32_t len)
 		}
 		part = pkt->len - from < len ? pkt->len - from : len;
 		piece = xb_csum_add(0, xb_frame_data(pkt) + from, part);
-		/* At an odd place its words lie across ours: to turn the sum by a byte is to swap
-		 * the bytes of each word (RFC 1071, 2.B). */
-		sum = xb_csum_join(sum, odd ? piece << 8 | piece >> 56 : piece);
+		sum = odd ? xb_csum_join_odd(sum, piece) : xb_csum_join(sum, piece);
 		odd ^= part & 1;
 		len -= part;
 		from = 0;

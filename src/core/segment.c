@@ -2,9 +2,9 @@
 /*
  * Theory. The headers are copied out of the packet once, checked there, and serve as the template
  * of every segment. All frames are taken before the first byte is written, so that what can fail
- * has failed before anything changed. Each segment is built as a packet with a PARTIAL checksum,
- * which xb_csum_finish completes where the port asks for it: the second pass runs over bytes that
- * were written a moment ago.
+ * has failed before anything changed. Payload is copied and summed in one pass. Each segment is
+ * built as a packet with a PARTIAL checksum; the sum of its payload then makes it COMPLETE for a
+ * port that can't finish it.
  */
 #include "core/segment.h"
 
@@ -43,12 +43,15 @@ struct plan {
 	uint32_t sequence; /* TCP: of the first */
 	uint16_t id;       /* IPv4: of the first */
 	uint8_t flags;     /* TCP */
+	bool finish;       /* checksums, too */
 };
 
-/* Where in the packet the next byte of payload lies. */
+/* Where in the packet the next byte of payload lies, and the sum of what was taken. */
 struct cursor {
 	const struct xb_frame *frame;
 	uint32_t at;
+	bool odd; /* an odd number of bytes was summed */
+	uint64_t sum;
 };
 
 static int plan_tcp(struct plan *plan, uint32_t len)
@@ -176,9 +179,10 @@ static struct xb_frame *from_stock(struct xb_frame **stock)
 }
 
 /* Moves the next `len` bytes of payload to `to`; there are as many. */
-static void copy_payload(struct cursor *from, uint8_t *to, uint32_t len)
+static void move_payload(struct cursor *from, uint8_t *to, uint32_t len, bool sum)
 {
 	while (len) {
+		const uint8_t *data = xb_frame_data(from->frame) + from->at;
 		uint32_t part = from->frame->len - from->at;
 
 		if (!part) {
@@ -188,7 +192,15 @@ static void copy_payload(struct cursor *from, uint8_t *to, uint32_t len)
 		}
 		if (part > len)
 			part = len;
-		memcpy(to, xb_frame_data(from->frame) + from->at, part);
+		if (!sum) {
+			memcpy(to, data, part);
+		} else if (!from->odd) {
+			from->sum = xb_csum_copy(from->sum, to, data, part);
+			from->odd = part & 1;
+		} else {
+			from->sum = xb_csum_join_odd(from->sum, xb_csum_copy(0, to, data, part));
+			from->odd = !(part & 1);
+		}
 		from->at += part;
 		to += part;
 		len -= part;
@@ -243,19 +255,36 @@ static struct xb_frame *build(const struct plan *plan, struct cursor *from, uint
 
 	if (part > payload)
 		part = payload;
+	from->sum = 0;
+	from->odd = false;
 	xb_packet_init(first, XB_FRAME_HEADROOM, plan->hdr_bytes + part);
 	memcpy(xb_frame_data(first), plan->headers, plan->hdr_bytes);
-	copy_payload(from, xb_frame_data(first) + plan->hdr_bytes, part);
+	move_payload(from, xb_frame_data(first) + plan->hdr_bytes, part, plan->finish);
 	for (payload -= part; payload; payload -= part) {
 		struct xb_frame *more = from_stock(stock);
 
 		part = payload < XB_FRAME_BYTES ? payload : XB_FRAME_BYTES;
 		xb_packet_init(more, 0, part);
-		copy_payload(from, xb_frame_data(more), part);
+		move_payload(from, xb_frame_data(more), part, plan->finish);
 		xb_packet_append(first, last, more);
 		last = more;
 	}
 	return first;
+}
+
+/* Completes the checksum of a segment whose payload has that sum: the headers hold the rest, the
+ * pseudo header's sum among it. */
+static void finish(struct xb_frame *segment, const struct plan *plan, uint64_t sum,
+		   uint32_t check_at)
+{
+	uint8_t *l4 = xb_frame_data(segment) + plan->l4.l4;
+	uint16_t check;
+
+	sum = xb_csum_add(sum, l4, plan->hdr_bytes - plan->l4.l4);
+	check = (uint16_t)~xb_csum_fold(sum);
+	if (!check && plan->l4.proto == IPPROTO_UDP)
+		check = UINT16_MAX;
+	memcpy(l4 + check_at, &check, sizeof(check));
 }
 
 int xb_segment_headers(const struct xb_frame *pkt)
@@ -270,7 +299,7 @@ int xb_segment(struct xb_cache *cache, struct xb_frame *pkt, uint32_t takes,
 {
 	struct plan plan;
 	struct xb_frame *stock;
-	struct cursor from = {pkt, 0};
+	struct cursor from = {.frame = pkt};
 	int ret = plan_make(&plan, pkt);
 
 	if (ret < 0)
@@ -283,6 +312,7 @@ int xb_segment(struct xb_cache *cache, struct xb_frame *pkt, uint32_t takes,
 	if (!stock)
 		return -ENOBUFS;
 
+	plan.finish = !(takes & XB_TAKES_CSUM);
 	for (from.at = plan.hdr_bytes; from.at > from.frame->len; from.frame = from.frame->next)
 		from.at -= from.frame->len;
 	for (uint32_t i = 0; i < plan.n; i++) {
@@ -294,13 +324,14 @@ int xb_segment(struct xb_cache *cache, struct xb_frame *pkt, uint32_t takes,
 		segment = build(&plan, &from, payload, &stock);
 		segment->in_port = pkt->in_port;
 		segment->fate = pkt->fate;
-		segment->offload = (struct xb_offload){
-			.csum = XB_CSUM_PARTIAL,
-			.csum_start = pkt->offload.csum_start,
-			.csum_offset = pkt->offload.csum_offset,
-		};
-		if (!(takes & XB_TAKES_CSUM))
-			xb_csum_finish(segment); /* its place was checked by the plan */
+		if (plan.finish)
+			finish(segment, &plan, from.sum, pkt->offload.csum_offset);
+		else
+			segment->offload = (struct xb_offload){
+				.csum = XB_CSUM_PARTIAL,
+				.csum_start = pkt->offload.csum_start,
+				.csum_offset = pkt->offload.csum_offset,
+			};
 		ret_pkts[i] = segment;
 	}
 	xb_packet_free(cache, pkt);

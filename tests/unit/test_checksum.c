@@ -67,6 +67,24 @@ static void sum_equals_the_bytewise_one_at_any_length_and_alignment(void **state
 	}
 }
 
+static void copy_sums_what_it_copies_and_writes_nothing_else(void **state)
+{
+	(void)state;
+	ref_fill(bytes_a, 4096);
+	for (uint32_t len = 0; len < 300; len++) {
+		for (uint32_t at = 0; at < 9; at++) {
+			uint8_t *to = bytes_b + 8 + at;
+
+			memset(bytes_b, 0x5a, 512);
+			assert_int_equal(xb_csum_copy(len, to, bytes_a + len, len),
+					 xb_csum_add(len, bytes_a + len, len));
+			assert_memory_equal(to, bytes_a + len, len);
+			assert_int_equal(to[-1], 0x5a);
+			assert_int_equal(to[len], 0x5a);
+		}
+	}
+}
+
 static void sum_loses_no_carry_over_long_input_and_full_running_sums(void **state)
 {
 	(void)state;
@@ -529,6 +547,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sum_equals_the_bytewise_one_at_any_length_and_alignment),
+		cmocka_unit_test(copy_sums_what_it_copies_and_writes_nothing_else),
 		cmocka_unit_test(sum_loses_no_carry_over_long_input_and_full_running_sums),
 		cmocka_unit_test(sum_of_pieces_is_the_sum_of_the_whole),
 		cmocka_unit_test(sum_over_a_chain_of_odd_frames_is_that_of_its_bytes),
