@@ -6,7 +6,14 @@
     10.9.0.2 vb ──── va ──── xbridge, or testpmd io forwarding ──── tap0 10.9.0.1
 
 Both read va through AF_XDP and reach the kernel through virtio_user on vhost-net (or, natively,
-through the TAP alone). To be run as root; makes its namespaces and removes them.
+through the TAP alone). Both run all the time, each in namespaces of its own, and take turns of a few
+seconds; the other one is stopped meanwhile. So a machine whose speed comes and goes slows both, and a
+ratio is the median of the turns' own ratios.
+
+Round trips are measured twice: with the CPUs as they are, and with a task of the lowest priority on
+each, which keeps it from halting. testpmd always keeps one CPU awake.
+
+To be run as root; makes its namespaces and removes them.
 """
 import argparse
 import contextlib
@@ -19,9 +26,9 @@ import subprocess
 import sys
 import time
 
-HOST, PEER = "xbbench-host", "xbbench-peer"
 HOST_IP, PEER_IP = "10.9.0.1", "10.9.0.2"
 TAP = "xbtap0"
+HUGE_PAGES = 420  # of 2 MiB: testpmd's 512 MiB, the rest for xbridge
 
 
 def sh(*words, **kw):
@@ -32,25 +39,6 @@ def inside(ns, *words):
     return ["ip", "netns", "exec", ns, *words]
 
 
-@contextlib.contextmanager
-def topology():
-    for ns in (HOST, PEER):
-        sh("ip", "netns", "add", ns)
-    try:
-        sh("ip", "link", "add", "va", "netns", HOST, "type", "veth", "peer", "name", "vb", "netns", PEER)
-        for ns, dev in ((HOST, "va"), (PEER, "vb")):
-            sh(*inside(ns, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"))
-            sh("ip", "-n", ns, "link", "set", "lo", "up")
-            sh("ip", "-n", ns, "link", "set", dev, "up")
-        sh("ip", "-n", PEER, "addr", "add", PEER_IP + "/24", "dev", "vb")
-        # a checksum that veth leaves open would never be finished by testpmd
-        sh(*inside(PEER, "ethtool", "-K", "vb", "tx", "off"))
-        yield
-    finally:
-        for ns in (HOST, PEER):
-            subprocess.run(["ip", "netns", "del", ns], check=False)
-
-
 def wait_for(what, condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():
@@ -59,54 +47,93 @@ def wait_for(what, condition, seconds=30):
         time.sleep(0.05)
 
 
-def tap_is_there():
-    return subprocess.run(["ip", "-n", HOST, "link", "show", TAP], capture_output=True,
-                          check=False).returncode == 0
-
-
-def answers():
-    return subprocess.run(inside(HOST, "ping", "-c1", "-W1", PEER_IP), capture_output=True,
-                          check=False).returncode == 0
-
-
 class Forwarder:
-    """A process between va and the TAP."""
+    """A process between va and the TAP, and the two namespaces around it."""
+    name: str
+    stop_signal: signal.Signals
+    environment: dict[str, str] = {}
 
     def __init__(self, options):
         self.options = options
+        self.host, self.peer = f"xbbench-{self.name}-host", f"xbbench-{self.name}-peer"
         self.process = None
+        self.turns = []
+
+    def command(self):
+        raise NotImplementedError
 
     def __enter__(self):
-        self.process = subprocess.Popen(inside(HOST, *self.command()), stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        env=os.environ | self.environment())
-        wait_for(f"{self.name}: {TAP}", tap_is_there)
-        sh("ip", "-n", HOST, "addr", "add", HOST_IP + "/24", "dev", TAP)
-        sh("ip", "-n", HOST, "link", "set", TAP, "up")
-        wait_for(f"{self.name}: ping", answers)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.remove_namespaces)
+            self.make_namespaces()
+            undo.callback(self.end_process)
+            self.start_process()
+            self.pause()
+            undo.pop_all()
         return self
 
     def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM if self.name == "xbridge" else signal.SIGINT)
+        self.end_process()
+        self.remove_namespaces()
+
+    def make_namespaces(self):
+        for ns in (self.host, self.peer):
+            sh("ip", "netns", "add", ns)
+            sh(*inside(ns, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"))
+            sh("ip", "-n", ns, "link", "set", "lo", "up")
+        sh("ip", "link", "add", "va", "netns", self.host, "type", "veth", "peer", "name", "vb", "netns", self.peer)
+        sh("ip", "-n", self.host, "link", "set", "va", "up")
+        sh("ip", "-n", self.peer, "link", "set", "vb", "up")
+        sh("ip", "-n", self.peer, "addr", "add", PEER_IP + "/24", "dev", "vb")
+        # a checksum that veth leaves open would never be finished by testpmd
+        sh(*inside(self.peer, "ethtool", "-K", "vb", "tx", "off"))
+
+    def remove_namespaces(self):
+        for ns in (self.host, self.peer):
+            subprocess.run(["ip", "netns", "del", ns], check=False, stderr=subprocess.DEVNULL)
+
+    def start_process(self):
+        self.process = subprocess.Popen(inside(self.host, *self.command()), stdin=subprocess.PIPE,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+                                        env=os.environ | self.environment)
+        wait_for(f"{self.name}: {TAP}", self.tap_is_there)
+        sh("ip", "-n", self.host, "addr", "add", HOST_IP + "/24", "dev", TAP)
+        sh("ip", "-n", self.host, "link", "set", TAP, "up")
+        wait_for(f"{self.name}: ping", self.answers)
+
+    def end_process(self):
+        if not self.process:
+            return
+        self.process.send_signal(self.stop_signal)
+        self.resume()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self.process.stdin.close()
-        self.process.stdout.close()
-        wait_for("the TAP goes", lambda: not tap_is_there())
+        wait_for("the TAP goes", lambda: not self.tap_is_there())
 
-    @staticmethod
-    def environment():
-        return {}
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def tap_is_there(self):
+        return subprocess.run(["ip", "-n", self.host, "link", "show", TAP], capture_output=True,
+                              check=False).returncode == 0
+
+    def answers(self):
+        return subprocess.run(inside(self.host, "ping", "-c1", "-W1", PEER_IP), capture_output=True,
+                              check=False).returncode == 0
 
     def pids(self):
-        """The process and, on vhost-net, the kernel's workers for it."""
+        """The process and, on vhost-net, the kernel's workers for it, which are named after it."""
         found = [self.process.pid]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="ascii") as comm:
-                if comm.read().startswith("vhost-"):
+                if comm.read().strip() == f"vhost-{self.process.pid}":
                     found.append(int(pid))
         return found
 
@@ -118,9 +145,74 @@ class Forwarder:
                 ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    # ---- what is measured ----
+
+    @contextlib.contextmanager
+    def server(self):
+        process = subprocess.Popen(inside(self.peer, "iperf3", "-s", "-1"), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        try:
+            wait_for("iperf3", lambda: ":5201" in sh(*inside(self.peer, "ss", "-Hltn")))
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+    def client(self, *words):
+        return inside(self.host, "iperf3", "-J", "-c", PEER_IP, *words)
+
+    def throughput(self, *words):
+        """TCP throughput in Mbit/s, and CPU seconds for each Gbit."""
+        before = self.cpu_seconds()
+        with self.server():
+            text = sh(*self.client("-t", str(self.options.seconds), *words))
+        received = json.loads(text)["end"]["sum_received"]
+        return received["bits_per_second"] / 1e6, (self.cpu_seconds() - before) / (received["bytes"] * 8 / 1e9)
+
+    def round_trip(self, count, interval):
+        """Median round-trip time in ms."""
+        text = sh(*inside(self.host, "ping", "-n", "-c", str(count), "-i", str(interval), PEER_IP))
+        return statistics.median(float(ms) for ms in re.findall(r"time=([\d.]+) ms", text))
+
+    def loaded_round_trip(self):
+        """Median round-trip time in ms while TCP runs beside it."""
+        with self.server(), subprocess.Popen(self.client("-b", "20M", "-t", "2"), stdout=subprocess.DEVNULL) as client:
+            time.sleep(0.5)
+            try:
+                return self.round_trip(100, 0.01)
+            finally:
+                client.wait()
+
+    def turn(self):
+        self.resume()
+        time.sleep(0.2)
+        figures = {}
+        figures["out_mbit"], figures["out_cpu"] = self.throughput()
+        figures["in_mbit"], figures["in_cpu"] = self.throughput("-R")
+        for suffix, state in (("", awake), ("_halting", contextlib.nullcontext)):
+            with state():
+                figures["rtt_tcp_ms" + suffix] = self.loaded_round_trip()
+                figures["rtt_busy_ms" + suffix] = self.round_trip(100, 0.01)
+                figures["rtt_idle_ms" + suffix] = self.round_trip(6, 0.4)
+                figures["wakeup_ms" + suffix] = float(sh(self.options.wakeup, "8", "100"))
+        self.pause()
+        self.turns.append(figures)
+        print(f"{self.name:8}", " ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
+
+    def idle_cpu(self, seconds=5):
+        """CPU in per cent of one, without traffic."""
+        self.resume()
+        time.sleep(0.5)
+        before = self.cpu_seconds()
+        time.sleep(seconds)
+        spent = self.cpu_seconds() - before
+        self.pause()
+        return spent / seconds * 100
+
 
 class Xbridge(Forwarder):
     name = "xbridge"
+    stop_signal = signal.SIGTERM
 
     def command(self):
         return [self.options.binary, "run", f"--{self.options.backend}", "--ifname", TAP, "--uplink", "va,dedicated"]
@@ -128,6 +220,7 @@ class Xbridge(Forwarder):
 
 class Testpmd(Forwarder):
     name = "testpmd"
+    stop_signal = signal.SIGINT
 
     def command(self):
         kernel = {"vhost-net": f"net_virtio_user0,path=/dev/vhost-net,iface={TAP},queues=1,queue_size=256",
@@ -137,60 +230,54 @@ class Testpmd(Forwarder):
                 "--", "--forward-mode=io", "--auto-start", "--no-mlockall", "--total-num-mbufs=16384", "-i"]
 
 
-def iperf(seconds, reverse):
-    """TCP throughput in Mbit/s: from the kernel to the uplink, or the other way."""
-    server = subprocess.Popen(inside(PEER, "iperf3", "-s", "-1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@contextlib.contextmanager
+def awake():
+    """No CPU halts: to wake it may take longer than a packet's whole way, most of all an emulated one."""
+    tasks = [subprocess.Popen(["chrt", "-i", "0", "taskset", "-c", str(cpu), "sh", "-c", "while :; do :; done"])
+             for cpu in os.sched_getaffinity(0)]
     try:
-        wait_for("iperf3", lambda: ":5201" in sh(*inside(PEER, "ss", "-Hltn")))
-        text = sh(*inside(HOST, "iperf3", "-J", "-c", PEER_IP, "-t", str(seconds), *(["-R"] if reverse else [])))
+        yield
     finally:
-        server.terminate()
-        server.wait()
-    return json.loads(text)["end"]["sum_received"]["bits_per_second"] / 1e6
+        for task in tasks:
+            task.kill()
+            task.wait()
 
 
-def round_trip(count, interval):
-    """Median round-trip time in ms."""
-    text = sh(*inside(HOST, "ping", "-n", "-c", str(count), "-i", str(interval), PEER_IP))
-    return statistics.median(float(ms) for ms in re.findall(r"time=([\d.]+) ms", text))
-
-
-def loaded_round_trip(seconds):
-    """Median round-trip time in ms while TCP runs beside it."""
-    server = subprocess.Popen(inside(PEER, "iperf3", "-s", "-1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for("iperf3", lambda: ":5201" in sh(*inside(PEER, "ss", "-Hltn")))
-    client = subprocess.Popen(inside(HOST, "iperf3", "-c", PEER_IP, "-b", "20M", "-t", str(seconds + 1)),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@contextlib.contextmanager
+def huge_pages(count):
+    path = "/proc/sys/vm/nr_hugepages"
+    with open(path, encoding="ascii") as file:
+        before = file.read()
     try:
-        time.sleep(0.5)
-        return round_trip(seconds * 100 - 50, 0.01)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(str(count))
+        yield
     finally:
-        client.wait()
-        server.terminate()
-        server.wait()
+        with open(path, "w", encoding="ascii") as file:
+            file.write(before)
 
 
-def measure(forwarder, seconds):
-    figures = {"wakeup_ms": float(sh(forwarder.options.wakeup, "8", "500"))}
-    for name, reverse in (("out", False), ("in", True)):
-        before = forwarder.cpu_seconds()
-        figures[f"{name}_mbit"] = iperf(seconds, reverse)
-        spent = forwarder.cpu_seconds() - before
-        figures[f"{name}_cpu"] = spent / (figures[f"{name}_mbit"] * seconds / 1000)
-    figures["rtt_busy_ms"] = round_trip(300, 0.01)
-    figures["rtt_tcp_ms"] = loaded_round_trip(3)
-    figures["rtt_idle_ms"] = round_trip(8, 0.5)
-    before = forwarder.cpu_seconds()
-    time.sleep(5)
-    figures["idle_cpu"] = (forwarder.cpu_seconds() - before) / 5 * 100
-    return figures
+ROWS = (("out_mbit", "TCP from the kernel to the uplink, Mbit/s"),
+        ("in_mbit", "TCP from the uplink to the kernel, Mbit/s"),
+        ("out_cpu", "CPU seconds for each Gbit out"),
+        ("in_cpu", "CPU seconds for each Gbit in"),
+        ("rtt_tcp_ms", "round trip beside 20 Mbit/s of TCP, ms"),
+        ("rtt_busy_ms", "round trip, ping -i 0.01, ms"),
+        ("rtt_idle_ms", "round trip, ping -i 0.4, ms"),
+        ("wakeup_ms", "waking a thread that sleeps, ms"),
+        ("rtt_tcp_ms_halting", "CPUs halt when idle: beside TCP, ms"),
+        ("rtt_busy_ms_halting", "CPUs halt when idle: ping -i 0.01, ms"),
+        ("rtt_idle_ms_halting", "CPUs halt when idle: ping -i 0.4, ms"),
+        ("wakeup_ms_halting", "CPUs halt when idle: waking a thread, ms"))
 
 
-ROWS = (("out_mbit", "TCP from the kernel to the uplink, Mbit/s"), ("in_mbit", "TCP from the uplink to the kernel, Mbit/s"),
-        ("out_cpu", "CPU seconds for each Gbit out"), ("in_cpu", "CPU seconds for each Gbit in"),
-        ("rtt_busy_ms", "round trip, ping -i 0.01, ms"), ("rtt_tcp_ms", "round trip beside 20 Mbit/s of TCP, ms"),
-        ("rtt_idle_ms", "round trip, ping -i 0.5, ms"), ("wakeup_ms", "waking a thread that sleeps, ms"),
-        ("idle_cpu", "CPU when idle, %"))
+def report(ours, theirs):
+    print(f"\n{f'medians of {len(ours.turns)} turns':45} {'xbridge':>9} {'testpmd':>9} {'ratio':>6}  its quartiles")
+    for key, text in ROWS:
+        a, b = ([turn[key] for turn in side.turns] for side in (ours, theirs))
+        ratios = [x / y for x, y in zip(a, b)]
+        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        print(f"{text:45} {statistics.median(a):9.3f} {statistics.median(b):9.3f} {middle:6.2f}  {low:.2f} … {high:.2f}")
 
 
 def main():
@@ -198,30 +285,17 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--wakeup", required=True, help="bench_wakeup, built")
     parser.add_argument("--backend", choices=("vhost-net", "tap"), required=True)
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=15)
     options = parser.parse_args()
 
-    pages = "/proc/sys/vm/nr_hugepages"
-    with open(pages, encoding="ascii") as file:
-        pages_before = file.read()
-    results = {Xbridge: [], Testpmd: []}
-    try:
-        with open(pages, "w", encoding="ascii") as file:
-            file.write("300")
-        for _ in range(options.rounds):
-            for kind, rounds in results.items():
-                with topology(), kind(options) as forwarder:
-                    rounds.append(measure(forwarder, options.seconds))
-                    print(forwarder.name, {k: round(v, 3) for k, v in rounds[-1].items()}, flush=True)
-    finally:
-        with open(pages, "w", encoding="ascii") as file:
-            file.write(pages_before)
-
-    print(f"\n{'medians of ' + str(options.rounds) + ' rounds':45} {'xbridge':>10} {'testpmd':>10} {'ratio':>7}")
-    for key, text in ROWS:
-        ours, theirs = (statistics.median(r[key] for r in results[kind]) for kind in (Xbridge, Testpmd))
-        print(f"{text:45} {ours:10.3f} {theirs:10.3f} {ours / theirs if theirs else float('inf'):7.2f}")
+    with huge_pages(HUGE_PAGES), Xbridge(options) as ours, Testpmd(options) as theirs:
+        for _ in range(options.turns):
+            ours.turn()
+            theirs.turn()
+        idle = [side.idle_cpu() for side in (ours, theirs)]
+        report(ours, theirs)
+        print(f"{'CPU when idle, %':45} {idle[0]:9.1f} {idle[1]:9.1f}")
 
 
 if __name__ == "__main__":
