@@ -10,9 +10,6 @@ through the TAP alone). Both run all the time, each in namespaces of its own, an
 seconds; the other one is stopped meanwhile. So a machine whose speed comes and goes slows both, and a
 ratio is the median of the turns' own ratios.
 
-Round trips are measured twice: with the CPUs as they are, and with a task of the lowest priority on
-each, which keeps it from halting. testpmd always keeps one CPU awake.
-
 To be run as root; makes its namespaces and removes them.
 """
 import argparse
@@ -187,14 +184,13 @@ class Forwarder:
         self.resume()
         time.sleep(0.2)
         figures = {}
-        figures["out_mbit"], figures["out_cpu"] = self.throughput()
-        figures["in_mbit"], figures["in_cpu"] = self.throughput("-R")
-        for suffix, state in (("", awake), ("_halting", contextlib.nullcontext)):
-            with state():
-                figures["rtt_tcp_ms" + suffix] = self.loaded_round_trip()
-                figures["rtt_busy_ms" + suffix] = self.round_trip(100, 0.01)
-                figures["rtt_idle_ms" + suffix] = self.round_trip(6, 0.4)
-                figures["wakeup_ms" + suffix] = float(sh(self.options.wakeup, "8", "100"))
+        if not self.options.latency_only:
+            figures["out_mbit"], figures["out_cpu"] = self.throughput()
+            figures["in_mbit"], figures["in_cpu"] = self.throughput("-R")
+        figures["rtt_tcp_ms"] = self.loaded_round_trip()
+        figures["rtt_busy_ms"] = self.round_trip(100, 0.01)
+        figures["rtt_idle_ms"] = self.round_trip(6, 0.4)
+        figures["wakeup_ms"] = float(sh(self.options.wakeup, "8", "100"))
         self.pause()
         self.turns.append(figures)
         print(f"{self.name:8}", " ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
@@ -231,19 +227,6 @@ class Testpmd(Forwarder):
 
 
 @contextlib.contextmanager
-def awake():
-    """No CPU halts: to wake it may take longer than a packet's whole way, most of all an emulated one."""
-    tasks = [subprocess.Popen(["chrt", "-i", "0", "taskset", "-c", str(cpu), "sh", "-c", "while :; do :; done"])
-             for cpu in os.sched_getaffinity(0)]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.kill()
-            task.wait()
-
-
-@contextlib.contextmanager
 def huge_pages(count):
     path = "/proc/sys/vm/nr_hugepages"
     with open(path, encoding="ascii") as file:
@@ -264,16 +247,14 @@ ROWS = (("out_mbit", "TCP from the kernel to the uplink, Mbit/s"),
         ("rtt_tcp_ms", "round trip beside 20 Mbit/s of TCP, ms"),
         ("rtt_busy_ms", "round trip, ping -i 0.01, ms"),
         ("rtt_idle_ms", "round trip, ping -i 0.4, ms"),
-        ("wakeup_ms", "waking a thread that sleeps, ms"),
-        ("rtt_tcp_ms_halting", "CPUs halt when idle: beside TCP, ms"),
-        ("rtt_busy_ms_halting", "CPUs halt when idle: ping -i 0.01, ms"),
-        ("rtt_idle_ms_halting", "CPUs halt when idle: ping -i 0.4, ms"),
-        ("wakeup_ms_halting", "CPUs halt when idle: waking a thread, ms"))
+        ("wakeup_ms", "waking a thread that sleeps, ms"))
 
 
 def report(ours, theirs):
     print(f"\n{f'medians of {len(ours.turns)} turns':45} {'xbridge':>9} {'testpmd':>9} {'ratio':>6}  its quartiles")
     for key, text in ROWS:
+        if key not in ours.turns[0]:
+            continue
         a, b = ([turn[key] for turn in side.turns] for side in (ours, theirs))
         ratios = [x / y for x, y in zip(a, b)]
         low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
@@ -287,6 +268,7 @@ def main():
     parser.add_argument("--backend", choices=("vhost-net", "tap"), required=True)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--latency-only", action="store_true", help="round trips, no throughput")
     options = parser.parse_args()
 
     with huge_pages(HUGE_PAGES), Xbridge(options) as ours, Testpmd(options) as theirs:
