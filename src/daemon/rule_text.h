@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The rule language: text to rule and back (DESIGN.md, 5).
+ *
+ *     [id N] [prio N] MATCH… to VERDICT [limit PPS[:BURST]]
+ *
+ * Matches come in any order, each once. One table (rule_text.c) is the grammar, prints rules and
+ * the help.
+ */
+#ifndef XB_DAEMON_RULE_TEXT_H
+#define XB_DAEMON_RULE_TEXT_H
+
+#include "xbridge/rule.h"
+
+#include "core/error.h"
+
+#include <stdio.h>
+
+/**
+ * Reads one rule. A prefix's bits beyond its length are cleared; a BURST that is not given becomes
+ * max(1, PPS / 10); an `id` that is not given stays 0.
+ *
+ * Whether its ports exist is not asked here.
+ *
+ * Returns 0, or -EINVAL with `err` naming the place (the character, from 1), what stands there and
+ * what is expected there, or why no frame could ever match.
+ */
+int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *err);
+
+/** Writes a rule as xb_rule_parse reads it, on one line without its end; the id only if it has one.
+ */
+void xb_rule_print(const struct xb_rule *rule, FILE *out);
+
+/** Prints the grammar, a line for each word. */
+void xb_rule_help(FILE *out);
+
+#endif

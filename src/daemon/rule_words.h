@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The values in a rule: one word each, read and printed. A reader returns whether the whole word
+ * was such a value, and leaves the result untouched where it was not; it may change the word.
+ */
+#ifndef XB_DAEMON_RULE_WORDS_H
+#define XB_DAEMON_RULE_WORDS_H
+
+#include "xbridge/rule.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/** A name for a number. Lists end with a NULL; of two names for a number the first is printed. */
+struct xb_word {
+	const char *word;
+	unsigned number;
+};
+
+extern const struct xb_word xb_proto_words[];
+extern const struct xb_word xb_ethertype_words[];
+extern const struct xb_word xb_frag_words[];
+
+/** Decimal, or hexadecimal behind 0x. */
+bool xb_word_number(const char *word, uint64_t min, uint64_t max, uint64_t *ret_number);
+
+bool xb_word_named(const struct xb_word *words, const char *word, uint64_t *ret_number);
+
+/** The name of a number, or NULL. */
+const char *xb_word_name(const struct xb_word *words, unsigned number);
+
+/** "N" or "N-M". */
+bool xb_word_range(char *word, uint16_t max, struct xb_range *ret_range);
+void xb_range_print(const struct xb_range *range, FILE *out);
+
+bool xb_word_mac(const char *word, uint8_t ret_mac[6]);
+void xb_mac_print(const uint8_t mac[6], FILE *out);
+
+/** ADDRESS or ADDRESS/BITS; clears the bits behind the prefix. */
+bool xb_word_prefix(char *word, struct xb_prefix *ret_prefix);
+void xb_prefix_print(const struct xb_prefix *prefix, FILE *out);
+
+/** TCP flags: a number, or names like "syn,ack". */
+bool xb_word_flags(char *word, uint8_t *ret_flags);
+void xb_flags_print(uint8_t flags, FILE *out);
+
+/** The name of a port. */
+bool xb_word_port(const char *word, char ret_name[XB_RULE_NAME_BYTES]);
+
+#endif
