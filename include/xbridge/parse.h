@@ -3,17 +3,28 @@
  * Parsing, the same lines for the XDP program and for userspace.
  *
  * A cursor walks from `data` to `end`; each step checks that the header lies before `end`, which is
- * also what the BPF verifier wants to see, and reads each field once. Today's decision needs
- * Ethernet and up to two VLAN tags; what rules will ask for continues at `cursor`, behind the last
- * tag that was parsed.
+ * also what the BPF verifier wants to see, and reads each field once. xb_parse finds Ethernet and
+ * up to two VLAN tags, which every decision needs; xb_parse_ip goes on from there to what only
+ * rules ask for. Headers are looked for in the first XB_PARSE_BYTES only, so that a packet is the
+ * same to one who sees it whole as to one who has gathered its beginning from a chain.
  */
 #ifndef XBRIDGE_PARSE_H
 #define XBRIDGE_PARSE_H
 
 #include <linux/if_ether.h>
+#include <linux/in.h>
 #include <linux/types.h>
+#include <stddef.h>
+
+#include "rule.h"
 
 #define XB_VLAN_TAGS_MAX 2
+
+/** Where headers are looked for: two VLAN tags, IPv6 with some extension headers, TCP's flags. */
+#define XB_PARSE_BYTES 256u
+
+/** Most IPv6 extension headers that are passed over. */
+#define XB_PARSE_EXT_MAX 8
 
 /** A VLAN tag as it lies in the frame (IEEE 802.1Q, 9.6). */
 struct xb_vlan_tag {
@@ -30,6 +41,22 @@ struct xb_parsed {
 	__u8 group;                   /* the destination is a group address (broadcast too) */
 	__be16 tci[XB_VLAN_TAGS_MAX]; /* outermost first */
 	__u16 l3_bytes;               /* from the start of the frame to what `ethertype` names */
+};
+
+/** What xb_parse_ip finds. A field holds something where its bit in `has` is set, and 0 elsewhere.
+ */
+struct xb_parsed_ip {
+	__u32 has;   /* bits 1 << enum xb_match: PROTO, SRC and DST, SPORT and DPORT, TCP_FLAGS,
+			ICMP_TYPE, DSCP, FRAG */
+	__u8 family; /* of the addresses: 4 or 6; 0: not IP, or not so that it could be believed */
+	__u8 proto;  /* IPv6: behind the extension headers */
+	__u8 dscp;
+	__u8 frag; /* enum xb_frag */
+	__u16 sport, dport;
+	__u8 tcp_flags;
+	__u8 icmp_type;
+	__u16 zero;
+	__u8 src[16], dst[16]; /* IPv4: the first four bytes */
 };
 
 /** Host order of a 16-bit field without a function call, and constant where its argument is. */
@@ -86,6 +113,207 @@ static inline __attribute__((always_inline)) int xb_parse(const void *data, cons
 		cursor += sizeof(*tag);
 	}
 	return 0;
+}
+
+/* The frame, and where its IP packet ends by its own account. */
+struct xb_sight {
+	const __u8 *data;
+	const void *end;
+	__u32 ip_end;
+};
+
+/* The `len` bytes at `at`, or NULL where they are not all there, or out of sight. */
+static inline __attribute__((always_inline)) const void *xb_see(const struct xb_sight *sight,
+								__u32 at, __u32 len)
+{
+	const __u8 *here;
+
+	if (at > XB_PARSE_BYTES - len || at + len > sight->ip_end)
+		return NULL;
+	here = sight->data + at;
+	return (const void *)(here + len) > sight->end ? NULL : here;
+}
+
+#define XB_HAS(what) (1u << XB_MATCH_##what)
+
+#define XB_IPV4_BYTES    20u
+#define XB_IPV6_BYTES    40u
+#define XB_IPV4_MF       0x2000u
+#define XB_IPV4_OFFSET   0x1fffu
+#define XB_IPV6_MF       0x0001u
+#define XB_IPV6_OFFSET   0xfff8u
+#define XB_PROTO_HOPOPTS 0
+#define XB_PROTO_ROUTING 43
+#define XB_PROTO_FRAG    44
+#define XB_PROTO_AH      51
+#define XB_PROTO_DSTOPTS 60
+#define XB_PROTO_ICMPV6  58
+#define XB_PROTO_SCTP    132
+
+/* A 16-bit field in network order, at an even or odd place. */
+static inline __attribute__((always_inline)) __u16 xb_be16_at(const __u8 *bytes)
+{
+	return (__u16)(bytes[0] << 8 | bytes[1]);
+}
+
+static inline __attribute__((always_inline)) __u8 xb_frag_of(__u32 later, __u32 more)
+{
+	return later ? XB_FRAG_LATER : more ? XB_FRAG_FIRST : XB_FRAG_NO;
+}
+
+/* What stands at the start of the transport header. */
+static inline __attribute__((always_inline)) void
+xb_parse_transport(const struct xb_sight *sight, __u32 at, struct xb_parsed_ip *ret)
+{
+	const __u8 *bytes;
+
+	switch (ret->proto) {
+	case IPPROTO_TCP:
+		bytes = xb_see(sight, at + 13, 1);
+		if (bytes) {
+			ret->tcp_flags = *bytes;
+			ret->has |= XB_HAS(TCP_FLAGS);
+		}
+		/* fallthrough */
+	case IPPROTO_UDP:
+	case XB_PROTO_SCTP:
+		bytes = xb_see(sight, at, 4);
+		if (!bytes)
+			break;
+		ret->sport = xb_be16_at(bytes);
+		ret->dport = xb_be16_at(bytes + 2);
+		ret->has |= XB_HAS(SPORT) | XB_HAS(DPORT);
+		break;
+	case IPPROTO_ICMP:
+	case XB_PROTO_ICMPV6:
+		bytes = xb_see(sight, at, 1);
+		if (!bytes)
+			break;
+		ret->icmp_type = *bytes;
+		ret->has |= XB_HAS(ICMP_TYPE);
+		break;
+	default:
+		break;
+	}
+}
+
+static inline __attribute__((always_inline)) void xb_parse_ipv4(struct xb_sight *sight, __u32 at,
+								struct xb_parsed_ip *ret)
+{
+	const __u8 *ip = xb_see(sight, at, XB_IPV4_BYTES);
+	__u32 header_bytes, total_bytes;
+	__u16 frag;
+
+	if (!ip)
+		return;
+	header_bytes = (ip[0] & 0xfu) * 4;
+	total_bytes = xb_be16_at(ip + 2);
+	if (ip[0] >> 4 != 4 || header_bytes < XB_IPV4_BYTES)
+		return;
+	if (total_bytes && total_bytes < header_bytes)
+		return;
+	if (total_bytes)
+		sight->ip_end = at + total_bytes;
+	frag = xb_be16_at(ip + 6);
+	ret->family = 4;
+	ret->proto = ip[9];
+	ret->dscp = ip[1] >> 2;
+	ret->frag = xb_frag_of(frag & XB_IPV4_OFFSET, frag & XB_IPV4_MF);
+	__builtin_memcpy(ret->src, ip + 12, 4);
+	__builtin_memcpy(ret->dst, ip + 16, 4);
+	ret->has = XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP) | XB_HAS(FRAG) | XB_HAS(PROTO);
+	if (ret->frag != XB_FRAG_LATER)
+		xb_parse_transport(sight, at + header_bytes, ret);
+}
+
+static inline __attribute__((always_inline)) int xb_is_ext(__u8 kind)
+{
+	return kind == XB_PROTO_HOPOPTS || kind == XB_PROTO_ROUTING || kind == XB_PROTO_FRAG ||
+	       kind == XB_PROTO_AH || kind == XB_PROTO_DSTOPTS;
+}
+
+/* Passes over one extension header (RFC 8200, 4; AH: RFC 4302, 2.2). Returns where the next header
+ * starts, or 0 where this one is out of sight. */
+static inline __attribute__((always_inline)) __u32 xb_pass_ext(const struct xb_sight *sight,
+							       __u32 at, struct xb_parsed_ip *ret)
+{
+	const __u8 *ext = xb_see(sight, at, 8);
+	__u8 kind = ret->proto;
+	__u16 frag;
+
+	if (!ext)
+		return 0;
+	ret->proto = ext[0];
+	if (kind == XB_PROTO_AH)
+		return at + 8 + ext[1] * 4u;
+	if (kind != XB_PROTO_FRAG)
+		return at + 8 + ext[1] * 8u;
+	frag = xb_be16_at(ext + 2);
+	/* a second fragment header can't make whole what the first took apart */
+	if (ret->frag == XB_FRAG_NO)
+		ret->frag = xb_frag_of(frag & XB_IPV6_OFFSET, frag & XB_IPV6_MF);
+	return at + 8;
+}
+
+static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight *sight, __u32 at,
+								struct xb_parsed_ip *ret)
+{
+	const __u8 *ip = xb_see(sight, at, XB_IPV6_BYTES);
+	__u32 payload_bytes;
+
+	if (!ip || ip[0] >> 4 != 6)
+		return;
+	payload_bytes = xb_be16_at(ip + 4);
+	at += XB_IPV6_BYTES;
+	if (payload_bytes)
+		sight->ip_end = at + payload_bytes;
+	ret->family = 6;
+	ret->dscp = (__u8)((ip[0] & 0xf) << 2 | ip[1] >> 6);
+	ret->proto = ip[6];
+	__builtin_memcpy(ret->src, ip + 8, 16);
+	__builtin_memcpy(ret->dst, ip + 24, 16);
+	ret->has = XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP);
+
+	for (int i = 0; i < XB_PARSE_EXT_MAX && xb_is_ext(ret->proto); i++) {
+		if (ret->frag == XB_FRAG_LATER)
+			break; /* what follows is from the middle */
+		at = xb_pass_ext(sight, at, ret);
+		if (!at)
+			break;
+	}
+	if (ret->frag != XB_FRAG_NO || !xb_is_ext(ret->proto))
+		ret->has |= XB_HAS(FRAG);
+	if (!at || xb_is_ext(ret->proto)) {
+		ret->proto = 0;
+		return;
+	}
+	ret->has |= XB_HAS(PROTO);
+	if (ret->frag != XB_FRAG_LATER)
+		xb_parse_transport(sight, at, ret);
+}
+
+/**
+ * Parses what is behind the Ethernet header and the tags, which xb_parse has found in the same
+ * frame. Whole is a header only if it lies before `end`, in the first XB_PARSE_BYTES, and, for a
+ * transport header, before the end of the IP packet by its own length field (0: none is given, as
+ * in some packets that are yet to be cut into segments).
+ *
+ * An IPv4 or IPv6 header that can't be believed (cut off, of another version, shorter than itself)
+ * leaves everything unknown; an extension header whose start is cut off, or more than
+ * XB_PARSE_EXT_MAX, leaves the protocol and what it would tell unknown. Of a fragment but the first
+ * only addresses, DSCP and protocol are known.
+ */
+static inline __attribute__((always_inline)) void xb_parse_ip(const void *data, const void *end,
+							      const struct xb_parsed *parsed,
+							      struct xb_parsed_ip *ret)
+{
+	struct xb_sight sight = {.data = data, .end = end, .ip_end = XB_PARSE_BYTES};
+
+	__builtin_memset(ret, 0, sizeof(*ret));
+	if (parsed->ethertype == XB_HTONS(ETH_P_IP))
+		xb_parse_ipv4(&sight, parsed->l3_bytes, ret);
+	else if (parsed->ethertype == XB_HTONS(ETH_P_IPV6))
+		xb_parse_ipv6(&sight, parsed->l3_bytes, ret);
 }
 
 #endif
