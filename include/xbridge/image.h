@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The steering table as it is asked: an image without pointers, made by the daemon, to be walked by
+ * the XDP program and by userspace with the lines below.
+ *
+ * A rule is a bit; its place is its rank, the rule that is asked first has rank 0. Each thing that
+ * a rule can ask for (an axis) maps a frame's value to the set of rules which that value satisfies;
+ * the AND of all axes' sets is what matches, its lowest bit the winner.
+ *
+ *     value ──► interval ──┬──► base: 64 words, shared by the 16 intervals around it
+ *                          └──► extra: what this interval has beyond, few words
+ *
+ * An axis of few values has a place for each; on others the value is looked for among the sorted
+ * starts of intervals, in a part that a root table names. Every set begins with a summary that has
+ * a bit for each of its words which is not zero: the AND of the summaries tells which words to look
+ * at.
+ *
+ * Places in the image are bytes from its start. Each is masked when it is used, so that no image,
+ * whatever it holds, is read beyond its end.
+ */
+#ifndef XBRIDGE_IMAGE_H
+#define XBRIDGE_IMAGE_H
+
+#include "parse.h"
+#include "rule.h"
+#include "steer.h"
+
+/** Room for the largest image that XB_RULES_MAX rules can make. */
+#define XB_IMAGE_BYTES (8u << 20)
+
+#define XB_SET_WORDS   (XB_RULES_MAX / 64)
+#define XB_DENSE_BYTES ((1 + XB_SET_WORDS) * 8u)
+
+/** The axes: one for each enum xb_match, where SRC and DST are those of IPv4, and two more. */
+enum xb_axis_id {
+	XB_AXIS_SRC6 = XB_MATCH_COUNT,
+	XB_AXIS_DST6,
+	XB_AXIS_COUNT,
+};
+
+/** Intervals that share a base set. */
+#define XB_BLOCK_SHIFT 4
+
+/** The binary search among 2 * XB_RULES_MAX + 1 intervals ends after so many steps. */
+#define XB_SEARCH_STEPS 14
+
+/** An axis. Of a value that the frame doesn't have, `absent` holds the rules that don't ask. */
+struct xb_axis {
+	__u32 n;          /* intervals, or values of an axis that has a place for each */
+	__u32 wide;       /* 1: a value has two halves (SRC6, DST6) */
+	__u32 starts;     /* __u64 a start, or two, the upper first; starts[0] is 0 */
+	__u32 base;       /* __u32 for each 1 << XB_BLOCK_SHIFT intervals: a dense set */
+	__u32 extra;      /* __u32 an interval: a packed set */
+	__u32 absent;     /* a dense set */
+	__u32 root;       /* __u32 a bucket, and one more: the interval in which it starts */
+	__u32 root_n;     /* buckets; 0: each value has its place, nothing is searched */
+	__u32 root_shift; /* a value's bucket: (upper word - root_min) >> root_shift */
+	__u32 zero;
+	__u64 root_min;
+};
+
+/** What a rank stands for. */
+struct xb_image_rule {
+	__u32 id;
+	__u32 slot; /* its element in the maps of rules, counters and limits */
+	__u32 verdict;
+	__u32 zero;
+	__u64 limit_ns; /* between two frames at the limit's rate; 0: no limit */
+	__u64 burst_ns; /* how far ahead of that rate a burst may run */
+};
+
+struct xb_image {
+	__u32 generation;
+	__u32 n_rules;
+	__u32 used;  /* bits 1 << axis: what any rule asks for */
+	__u32 bytes; /* of the image */
+	__u32 rules; /* struct xb_image_rule a rank */
+	__u32 zero;
+	struct xb_axis axes[XB_AXIS_COUNT];
+};
+
+/** What rules ask about a frame beyond its bytes. */
+struct xb_origin {
+	__u32 in;  /* id of the port it came in by */
+	__u32 own; /* the destination is an own MAC of the uplink */
+};
+
+#define XB_RANK_NONE XB_RULES_MAX
+
+#define XB_INLINE static inline __attribute__((always_inline))
+
+XB_INLINE __u64 xb_image_u64(const void *image, __u32 at)
+{
+	return *(const __u64 *)((const __u8 *)image + (at & (XB_IMAGE_BYTES - 8)));
+}
+
+XB_INLINE __u32 xb_image_u32(const void *image, __u32 at)
+{
+	return *(const __u32 *)((const __u8 *)image + (at & (XB_IMAGE_BYTES - 4)));
+}
+
+/* BPF has no instruction for either. */
+XB_INLINE __u32 xb_popcount(__u64 word)
+{
+	word -= word >> 1 & 0x5555555555555555ull;
+	word = (word & 0x3333333333333333ull) + (word >> 2 & 0x3333333333333333ull);
+	word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0full;
+	return (__u32)(word * 0x0101010101010101ull >> 56);
+}
+
+XB_INLINE __u32 xb_lowest_bit(__u64 word)
+{
+	return xb_popcount((word & -word) - 1);
+}
+
+/* One axis' answer: a dense set and a packed one. */
+struct xb_sets {
+	__u32 base, extra;
+};
+
+/* The interval that holds the value. */
+XB_INLINE __u32 xb_axis_interval(const void *image, const struct xb_axis *axis, __u64 upper,
+				 __u64 lower)
+{
+	__u32 low, high, wide = axis->wide;
+	__u64 bucket;
+
+	if (!axis->root_n)
+		return upper < axis->n ? (__u32)upper : 0;
+	if (upper < axis->root_min)
+		return 0;
+	bucket = (upper - axis->root_min) >> (axis->root_shift & 63);
+	if (bucket >= axis->root_n)
+		bucket = axis->root_n - 1;
+	/* the answer is in [low, high] */
+	low = xb_image_u32(image, axis->root + (__u32)bucket * 4);
+	high = xb_image_u32(image, axis->root + (__u32)bucket * 4 + 4);
+	for (int i = 0; i < XB_SEARCH_STEPS && low < high; i++) {
+		__u32 middle = (low + high + 1) >> 1;
+		__u32 at = axis->starts + (wide ? middle * 16 : middle * 8);
+		__u64 start = xb_image_u64(image, at);
+		int behind = start > upper;
+
+		if (wide && start == upper)
+			behind = xb_image_u64(image, at + 8) > lower;
+		if (behind)
+			high = middle - 1;
+		else
+			low = middle;
+	}
+	return low;
+}
+
+XB_INLINE struct xb_sets xb_axis_sets(const void *image, const struct xb_axis *axis, __u32 interval)
+{
+	struct xb_sets sets;
+
+	sets.base = xb_image_u32(image, axis->base + (interval >> XB_BLOCK_SHIFT) * 4);
+	sets.extra = xb_image_u32(image, axis->extra + interval * 4);
+	return sets;
+}
+
+XB_INLINE struct xb_sets xb_axis_absent(const struct xb_axis *axis)
+{
+	struct xb_sets sets = {.base = axis->absent, .extra = 0};
+
+	return sets;
+}
+
+/* Place 0 holds no set: it stands for none. */
+XB_INLINE __u64 xb_sets_summary(const void *image, const struct xb_sets *sets)
+{
+	__u64 summary = xb_image_u64(image, sets->base);
+
+	return sets->extra ? summary | xb_image_u64(image, sets->extra) : summary;
+}
+
+XB_INLINE __u64 xb_sets_word(const void *image, const struct xb_sets *sets, __u32 word)
+{
+	__u64 bits = xb_image_u64(image, sets->base + 8 + word * 8);
+	__u64 summary, bit = 1ull << word;
+
+	if (!sets->extra)
+		return bits;
+	summary = xb_image_u64(image, sets->extra);
+	if (summary & bit)
+		bits |= xb_image_u64(image, sets->extra + 8 + xb_popcount(summary & (bit - 1)) * 8);
+	return bits;
+}
+
+XB_INLINE __u64 xb_mac_value(const __u8 mac[6])
+{
+	return (__u64)mac[0] << 40 | (__u64)mac[1] << 32 | (__u64)mac[2] << 24 |
+	       (__u64)mac[3] << 16 | (__u64)mac[4] << 8 | mac[5];
+}
+
+/* Eight bytes in network order. */
+XB_INLINE __u64 xb_be64_value(const __u8 *bytes)
+{
+	__u64 value;
+
+	__builtin_memcpy(&value, bytes, sizeof(value));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	value = __builtin_bswap64(value);
+#endif
+	return value;
+}
+
+/** One frame's walk through an image: what it is asked by, and the axes' answers. In BPF an element
+ *  of a per-CPU map, since it is too large for the stack. */
+struct xb_walk {
+	__u64 upper[XB_AXIS_COUNT]; /* the value on each axis; of SRC6 and DST6 its upper half */
+	__u64 lower[XB_AXIS_COUNT]; /* of SRC6 and DST6; else 0 */
+	__u32 known;                /* bits 1 << axis: the frame has a value there */
+	__u32 asked;                /* bits 1 << axis: for a frame of its family */
+	struct xb_sets sets[XB_AXIS_COUNT];
+};
+
+#define XB_AXIS_BIT(axis) (1u << (axis))
+#define XB_AXES_V4        (XB_AXIS_BIT(XB_MATCH_SRC) | XB_AXIS_BIT(XB_MATCH_DST))
+#define XB_AXES_V6        (XB_AXIS_BIT(XB_AXIS_SRC6) | XB_AXIS_BIT(XB_AXIS_DST6))
+
+XB_INLINE void xb_walk_set_addresses(struct xb_walk *walk, const struct xb_parsed_ip *ip)
+{
+	__u64 src = xb_be64_value(ip->src), dst = xb_be64_value(ip->dst);
+
+	if (ip->family == 6) {
+		walk->upper[XB_AXIS_SRC6] = src;
+		walk->lower[XB_AXIS_SRC6] = xb_be64_value(ip->src + 8);
+		walk->upper[XB_AXIS_DST6] = dst;
+		walk->lower[XB_AXIS_DST6] = xb_be64_value(ip->dst + 8);
+		walk->known |= XB_AXES_V6;
+	} else if (ip->family == 4) {
+		walk->upper[XB_MATCH_SRC] = src >> 32;
+		walk->upper[XB_MATCH_DST] = dst >> 32;
+		walk->known |= XB_AXES_V4;
+	}
+	walk->asked = ip->family == 6 ? ~XB_AXES_V4 : ~XB_AXES_V6;
+}
+
+/** Says what a frame is asked by. `parsed` and `ip` are what xb_parse and xb_parse_ip found in it.
+ */
+XB_INLINE void xb_walk_start(struct xb_walk *walk, const struct xb_parsed *parsed,
+			     const struct xb_parsed_ip *ip, const struct xb_origin *origin)
+{
+	walk->known = ip->has & ~XB_AXES_V4;
+	xb_walk_set_addresses(walk, ip);
+	walk->upper[XB_MATCH_IN] = origin->in;
+	walk->upper[XB_MATCH_VLAN] = XB_NTOHS(parsed->tci[0]) & 0xfff;
+	walk->upper[XB_MATCH_SMAC] = xb_mac_value(parsed->smac);
+	walk->upper[XB_MATCH_DMAC] = xb_mac_value(parsed->dmac);
+	walk->upper[XB_MATCH_DMAC_OWN] = 0;
+	walk->upper[XB_MATCH_ETHERTYPE] = XB_NTOHS(parsed->ethertype);
+	walk->upper[XB_MATCH_PROTO] = ip->proto;
+	walk->upper[XB_MATCH_SPORT] = ip->sport;
+	walk->upper[XB_MATCH_DPORT] = ip->dport;
+	walk->upper[XB_MATCH_TCP_FLAGS] = ip->tcp_flags;
+	walk->upper[XB_MATCH_ICMP_TYPE] = ip->icmp_type;
+	walk->upper[XB_MATCH_DSCP] = ip->dscp;
+	walk->upper[XB_MATCH_FRAG] = ip->frag;
+	walk->known |= XB_AXIS_BIT(XB_MATCH_IN) | XB_AXIS_BIT(XB_MATCH_SMAC) |
+		       XB_AXIS_BIT(XB_MATCH_DMAC) | XB_AXIS_BIT(XB_MATCH_ETHERTYPE);
+	if (parsed->n_tags)
+		walk->known |= XB_AXIS_BIT(XB_MATCH_VLAN);
+	if (origin->own)
+		walk->known |= XB_AXIS_BIT(XB_MATCH_DMAC_OWN);
+}
+
+/* Asks each axis; returns the AND of the summaries. */
+XB_INLINE __u64 xb_walk_axes(struct xb_walk *walk, const struct xb_image *image, __u32 asked)
+{
+	__u64 left = ~0ull;
+
+	for (__u32 id = 0; id < XB_AXIS_COUNT && left; id++) {
+		const struct xb_axis *axis = &image->axes[id];
+
+		if (!(asked >> id & 1))
+			continue;
+		if (walk->known >> id & 1)
+			walk->sets[id] = xb_axis_sets(
+				image, axis,
+				xb_axis_interval(image, axis, walk->upper[id], walk->lower[id]));
+		else
+			walk->sets[id] = xb_axis_absent(axis);
+		left &= xb_sets_summary(image, &walk->sets[id]);
+	}
+	return left;
+}
+
+/**
+ * The rank of the first rule that matches, or XB_RANK_NONE; after xb_walk_start.
+ *
+ * The cost is bounded: for each axis that the table uses one search of at most XB_SEARCH_STEPS,
+ * then at most XB_SET_WORDS words of each.
+ */
+XB_INLINE __u32 xb_walk_find(struct xb_walk *walk, const struct xb_image *image)
+{
+	__u32 asked = image->used & walk->asked;
+	__u64 left;
+
+	if (!image->n_rules)
+		return XB_RANK_NONE;
+	left = xb_walk_axes(walk, image, asked);
+	for (__u32 i = 0; i < XB_SET_WORDS && left; i++) {
+		__u32 word = xb_lowest_bit(left) & (XB_SET_WORDS - 1);
+		__u64 bits = ~0ull;
+
+		left &= left - 1;
+		for (__u32 id = 0; id < XB_AXIS_COUNT && bits; id++)
+			if (asked >> id & 1)
+				bits &= xb_sets_word(image, &walk->sets[id], word);
+		if (bits)
+			return word * 64 + (xb_lowest_bit(bits) & 63);
+	}
+	return XB_RANK_NONE;
+}
+
+#endif

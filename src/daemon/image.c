@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory. On each axis a rule is an interval, first to last value (one that asks by mask is
+ * evaluated value by value). The starts of all rules' intervals and the places behind their ends
+ * cut the axis into at most 2n + 1 pieces in which the set of rules doesn't change. A sweep from
+ * the first piece to the last keeps that set: at each start it takes up the rules that begin there
+ * and lays down those that have ended. What sixteen pieces in a row have in common goes into one
+ * dense set, what each has beyond it into a packed one; equal dense sets are written once.
+ */
+#include "daemon/image.h"
+
+#include "core/cleanup.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK       (1u << XB_BLOCK_SHIFT)
+#define PIECES_MAX  (2 * XB_RULES_MAX + 1)
+#define NS_PER_SEC  1000000000ull
+#define BUCKETS_MAX (2u * XB_RULES_MAX)
+/* What is built may be larger than what is allowed, never than this: an axis has 2 XB_RULES_MAX + 1
+ * pieces; each rule begins and ends once and so adds a word to at most sixteen of them twice. */
+#define ROOM_BYTES (4 * XB_IMAGE_BYTES)
+#define DEDUP_SLOTS                                                                  \
+	4096u /* dense sets that are looked for again; more are merely written twice \
+	       */
+
+/* A value of an axis; upper 0 but for IPv6. */
+struct value {
+	uint64_t upper, lower;
+};
+
+struct set {
+	uint64_t words[XB_SET_WORDS];
+};
+
+/* What a rule asks of an axis: values from first to last. */
+struct span {
+	struct value first, last;
+	uint32_t rank;
+};
+
+struct build {
+	uint8_t *image;
+	uint32_t at; /* where the next table goes */
+	const struct xb_ranked_rule *rules;
+	unsigned n;
+	struct span *spans;   /* of the axis that is being written */
+	struct value *starts; /* of its pieces */
+	struct set *block;    /* full sets of BLOCK pieces */
+	uint32_t dedup[DEDUP_SLOTS];
+};
+
+/* ---- values ---- */
+
+static int compare_values(const void *a, const void *b)
+{
+	const struct value *x = a, *y = b;
+
+	if (x->upper != y->upper)
+		return x->upper < y->upper ? -1 : 1;
+	return (x->lower > y->lower) - (x->lower < y->lower);
+}
+
+/* The value behind `value`; false behind the last of all. */
+static bool step(struct value *value, bool wide)
+{
+	if (!wide)
+		return ++value->upper != 0;
+	if (++value->lower)
+		return true;
+	return ++value->upper != 0;
+}
+
+static struct value number(uint64_t n)
+{
+	return (struct value){.upper = n};
+}
+
+static struct span span_of_prefix(const struct xb_prefix *prefix)
+{
+	struct value first = {xb_be64_value(prefix->addr), xb_be64_value(prefix->addr + 8)};
+	unsigned bits = prefix->bits;
+	struct value host;
+
+	if (prefix->family == 4) {
+		uint64_t addr = first.upper >> 32;
+
+		return (struct span){number(addr), number(addr | (uint64_t)UINT32_MAX >> bits), 0};
+	}
+	host.upper = bits >= 64 ? 0 : UINT64_MAX >> bits;
+	host.lower = bits <= 64 ? UINT64_MAX : bits == 128 ? 0 : UINT64_MAX >> (bits - 64);
+	return (struct span){first, {first.upper | host.upper, first.lower | host.lower}, 0};
+}
+
+static struct span span_of_range(const struct xb_range *range)
+{
+	return (struct span){number(range->first), number(range->last), 0};
+}
+
+static struct span span_of_number(uint64_t n)
+{
+	return (struct span){number(n), number(n), 0};
+}
+
+/* ---- axes ---- */
+
+/* Whether the axis has a place for each value, and how many. */
+static unsigned places_of(unsigned axis)
+{
+	switch (axis) {
+	case XB_MATCH_IN:
+		return XB_PORTS_MAX;
+	case XB_MATCH_DMAC_OWN:
+		return 1;
+	case XB_MATCH_PROTO:
+	case XB_MATCH_TCP_FLAGS:
+	case XB_MATCH_ICMP_TYPE:
+		return 256;
+	case XB_MATCH_DSCP:
+		return 64;
+	case XB_MATCH_FRAG:
+		return 3;
+	default:
+		return 0;
+	}
+}
+
+static bool is_wide(unsigned axis)
+{
+	return axis == XB_AXIS_SRC6 || axis == XB_AXIS_DST6;
+}
+
+/* What the axis asks for in a rule. */
+static enum xb_match match_of(unsigned axis)
+{
+	if (axis == XB_AXIS_SRC6)
+		return XB_MATCH_SRC;
+	return axis == XB_AXIS_DST6 ? XB_MATCH_DST : (enum xb_match)axis;
+}
+
+static bool asks(const struct xb_rule *rule, unsigned axis)
+{
+	return XB_RULE_TESTS(rule, match_of(axis));
+}
+
+/* The values that a rule, which asks the axis, wants there; false where none could do: it asks for
+ * the other family. */
+static bool span_of(const struct xb_ranked_rule *ranked, unsigned axis, struct span *ret_span)
+{
+	const struct xb_rule *rule = ranked->rule;
+	const struct xb_prefix *prefix = match_of(axis) == XB_MATCH_SRC ? &rule->src : &rule->dst;
+
+	switch (axis) {
+	case XB_MATCH_IN:
+		*ret_span = span_of_number(ranked->in);
+		return true;
+	case XB_MATCH_VLAN:
+		*ret_span = span_of_number(rule->vlan);
+		return true;
+	case XB_MATCH_SMAC:
+		*ret_span = span_of_number(xb_mac_value(rule->smac));
+		return true;
+	case XB_MATCH_DMAC:
+		*ret_span = span_of_number(xb_mac_value(rule->dmac));
+		return true;
+	case XB_MATCH_DMAC_OWN:
+		*ret_span = span_of_number(0);
+		return true;
+	case XB_MATCH_ETHERTYPE:
+		*ret_span = span_of_number(rule->ethertype);
+		return true;
+	case XB_MATCH_PROTO:
+		*ret_span = span_of_number(rule->proto);
+		return true;
+	case XB_MATCH_SPORT:
+		*ret_span = span_of_range(&rule->sport);
+		return true;
+	case XB_MATCH_DPORT:
+		*ret_span = span_of_range(&rule->dport);
+		return true;
+	case XB_MATCH_ICMP_TYPE:
+		*ret_span = span_of_range(&rule->icmp_type);
+		return true;
+	case XB_MATCH_DSCP:
+		*ret_span = span_of_number(rule->dscp);
+		return true;
+	case XB_MATCH_FRAG:
+		*ret_span = span_of_number(rule->frag);
+		return true;
+	case XB_MATCH_TCP_FLAGS:
+		*ret_span = (struct span){0}; /* a mask is no interval: see write_places */
+		return true;
+	default:
+		*ret_span = span_of_prefix(prefix);
+		return prefix->family == (is_wide(axis) ? 6 : 4);
+	}
+}
+
+/* ---- writing ---- */
+
+static void set_bit(struct set *set, uint32_t rank)
+{
+	set->words[rank / 64] |= 1ull << rank % 64;
+}
+
+static void clear_bit(struct set *set, uint32_t rank)
+{
+	set->words[rank / 64] &= ~(1ull << rank % 64);
+}
+
+static uint64_t summary_of(const struct set *set)
+{
+	uint64_t summary = 0;
+
+	for (unsigned w = 0; w < XB_SET_WORDS; w++)
+		summary |= (uint64_t) !!set->words[w] << w;
+	return summary;
+}
+
+/* Room for a table. */
+static uint32_t take(struct build *build, size_t bytes)
+{
+	uint32_t at = build->at;
+
+	bytes = (bytes + 7) & ~(size_t)7;
+	assert(bytes <= ROOM_BYTES - at);
+	build->at += (uint32_t)bytes;
+	return at;
+}
+
+static void *at(const struct build *build, uint32_t place)
+{
+	return build->image + place;
+}
+
+static uint32_t *entry(const struct build *build, uint32_t table, uint32_t i)
+{
+	return (uint32_t *)at(build, table) + i;
+}
+
+static uint32_t hash_of(const struct set *set)
+{
+	uint64_t hash = 0;
+
+	for (unsigned w = 0; w < XB_SET_WORDS; w++)
+		hash = (hash ^ set->words[w]) * 0x9e3779b97f4a7c15ull;
+	return (uint32_t)(hash >> 40) % DEDUP_SLOTS;
+}
+
+/* Writes a dense set, or finds it. */
+static uint32_t dense(struct build *build, const struct set *set)
+{
+	uint32_t *known = &build->dedup[hash_of(set)];
+	uint32_t place = *known;
+	uint64_t summary = summary_of(set);
+
+	if (place && !memcmp((uint8_t *)at(build, place) + 8, set->words, sizeof(set->words)))
+		return place;
+	place = take(build, XB_DENSE_BYTES);
+	memcpy(at(build, place), &summary, sizeof(summary));
+	memcpy((uint8_t *)at(build, place) + 8, set->words, sizeof(set->words));
+	*known = place;
+	return place;
+}
+
+/* Writes a packed set: what `set` has beyond `base`. 0 where that is nothing. */
+static uint32_t packed(struct build *build, const struct set *set, const struct set *base)
+{
+	struct set beyond;
+	uint64_t summary;
+	uint64_t *out;
+	uint32_t place;
+
+	for (unsigned w = 0; w < XB_SET_WORDS; w++)
+		beyond.words[w] = set->words[w] & ~base->words[w];
+	summary = summary_of(&beyond);
+	if (!summary)
+		return 0;
+	place = take(build, 8 + 8 * xb_popcount(summary));
+	out = at(build, place);
+	*out++ = summary;
+	for (unsigned w = 0; w < XB_SET_WORDS; w++)
+		if (beyond.words[w])
+			*out++ = beyond.words[w];
+	return place;
+}
+
+/* Writes the sets of a block of pieces, the first of which is piece `first`. */
+static void write_block(struct build *build, const struct xb_axis *axis, uint32_t first,
+			unsigned pieces)
+{
+	struct set common = build->block[0];
+
+	for (unsigned i = 1; i < pieces; i++)
+		for (unsigned w = 0; w < XB_SET_WORDS; w++)
+			common.words[w] &= build->block[i].words[w];
+	*entry(build, axis->base, first / BLOCK) = dense(build, &common);
+	for (unsigned i = 0; i < pieces; i++)
+		*entry(build, axis->extra, first + i) = packed(build, &build->block[i], &common);
+}
+
+static void take_tables(struct build *build, struct xb_axis *axis, uint32_t pieces)
+{
+	axis->n = pieces;
+	axis->base = take(build, (pieces + BLOCK - 1) / BLOCK * sizeof(uint32_t));
+	axis->extra = take(build, pieces * sizeof(uint32_t));
+}
+
+/* An axis with a place for each value: every rule is asked about every value. */
+static void write_places(struct build *build, struct xb_axis *axis, unsigned id, unsigned places,
+			 const struct set *indifferent, unsigned n_spans)
+{
+	take_tables(build, axis, places);
+	for (unsigned place = 0; place < places; place++) {
+		struct set *set = &build->block[place % BLOCK];
+
+		*set = *indifferent;
+		for (unsigned i = 0; i < n_spans; i++) {
+			const struct span *span = &build->spans[i];
+			const struct xb_rule *rule = build->rules[span->rank].rule;
+			bool wanted = id == XB_MATCH_TCP_FLAGS
+					      ? (place & rule->tcp_mask) == rule->tcp_flags
+					      : place >= span->first.upper &&
+							place <= span->last.upper;
+
+			if (wanted)
+				set_bit(set, span->rank);
+		}
+		if (place % BLOCK == BLOCK - 1 || place == places - 1)
+			write_block(build, axis, place & ~(BLOCK - 1), place % BLOCK + 1);
+	}
+}
+
+/* Sorts the starts of pieces and drops doubles; returns how many are left. */
+static unsigned find_starts(struct build *build, unsigned n_spans, bool wide)
+{
+	struct value *starts = build->starts;
+	unsigned n = 0, left = 1;
+
+	starts[n++] = (struct value){0};
+	for (unsigned i = 0; i < n_spans; i++) {
+		struct value behind = build->spans[i].last;
+
+		starts[n++] = build->spans[i].first;
+		if (step(&behind, wide))
+			starts[n++] = behind;
+	}
+	qsort(starts, n, sizeof(*starts), compare_values);
+	for (unsigned i = 1; i < n; i++)
+		if (compare_values(&starts[i], &starts[left - 1]))
+			starts[left++] = starts[i];
+	return left;
+}
+
+static int compare_firsts(const void *a, const void *b)
+{
+	const struct span *x = a, *y = b;
+
+	return compare_values(&x->first, &y->first);
+}
+
+static int compare_lasts(const void *a, const void *b)
+{
+	const struct span *const *x = a, *const *y = b;
+
+	return compare_values(&(*x)->last, &(*y)->last);
+}
+
+/* Buckets of equal width from the second start to the last: the first piece is what lies below. */
+static void write_root(struct build *build, struct xb_axis *axis)
+{
+	const struct value *starts = build->starts;
+	uint64_t min = axis->n > 1 ? starts[1].upper : 0;
+	uint64_t width = starts[axis->n - 1].upper - min;
+	uint32_t piece = 0;
+
+	axis->root_min = min;
+	while (width >> axis->root_shift >= BUCKETS_MAX ||
+	       (width >> axis->root_shift) > 2ull * axis->n)
+		axis->root_shift++;
+	axis->root_n = (uint32_t)(width >> axis->root_shift) + 1;
+	axis->root = take(build, (axis->root_n + 1) * sizeof(uint32_t));
+	for (uint32_t bucket = 0; bucket < axis->root_n; bucket++) {
+		uint64_t from = min + ((uint64_t)bucket << axis->root_shift);
+
+		/* the last piece that starts before the bucket, or with it */
+		while (piece + 1 < axis->n &&
+		       (starts[piece + 1].upper < from ||
+			(starts[piece + 1].upper == from && !starts[piece + 1].lower)))
+			piece++;
+		*entry(build, axis->root, bucket) = piece;
+	}
+	*entry(build, axis->root, axis->root_n) = axis->n - 1;
+}
+
+static int write_pieces(struct build *build, struct xb_axis *axis, bool wide,
+			const struct set *indifferent, unsigned n_spans)
+{
+	xb_auto_free const struct span **ends = calloc(n_spans + 1, sizeof(*ends));
+	struct set now = *indifferent;
+	unsigned begun = 0, ended = 0;
+
+	if (!ends)
+		return -ENOMEM;
+	qsort(build->spans, n_spans, sizeof(*build->spans), compare_firsts);
+	for (unsigned i = 0; i < n_spans; i++)
+		ends[i] = &build->spans[i];
+	qsort(ends, n_spans, sizeof(*ends), compare_lasts);
+
+	take_tables(build, axis, find_starts(build, n_spans, wide));
+	axis->wide = wide;
+	axis->starts = take(build, axis->n * (wide ? 16 : 8));
+	for (unsigned piece = 0; piece < axis->n; piece++) {
+		const struct value *start = &build->starts[piece];
+		uint64_t *out = (uint64_t *)at(build, axis->starts) + piece * (wide ? 2 : 1);
+
+		out[0] = start->upper;
+		if (wide)
+			out[1] = start->lower;
+		for (; ended < n_spans && compare_values(&ends[ended]->last, start) < 0; ended++)
+			clear_bit(&now, ends[ended]->rank);
+		for (; begun < n_spans && compare_values(&build->spans[begun].first, start) <= 0;
+		     begun++)
+			set_bit(&now, build->spans[begun].rank);
+		build->block[piece % BLOCK] = now;
+		if (piece % BLOCK == BLOCK - 1 || piece == axis->n - 1)
+			write_block(build, axis, piece & ~(BLOCK - 1), piece % BLOCK + 1);
+	}
+	write_root(build, axis);
+	return 0;
+}
+
+static int write_axis(struct build *build, struct xb_axis *axis, unsigned id)
+{
+	struct set indifferent = {0};
+	unsigned n_spans = 0, places = places_of(id);
+
+	for (unsigned rank = 0; rank < build->n; rank++) {
+		struct span span;
+
+		if (!asks(build->rules[rank].rule, id)) {
+			set_bit(&indifferent, rank);
+		} else if (span_of(&build->rules[rank], id, &span)) {
+			span.rank = rank;
+			build->spans[n_spans++] = span;
+		}
+	}
+	axis->absent = dense(build, &indifferent);
+	if (!places)
+		return write_pieces(build, axis, is_wide(id), &indifferent, n_spans);
+	write_places(build, axis, id, places, &indifferent, n_spans);
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+static void write_rules(struct build *build, struct xb_image *image)
+{
+	struct xb_image_rule *out;
+
+	image->rules = take(build, build->n * sizeof(*out));
+	out = at(build, image->rules);
+	for (unsigned rank = 0; rank < build->n; rank++) {
+		const struct xb_ranked_rule *ranked = &build->rules[rank];
+		uint64_t pps = ranked->rule->limit_pps;
+
+		out[rank] = (struct xb_image_rule){
+			.id = ranked->rule->id,
+			.slot = ranked->slot,
+			.verdict = ranked->verdict,
+			.limit_ns = pps ? NS_PER_SEC / pps : 0,
+			.burst_ns = pps ? NS_PER_SEC * ranked->rule->limit_burst / pps : 0,
+		};
+		image->used |= ranked->rule->match;
+	}
+}
+
+static int build_axes(struct build *build, struct xb_image *image)
+{
+	int ret = 0;
+
+	for (unsigned id = 0; !ret && id < XB_AXIS_COUNT; id++)
+		if (image->used >> id & 1)
+			ret = write_axis(build, &image->axes[id], id);
+	return ret;
+}
+
+int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t generation,
+		   struct xb_image **ret_image, struct xb_error *err)
+{
+	xb_auto_free struct xb_image *image = calloc(1, ROOM_BYTES);
+	xb_auto_free struct span *spans = calloc(n + 1, sizeof(*spans));
+	xb_auto_free struct value *starts = calloc(PIECES_MAX, sizeof(*starts));
+	xb_auto_free struct set *block = calloc(BLOCK, sizeof(*block));
+	xb_auto_free struct build *build = calloc(1, sizeof(*build));
+
+	if (!image || !spans || !starts || !block || !build)
+		return xb_fail(err, -ENOMEM, "make the image of %u rules", n);
+	build->image = (uint8_t *)image;
+	build->at = sizeof(*image);
+	build->rules = rules;
+	build->n = n;
+	build->spans = spans;
+	build->starts = starts;
+	build->block = block;
+
+	image->generation = generation;
+	image->n_rules = n;
+	write_rules(build, image);
+	if (image->used >> XB_MATCH_SRC & 1)
+		image->used |= 1u << XB_AXIS_SRC6;
+	if (image->used >> XB_MATCH_DST & 1)
+		image->used |= 1u << XB_AXIS_DST6;
+	if (build_axes(build, image) < 0)
+		return xb_fail(err, -ENOMEM, "make the image of %u rules", n);
+	image->bytes = build->at;
+	if (image->bytes > XB_IMAGE_BYTES) {
+		xb_fail(err, -E2BIG, "make the image of %u rules: %u KiB, %u are allowed", n,
+			image->bytes >> 10, XB_IMAGE_BYTES >> 10);
+		xb_hint(err, "let fewer ranges and prefixes overlap");
+		return -E2BIG;
+	}
+	*ret_image = XB_TAKE_PTR(image);
+	return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Makes the image of a steering table (xbridge/image.h) from its rules.
+ */
+#ifndef XB_DAEMON_IMAGE_H
+#define XB_DAEMON_IMAGE_H
+
+#include "xbridge/image.h"
+
+#include "core/error.h"
+
+#include <stdint.h>
+
+/** A rule with its names resolved. */
+struct xb_ranked_rule {
+	const struct xb_rule *rule;
+	uint32_t slot;    /* its element in the maps of rules, counters and limits */
+	uint32_t verdict; /* enum xb_verdict */
+	uint32_t in;      /* id of its port, where it names one */
+};
+
+/**
+ * Makes the image of `n` rules, the one that is asked first in front. Its first `bytes` bytes are
+ * to be copied to where it is asked.
+ *
+ * @ret_image: from the heap; the caller frees it.
+ *
+ * Returns 0, -ENOMEM, or -E2BIG where the rules' ranges overlap so much that XB_IMAGE_BYTES don't
+ * hold the image.
+ */
+int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t generation,
+		   struct xb_image **ret_image, struct xb_error *err);
+
+#endif
