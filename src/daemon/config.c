@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/config.h"
 
+#include "daemon/rule_words.h"
 #include "xsk/pins.h"
 
 #include <ctype.h>
@@ -48,15 +49,11 @@ static int parse_name(const char *value, char *ret_name, size_t bytes, const cha
 
 static int parse_mac(const char *value, uint8_t ret_mac[6], struct xb_error *err)
 {
-	unsigned byte[6];
-	char tail;
+	uint8_t mac[6];
 
-	if (sscanf(value, "%2x:%2x:%2x:%2x:%2x:%2x%c", &byte[0], &byte[1], &byte[2], &byte[3],
-		   &byte[4], &byte[5], &tail) != 6 ||
-	    strlen(value) != 17 || byte[0] & 1)
+	if (!xb_word_mac(value, mac) || mac[0] & 1)
 		return bad(err, value, "'uplink' or a unicast MAC address like 02:00:00:00:00:01");
-	for (unsigned i = 0; i < 6; i++)
-		ret_mac[i] = (uint8_t)byte[i];
+	memcpy(ret_mac, mac, sizeof(mac));
 	return 0;
 }
 

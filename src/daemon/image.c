@@ -500,6 +500,7 @@ int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t gene
 
 	if (!image || !spans || !starts || !block || !build)
 		return xb_fail(err, -ENOMEM, "make the image of %u rules", n);
+	assert(n <= XB_RULES_MAX);
 	build->image = (uint8_t *)image;
 	build->at = sizeof(*image);
 	build->rules = rules;

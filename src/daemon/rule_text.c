@@ -282,7 +282,7 @@ static int read_matches(struct reader *in)
 
 static int read_limit(struct reader *in)
 {
-	static const char expected[] = "PPS or PPS:BURST, numbers from 1,";
+	static const char expected[] = "PPS or PPS:BURST, from 1 on, PPS up to 100000000,";
 	char word[WORD_BYTES];
 	char *colon;
 	uint64_t pps, burst;
@@ -292,7 +292,7 @@ static int read_limit(struct reader *in)
 	colon = strchr(word, ':');
 	if (colon)
 		*colon = '\0';
-	if (!xb_word_number(word, 1, UINT32_MAX, &pps))
+	if (!xb_word_number(word, 1, XB_RULE_PPS_MAX, &pps))
 		return unexpected(in, expected);
 	burst = pps / BURST_FRACTION ? pps / BURST_FRACTION : 1;
 	if (colon && !xb_word_number(colon + 1, 1, UINT32_MAX, &burst))
@@ -416,12 +416,4 @@ void xb_rule_print(const struct xb_rule *rule, FILE *out)
 	fprintf(out, "to %s", rule->verdict);
 	if (rule->limit_pps)
 		fprintf(out, " limit %u:%u", rule->limit_pps, rule->limit_burst);
-}
-
-void xb_rule_help(FILE *out)
-{
-	fputs("RULE := [prio N] MATCH... to VERDICT [limit PPS[:BURST]]\n", out);
-	for (const struct match *match = matches; match < matches + XB_MATCH_COUNT; match++)
-		if (match->expected)
-			fprintf(out, "  %-10s %s\n", match->keyword, match->expected);
 }

@@ -4,8 +4,7 @@
  *
  *     [id N] [prio N] MATCH… to VERDICT [limit PPS[:BURST]]
  *
- * Matches come in any order, each once. One table (rule_text.c) is the grammar, prints rules and
- * the help.
+ * Matches come in any order, each once. One table (rule_text.c) is the grammar and prints rules.
  */
 #ifndef XB_DAEMON_RULE_TEXT_H
 #define XB_DAEMON_RULE_TEXT_H
@@ -30,8 +29,5 @@ int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *e
 /** Writes a rule as xb_rule_parse reads it, on one line without its end; the id only if it has one.
  */
 void xb_rule_print(const struct xb_rule *rule, FILE *out);
-
-/** Prints the grammar, a line for each word. */
-void xb_rule_help(FILE *out);
 
 #endif

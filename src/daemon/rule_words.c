@@ -18,6 +18,8 @@ bool xb_word_number(const char *word, uint64_t min, uint64_t max, uint64_t *ret_
 
 	if (hex ? !isxdigit((unsigned char)*digits) : !isdigit((unsigned char)*digits))
 		return false;
+	if (hex && (digits[1] == 'x' || digits[1] == 'X'))
+		return false; /* strtoull would take a second 0x */
 	errno = 0;
 	number = strtoull(digits, &end, hex ? 16 : 10);
 	if (*end || errno || number < min || number > max)

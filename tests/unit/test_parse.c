@@ -273,6 +273,20 @@ static uint32_t make_frame(uint8_t *frame)
 	return len < FRAME_BYTES_MAX ? len : FRAME_BYTES_MAX;
 }
 
+/* Parses a copy that ends where its memory ends: reading on is found out. */
+static void parse_both(const uint8_t *frame, uint32_t len, struct xb_parsed_ip *ip,
+		       struct xb_parsed_ip *ref)
+{
+	uint8_t *exact = malloc(len);
+	struct xb_parsed l2 = {0};
+
+	memcpy(exact, frame, len);
+	assert_int_equal(xb_parse(exact, exact + len, &l2), 0);
+	xb_parse_ip(exact, exact + len, &l2, ip);
+	reference(exact, len, ref);
+	free(exact);
+}
+
 static void parse_and_reference_agree_on_frames_of_all_shapes(void **state)
 {
 	static uint8_t frame[FRAME_BYTES_MAX];
@@ -281,16 +295,9 @@ static void parse_and_reference_agree_on_frames_of_all_shapes(void **state)
 	(void)state;
 	for (uint32_t round = 0; round < ROUNDS; round++) {
 		uint32_t len = make_frame(frame);
-		/* at the very end of its memory, where reading on is found out */
-		uint8_t *exact = malloc(len);
 		struct xb_parsed_ip ip, ref;
-		struct xb_parsed l2 = {0};
 
-		memcpy(exact, frame, len);
-		assert_int_equal(xb_parse(exact, exact + len, &l2), 0);
-		xb_parse_ip(exact, exact + len, &l2, &ip);
-		reference(exact, len, &ref);
-		free(exact);
+		parse_both(frame, len, &ip, &ref);
 		if (memcmp(&ip, &ref, sizeof(ip)) != 0) {
 			for (uint32_t i = 0; i < len; i++)
 				fprintf(stderr, "%02x", frame[i]);
@@ -318,15 +325,9 @@ static void a_frame_cut_at_each_byte_is_read_no_further(void **state)
 		uint32_t whole = make_frame(frame);
 
 		for (uint32_t len = 14; len <= whole; len++) {
-			uint8_t *exact = malloc(len);
 			struct xb_parsed_ip ip, ref;
-			struct xb_parsed l2 = {0};
 
-			memcpy(exact, frame, len);
-			assert_int_equal(xb_parse(exact, exact + len, &l2), 0);
-			xb_parse_ip(exact, exact + len, &l2, &ip);
-			reference(exact, len, &ref);
-			free(exact);
+			parse_both(frame, len, &ip, &ref);
 			assert_memory_equal(&ip, &ref, sizeof(ip));
 		}
 	}

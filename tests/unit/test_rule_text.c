@@ -168,6 +168,8 @@ static void a_mistake_is_named_with_its_place_and_what_was_expected(void **state
 		{"frag 0 to drop", "character 6, '0'", "no, first or later"},
 		{"to drop limit", "at its end", "PPS"},
 		{"to drop limit 0", "character 15, '0'", "PPS"},
+		{"to drop limit 100000001", "character 15", "100000000"},
+		{"proto 0x0x6 to drop", "character 7, '0x0x6'", "tcp, udp"},
 		{"to drop limit 5:0", "character 15, '5:0'", "PPS"},
 		{"to drop limit 5:", "character 15, '5:'", "PPS"},
 		{"to drop now", "character 9, 'now'", "limit or the end"},
