@@ -164,6 +164,9 @@ unsigned xb_group_tap_rx(struct xb_group_tap *tap, struct xb_port *port, unsigne
 	}
 	/* An error (the link went down, the interface is gone) is taken off the socket by this. */
 	n = max ? recvmmsg(tap->fd, messages, max, MSG_DONTWAIT, NULL) : 0;
+	/* Kernels before 6.2 lose a packet of UDP segments here, whose length nobody knows then. */
+	if (n < 0 && errno == EINVAL)
+		xb_port_refuse(port, q, 0, XB_DROP_TOO_LONG);
 	if (n <= 0)
 		return 0;
 	for (int i = 0; i < n; i++) {
