@@ -2,13 +2,14 @@
 /*
  * The verdict on a frame, the same lines for the XDP program and for userspace (DESIGN.md, 5).
  *
- * The order: rules, own MACs, group frames of a shared uplink, the default verdict. Whoever calls
- * looks the destination up among the own MACs before, since rules too may ask for it (`dmac own`).
+ * The order: group frames of a shared uplink, rules, own MACs, the default verdict. Whoever calls
+ * looks the destination up among the own MACs before, since rules too may ask for it (`dmac own`),
+ * and asks the rules (image.h).
  */
 #ifndef XBRIDGE_CLASSIFY_H
 #define XBRIDGE_CLASSIFY_H
 
-#include "parse.h"
+#include "image.h"
 #include "steer.h"
 
 /** What a frame is judged by, besides its bytes. */
@@ -17,6 +18,7 @@ struct xb_scene {
 			 of a shared uplink's group frames is xbridge's own copy */
 	__u32 verdict; /* the default verdict */
 	__u32 own;     /* the destination is an own MAC of the uplink */
+	__u32 group;   /* the destination is a group address */
 };
 
 struct xb_decision {
@@ -25,23 +27,42 @@ struct xb_decision {
 	__u32 rule;  /* id of the rule, 0 where none matched */
 };
 
-static inline __attribute__((always_inline)) struct xb_decision xb_decided(__u32 verdict,
-									   enum xb_stage stage)
+/** A shared uplink's group frames belong to its stack, whatever rules say. */
+XB_INLINE int xb_is_kept_group(const struct xb_scene *scene)
+{
+	return scene->shared && scene->group;
+}
+
+/** What rules see of it: struct xb_origin, own. */
+XB_INLINE enum xb_own xb_own_of(const struct xb_scene *scene)
+{
+	if (!scene->own)
+		return XB_OWN_NO;
+	return scene->shared ? XB_OWN_KEPT : XB_OWN_YES;
+}
+
+XB_INLINE struct xb_decision xb_decided(__u32 verdict, enum xb_stage stage)
 {
 	struct xb_decision decision = {.verdict = (__u16)verdict, .stage = (__u16)stage};
 
 	return decision;
 }
 
-static inline __attribute__((always_inline)) struct xb_decision
-xb_classify(const struct xb_parsed *parsed, const struct xb_scene *scene)
+/** @rule: the first rule that matches, or NULL; not looked for where xb_is_kept_group. */
+XB_INLINE struct xb_decision xb_classify(const struct xb_scene *scene,
+					 const struct xb_image_rule *rule)
 {
-	/* Rules are asked here, before everything else. */
+	struct xb_decision decision;
 
+	if (xb_is_kept_group(scene))
+		return xb_decided(XB_VERDICT_PASS, XB_STAGE_GROUP);
+	if (rule) {
+		decision = xb_decided(rule->verdict, XB_STAGE_RULE);
+		decision.rule = rule->id;
+		return decision;
+	}
 	if (scene->own)
 		return xb_decided(XB_VERDICT_PASS, XB_STAGE_OWN_MAC);
-	if (scene->shared && parsed->group)
-		return xb_decided(XB_VERDICT_PASS, XB_STAGE_GROUP);
 	return xb_decided(scene->verdict, XB_STAGE_DEFAULT);
 }
 

@@ -26,7 +26,7 @@
 #include "steer.h"
 
 /** Room for the largest image that XB_RULES_MAX rules can make. */
-#define XB_IMAGE_BYTES (8u << 20)
+#define XB_IMAGE_BYTES (4u << 20)
 
 #define XB_SET_WORDS   (XB_RULES_MAX / 64)
 #define XB_DENSE_BYTES ((1 + XB_SET_WORDS) * 8u)
@@ -69,25 +69,42 @@ struct xb_image_rule {
 	__u64 burst_ns; /* how far ahead of that rate a burst may run */
 };
 
-struct xb_image {
+struct xb_image_head {
 	__u32 generation;
 	__u32 n_rules;
 	__u32 used;  /* bits 1 << axis: what any rule asks for */
 	__u32 bytes; /* of the image */
 	__u32 rules; /* struct xb_image_rule a rank */
 	__u32 zero;
+	struct xb_key mask; /* all ones where a rule asks: other bits of a key don't matter */
 	struct xb_axis axes[XB_AXIS_COUNT];
 };
 
-/** What rules ask about a frame beyond its bytes. */
-struct xb_origin {
-	__u32 in;  /* id of the port it came in by */
-	__u32 own; /* the destination is an own MAC of the uplink */
+/** An element of the array `images`; the bytes behind image->head.bytes mean nothing. */
+struct xb_image {
+	struct xb_image_head head;
+	__u8 tables[XB_IMAGE_BYTES - sizeof(struct xb_image_head)];
 };
 
 #define XB_RANK_NONE XB_RULES_MAX
 
 #define XB_INLINE static inline __attribute__((always_inline))
+
+/* Calls step(i, data) for i from 0 to n - 1, until it returns 1. The verifier looks at such a step
+ * once, not once for each turn. */
+#ifdef __bpf__
+#define XB_STEP                  static __attribute__((noinline))
+#define XB_GLOBAL                __attribute__((noinline)) /* the verifier looks at it alone, and once */
+#define xb_repeat(n, step, data) bpf_loop(n, step, data, 0)
+#else
+#define XB_STEP   XB_INLINE
+#define XB_GLOBAL XB_INLINE
+XB_INLINE void xb_repeat(__u32 n, long (*step)(__u32 i, void *data), void *data)
+{
+	for (__u32 i = 0; i < n && !step(i, data); i++)
+		;
+}
+#endif
 
 XB_INLINE __u64 xb_image_u64(const void *image, __u32 at)
 {
@@ -97,6 +114,21 @@ XB_INLINE __u64 xb_image_u64(const void *image, __u32 at)
 XB_INLINE __u32 xb_image_u32(const void *image, __u32 at)
 {
 	return *(const __u32 *)((const __u8 *)image + (at & (XB_IMAGE_BYTES - 4)));
+}
+
+/** What a rank stands for; `rank` is below head.n_rules. */
+XB_INLINE struct xb_image_rule xb_image_rule(const struct xb_image *image, __u32 rank)
+{
+	__u32 at = image->head.rules + rank * (__u32)sizeof(struct xb_image_rule);
+	struct xb_image_rule rule = {
+		.id = xb_image_u32(image, at),
+		.slot = xb_image_u32(image, at + 4),
+		.verdict = xb_image_u32(image, at + 8),
+		.limit_ns = xb_image_u64(image, at + 16),
+		.burst_ns = xb_image_u64(image, at + 24),
+	};
+
+	return rule;
 }
 
 /* BPF has no instruction for either. */
@@ -118,13 +150,17 @@ struct xb_sets {
 	__u32 base, extra;
 };
 
-/* The interval that holds the value. */
-XB_INLINE __u32 xb_axis_interval(const void *image, const struct xb_axis *axis, __u64 upper,
-				 __u64 lower)
+/* The interval of an axis that holds the value. */
+XB_GLOBAL __u32 xb_axis_interval(const struct xb_image *image, __u32 id, __u64 upper, __u64 lower)
 {
-	__u32 low, high, wide = axis->wide;
+	const struct xb_axis *axis;
+	__u32 low, high, wide;
 	__u64 bucket;
 
+	if (!image || id >= XB_AXIS_COUNT)
+		return 0;
+	axis = &image->head.axes[id];
+	wide = axis->wide;
 	if (!axis->root_n)
 		return upper < axis->n ? (__u32)upper : 0;
 	if (upper < axis->root_min)
@@ -206,85 +242,122 @@ XB_INLINE __u64 xb_be64_value(const __u8 *bytes)
 	return value;
 }
 
-/** One frame's walk through an image: what it is asked by, and the axes' answers. In BPF an element
- *  of a per-CPU map, since it is too large for the stack. */
+/** One frame's walk through an image. In BPF an element of a per-CPU map, since it is too large for
+ *  the stack. */
 struct xb_walk {
 	__u64 upper[XB_AXIS_COUNT]; /* the value on each axis; of SRC6 and DST6 its upper half */
 	__u64 lower[XB_AXIS_COUNT]; /* of SRC6 and DST6; else 0 */
 	__u32 known;                /* bits 1 << axis: the frame has a value there */
 	__u32 asked;                /* bits 1 << axis: for a frame of its family */
-	struct xb_sets sets[XB_AXIS_COUNT];
+	__u32 kept;                 /* the frame is for those rules alone that say `dmac own` */
+	__u32 n_sets;
+	struct xb_sets sets[XB_AXIS_COUNT]; /* the axes' answers, as far as they are asked */
 };
 
 #define XB_AXIS_BIT(axis) (1u << (axis))
 #define XB_AXES_V4        (XB_AXIS_BIT(XB_MATCH_SRC) | XB_AXIS_BIT(XB_MATCH_DST))
 #define XB_AXES_V6        (XB_AXIS_BIT(XB_AXIS_SRC6) | XB_AXIS_BIT(XB_AXIS_DST6))
 
-XB_INLINE void xb_walk_set_addresses(struct xb_walk *walk, const struct xb_parsed_ip *ip)
+XB_INLINE void xb_walk_start(struct xb_walk *walk, const struct xb_key *key)
 {
-	__u64 src = xb_be64_value(ip->src), dst = xb_be64_value(ip->dst);
+	__u64 src = xb_be64_value(key->src), dst = xb_be64_value(key->dst);
 
-	if (ip->family == 6) {
-		walk->upper[XB_AXIS_SRC6] = src;
-		walk->lower[XB_AXIS_SRC6] = xb_be64_value(ip->src + 8);
-		walk->upper[XB_AXIS_DST6] = dst;
-		walk->lower[XB_AXIS_DST6] = xb_be64_value(ip->dst + 8);
-		walk->known |= XB_AXES_V6;
-	} else if (ip->family == 4) {
-		walk->upper[XB_MATCH_SRC] = src >> 32;
-		walk->upper[XB_MATCH_DST] = dst >> 32;
+	walk->upper[XB_MATCH_IN] = key->in;
+	walk->upper[XB_MATCH_VLAN] = key->vlan;
+	walk->upper[XB_MATCH_SMAC] = xb_mac_value(key->smac);
+	walk->upper[XB_MATCH_DMAC] = xb_mac_value(key->dmac);
+	walk->upper[XB_MATCH_DMAC_OWN] = key->own;
+	walk->upper[XB_MATCH_ETHERTYPE] = key->ethertype;
+	walk->upper[XB_MATCH_PROTO] = key->proto;
+	walk->upper[XB_MATCH_SRC] = src >> 32;
+	walk->upper[XB_MATCH_DST] = dst >> 32;
+	walk->upper[XB_MATCH_SPORT] = key->sport;
+	walk->upper[XB_MATCH_DPORT] = key->dport;
+	walk->upper[XB_MATCH_TCP_FLAGS] = key->tcp_flags;
+	walk->upper[XB_MATCH_ICMP_TYPE] = key->icmp_type;
+	walk->upper[XB_MATCH_DSCP] = key->dscp;
+	walk->upper[XB_MATCH_FRAG] = key->frag;
+	walk->upper[XB_AXIS_SRC6] = src;
+	walk->lower[XB_AXIS_SRC6] = xb_be64_value(key->src + 8);
+	walk->upper[XB_AXIS_DST6] = dst;
+	walk->lower[XB_AXIS_DST6] = xb_be64_value(key->dst + 8);
+	walk->known = key->has & ~XB_AXES_V4;
+	if (key->family == 4)
 		walk->known |= XB_AXES_V4;
-	}
-	walk->asked = ip->family == 6 ? ~XB_AXES_V4 : ~XB_AXES_V6;
+	if (key->family == 6)
+		walk->known |= XB_AXES_V6;
+	walk->asked = key->family == 6 ? ~XB_AXES_V4 : ~XB_AXES_V6;
+	walk->kept = key->own == XB_OWN_KEPT;
+	walk->n_sets = 0;
 }
 
-/** Says what a frame is asked by. `parsed` and `ip` are what xb_parse and xb_parse_ip found in it.
- */
-XB_INLINE void xb_walk_start(struct xb_walk *walk, const struct xb_parsed *parsed,
-			     const struct xb_parsed_ip *ip, const struct xb_origin *origin)
+/* What the steps below share. */
+struct xb_quest {
+	struct xb_walk *walk;
+	const struct xb_image *image;
+	__u64 left; /* words of all sets that may still hold the answer */
+	__u32 asked;
+	__u32 rank;
+};
+
+/* Asks one axis. */
+XB_STEP long xb_ask_axis(__u32 id, void *data)
 {
-	walk->known = ip->has & ~XB_AXES_V4;
-	xb_walk_set_addresses(walk, ip);
-	walk->upper[XB_MATCH_IN] = origin->in;
-	walk->upper[XB_MATCH_VLAN] = XB_NTOHS(parsed->tci[0]) & 0xfff;
-	walk->upper[XB_MATCH_SMAC] = xb_mac_value(parsed->smac);
-	walk->upper[XB_MATCH_DMAC] = xb_mac_value(parsed->dmac);
-	walk->upper[XB_MATCH_DMAC_OWN] = 0;
-	walk->upper[XB_MATCH_ETHERTYPE] = XB_NTOHS(parsed->ethertype);
-	walk->upper[XB_MATCH_PROTO] = ip->proto;
-	walk->upper[XB_MATCH_SPORT] = ip->sport;
-	walk->upper[XB_MATCH_DPORT] = ip->dport;
-	walk->upper[XB_MATCH_TCP_FLAGS] = ip->tcp_flags;
-	walk->upper[XB_MATCH_ICMP_TYPE] = ip->icmp_type;
-	walk->upper[XB_MATCH_DSCP] = ip->dscp;
-	walk->upper[XB_MATCH_FRAG] = ip->frag;
-	walk->known |= XB_AXIS_BIT(XB_MATCH_IN) | XB_AXIS_BIT(XB_MATCH_SMAC) |
-		       XB_AXIS_BIT(XB_MATCH_DMAC) | XB_AXIS_BIT(XB_MATCH_ETHERTYPE);
-	if (parsed->n_tags)
-		walk->known |= XB_AXIS_BIT(XB_MATCH_VLAN);
-	if (origin->own)
-		walk->known |= XB_AXIS_BIT(XB_MATCH_DMAC_OWN);
+	struct xb_quest *quest = data;
+	const struct xb_image *image = quest->image;
+	struct xb_walk *walk = quest->walk;
+	const struct xb_axis *axis;
+	struct xb_sets sets;
+	__u32 n;
+
+	if (id >= XB_AXIS_COUNT)
+		return 1;
+	if (!(quest->asked >> id & 1))
+		return 0;
+	axis = &image->head.axes[id];
+	if (walk->known >> id & 1)
+		sets = xb_axis_sets(image, axis,
+				    xb_axis_interval(image, id, walk->upper[id], walk->lower[id]));
+	else
+		sets = xb_axis_absent(axis);
+	n = walk->n_sets;
+	if (n >= XB_AXIS_COUNT)
+		return 1;
+	walk->sets[n] = sets;
+	walk->n_sets = n + 1;
+	quest->left &= xb_sets_summary(image, &sets);
+	return !quest->left;
 }
 
-/* Asks each axis; returns the AND of the summaries. */
-XB_INLINE __u64 xb_walk_axes(struct xb_walk *walk, const struct xb_image *image, __u32 asked)
+/* One word of the AND of all sets. */
+XB_GLOBAL __u64 xb_ask_sets(const struct xb_image *image, const struct xb_walk *walk, __u32 word)
 {
-	__u64 left = ~0ull;
+	__u64 bits = ~0ull;
 
-	for (__u32 id = 0; id < XB_AXIS_COUNT && left; id++) {
-		const struct xb_axis *axis = &image->axes[id];
+	if (!image || !walk)
+		return 0;
+	for (__u32 n = 0; n < XB_AXIS_COUNT && n < walk->n_sets && bits; n++)
+		bits &= xb_sets_word(image, &walk->sets[n], word & (XB_SET_WORDS - 1));
+	return bits;
+}
 
-		if (!(asked >> id & 1))
-			continue;
-		if (walk->known >> id & 1)
-			walk->sets[id] = xb_axis_sets(
-				image, axis,
-				xb_axis_interval(image, axis, walk->upper[id], walk->lower[id]));
-		else
-			walk->sets[id] = xb_axis_absent(axis);
-		left &= xb_sets_summary(image, &walk->sets[id]);
-	}
-	return left;
+/* Looks at the first word that is left. */
+XB_STEP long xb_ask_word(__u32 i, void *data)
+{
+	struct xb_quest *quest = data;
+	__u32 word;
+	__u64 bits;
+
+	(void)i;
+	if (!quest->left)
+		return 1;
+	word = xb_lowest_bit(quest->left);
+	quest->left &= quest->left - 1;
+	bits = xb_ask_sets(quest->image, quest->walk, word);
+	if (!bits)
+		return 0;
+	quest->rank = word * 64 + (xb_lowest_bit(bits) & 63);
+	return 1;
 }
 
 /**
@@ -293,26 +366,24 @@ XB_INLINE __u64 xb_walk_axes(struct xb_walk *walk, const struct xb_image *image,
  * The cost is bounded: for each axis that the table uses one search of at most XB_SEARCH_STEPS,
  * then at most XB_SET_WORDS words of each.
  */
-XB_INLINE __u32 xb_walk_find(struct xb_walk *walk, const struct xb_image *image)
+XB_GLOBAL __u32 xb_walk_find(struct xb_walk *walk, const struct xb_image *image)
 {
-	__u32 asked = image->used & walk->asked;
-	__u64 left;
+	struct xb_quest quest = {
+		.walk = walk,
+		.image = image,
+		.left = ~0ull,
+		.rank = XB_RANK_NONE,
+	};
 
-	if (!image->n_rules)
+	if (!walk || !image)
 		return XB_RANK_NONE;
-	left = xb_walk_axes(walk, image, asked);
-	for (__u32 i = 0; i < XB_SET_WORDS && left; i++) {
-		__u32 word = xb_lowest_bit(left) & (XB_SET_WORDS - 1);
-		__u64 bits = ~0ull;
-
-		left &= left - 1;
-		for (__u32 id = 0; id < XB_AXIS_COUNT && bits; id++)
-			if (asked >> id & 1)
-				bits &= xb_sets_word(image, &walk->sets[id], word);
-		if (bits)
-			return word * 64 + (xb_lowest_bit(bits) & 63);
-	}
-	return XB_RANK_NONE;
+	quest.asked = image->head.used & walk->asked;
+	if (!image->head.n_rules ||
+	    (walk->kept && !(image->head.used & XB_AXIS_BIT(XB_MATCH_DMAC_OWN))))
+		return XB_RANK_NONE;
+	xb_repeat(XB_AXIS_COUNT, xb_ask_axis, &quest);
+	xb_repeat(XB_SET_WORDS, xb_ask_word, &quest);
+	return quest.rank;
 }
 
 #endif

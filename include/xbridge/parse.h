@@ -4,7 +4,7 @@
  *
  * A cursor walks from `data` to `end`; each step checks that the header lies before `end`, which is
  * also what the BPF verifier wants to see, and reads each field once. xb_parse finds Ethernet and
- * up to two VLAN tags, which every decision needs; xb_parse_ip goes on from there to what only
+ * up to two VLAN tags, which every decision needs; xb_parse_key goes on from there to what only
  * rules ask for. Headers are looked for in the first XB_PARSE_BYTES only, so that a packet is the
  * same to one who sees it whole as to one who has gathered its beginning from a chain.
  */
@@ -12,7 +12,6 @@
 #define XBRIDGE_PARSE_H
 
 #include <linux/if_ether.h>
-#include <linux/in.h>
 #include <linux/types.h>
 #include <stddef.h>
 
@@ -43,21 +42,38 @@ struct xb_parsed {
 	__u16 l3_bytes;               /* from the start of the frame to what `ethertype` names */
 };
 
-/** What xb_parse_ip finds. A field holds something where its bit in `has` is set, and 0 elsewhere.
- */
-struct xb_parsed_ip {
-	__u32 has;   /* bits 1 << enum xb_match: PROTO, SRC and DST, SPORT and DPORT, TCP_FLAGS,
-			ICMP_TYPE, DSCP, FRAG */
-	__u8 family; /* of the addresses: 4 or 6; 0: not IP, or not so that it could be believed */
-	__u8 proto;  /* IPv6: behind the extension headers */
+/** Whether the destination is an own MAC of the uplink. */
+enum xb_own {
+	XB_OWN_NO,
+	XB_OWN_YES,
+	XB_OWN_KEPT, /* yes, and the uplink is shared: only rules that say `dmac own` may take it */
+};
+
+/** What rules ask of a frame beyond its bytes. */
+struct xb_origin {
+	__u8 in;  /* id of the port it came in by */
+	__u8 own; /* enum xb_own */
+};
+
+/** All that rules can ask of a frame, in host order. A field holds something where its bit in `has`
+ *  is set, and 0 elsewhere, so that frames are the same to any rule where their keys' bytes are. */
+struct xb_key {
+	__u32 has; /* bits 1 << enum xb_match */
+	__u8 in;
+	__u8 own;   /* enum xb_own */
+	__u16 vlan; /* identifier of the outermost tag */
+	__u8 smac[ETH_ALEN];
+	__u16 ethertype; /* behind the tags */
+	__u8 dmac[ETH_ALEN];
+	__u8 proto; /* IPv6: behind the extension headers */
 	__u8 dscp;
-	__u8 frag; /* enum xb_frag */
 	__u16 sport, dport;
 	__u8 tcp_flags;
 	__u8 icmp_type;
-	__u16 zero;
+	__u8 frag;             /* enum xb_frag */
+	__u8 family;           /* of the addresses: 4 or 6; 0: not IP, or not to be believed */
 	__u8 src[16], dst[16]; /* IPv4: the first four bytes */
-};
+} __attribute__((aligned(8)));
 
 /** Host order of a 16-bit field without a function call, and constant where its argument is. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -143,6 +159,9 @@ static inline __attribute__((always_inline)) const void *xb_see(const struct xb_
 #define XB_IPV6_MF       0x0001u
 #define XB_IPV6_OFFSET   0xfff8u
 #define XB_PROTO_HOPOPTS 0
+#define XB_PROTO_ICMP    1
+#define XB_PROTO_TCP     6
+#define XB_PROTO_UDP     17
 #define XB_PROTO_ROUTING 43
 #define XB_PROTO_FRAG    44
 #define XB_PROTO_AH      51
@@ -162,20 +181,20 @@ static inline __attribute__((always_inline)) __u8 xb_frag_of(__u32 later, __u32 
 }
 
 /* What stands at the start of the transport header. */
-static inline __attribute__((always_inline)) void
-xb_parse_transport(const struct xb_sight *sight, __u32 at, struct xb_parsed_ip *ret)
+static inline __attribute__((always_inline)) void xb_parse_transport(const struct xb_sight *sight,
+								     __u32 at, struct xb_key *ret)
 {
 	const __u8 *bytes;
 
 	switch (ret->proto) {
-	case IPPROTO_TCP:
+	case XB_PROTO_TCP:
 		bytes = xb_see(sight, at + 13, 1);
 		if (bytes) {
 			ret->tcp_flags = *bytes;
 			ret->has |= XB_HAS(TCP_FLAGS);
 		}
 		/* fallthrough */
-	case IPPROTO_UDP:
+	case XB_PROTO_UDP:
 	case XB_PROTO_SCTP:
 		bytes = xb_see(sight, at, 4);
 		if (!bytes)
@@ -184,7 +203,7 @@ xb_parse_transport(const struct xb_sight *sight, __u32 at, struct xb_parsed_ip *
 		ret->dport = xb_be16_at(bytes + 2);
 		ret->has |= XB_HAS(SPORT) | XB_HAS(DPORT);
 		break;
-	case IPPROTO_ICMP:
+	case XB_PROTO_ICMP:
 	case XB_PROTO_ICMPV6:
 		bytes = xb_see(sight, at, 1);
 		if (!bytes)
@@ -198,7 +217,7 @@ xb_parse_transport(const struct xb_sight *sight, __u32 at, struct xb_parsed_ip *
 }
 
 static inline __attribute__((always_inline)) void xb_parse_ipv4(struct xb_sight *sight, __u32 at,
-								struct xb_parsed_ip *ret)
+								struct xb_key *ret)
 {
 	const __u8 *ip = xb_see(sight, at, XB_IPV4_BYTES);
 	__u32 header_bytes, total_bytes;
@@ -221,7 +240,7 @@ static inline __attribute__((always_inline)) void xb_parse_ipv4(struct xb_sight 
 	ret->frag = xb_frag_of(frag & XB_IPV4_OFFSET, frag & XB_IPV4_MF);
 	__builtin_memcpy(ret->src, ip + 12, 4);
 	__builtin_memcpy(ret->dst, ip + 16, 4);
-	ret->has = XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP) | XB_HAS(FRAG) | XB_HAS(PROTO);
+	ret->has |= XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP) | XB_HAS(FRAG) | XB_HAS(PROTO);
 	if (ret->frag != XB_FRAG_LATER)
 		xb_parse_transport(sight, at + header_bytes, ret);
 }
@@ -235,7 +254,7 @@ static inline __attribute__((always_inline)) int xb_is_ext(__u8 kind)
 /* Passes over one extension header (RFC 8200, 4; AH: RFC 4302, 2.2). Returns where the next header
  * starts, or 0 where this one is out of sight. */
 static inline __attribute__((always_inline)) __u32 xb_pass_ext(const struct xb_sight *sight,
-							       __u32 at, struct xb_parsed_ip *ret)
+							       __u32 at, struct xb_key *ret)
 {
 	const __u8 *ext = xb_see(sight, at, 8);
 	__u8 kind = ret->proto;
@@ -256,7 +275,7 @@ static inline __attribute__((always_inline)) __u32 xb_pass_ext(const struct xb_s
 }
 
 static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight *sight, __u32 at,
-								struct xb_parsed_ip *ret)
+								struct xb_key *ret)
 {
 	const __u8 *ip = xb_see(sight, at, XB_IPV6_BYTES);
 	__u32 payload_bytes;
@@ -272,7 +291,7 @@ static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight 
 	ret->proto = ip[6];
 	__builtin_memcpy(ret->src, ip + 8, 16);
 	__builtin_memcpy(ret->dst, ip + 24, 16);
-	ret->has = XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP);
+	ret->has |= XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP);
 
 	for (int i = 0; i < XB_PARSE_EXT_MAX && xb_is_ext(ret->proto); i++) {
 		if (ret->frag == XB_FRAG_LATER)
@@ -292,24 +311,43 @@ static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight 
 		xb_parse_transport(sight, at, ret);
 }
 
+static inline __attribute__((always_inline)) void
+xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin, struct xb_key *ret)
+{
+	ret->has = XB_HAS(IN) | XB_HAS(SMAC) | XB_HAS(DMAC) | XB_HAS(ETHERTYPE);
+	ret->in = origin->in;
+	__builtin_memcpy(ret->smac, parsed->smac, ETH_ALEN);
+	__builtin_memcpy(ret->dmac, parsed->dmac, ETH_ALEN);
+	ret->ethertype = XB_NTOHS(parsed->ethertype);
+	if (parsed->n_tags) {
+		ret->vlan = XB_NTOHS(parsed->tci[0]) & 0xfff;
+		ret->has |= XB_HAS(VLAN);
+	}
+	ret->own = origin->own;
+	if (origin->own)
+		ret->has |= XB_HAS(DMAC_OWN);
+}
+
 /**
- * Parses what is behind the Ethernet header and the tags, which xb_parse has found in the same
- * frame. Whole is a header only if it lies before `end`, in the first XB_PARSE_BYTES, and, for a
- * transport header, before the end of the IP packet by its own length field (0: none is given, as
- * in some packets that are yet to be cut into segments).
+ * Makes the key of a frame in which xb_parse has found `parsed`: reads on behind the tags. Whole is
+ * a header only if it lies before `end`, in the first XB_PARSE_BYTES, and, for a transport header,
+ * before the end of the IP packet by its own length field (0: none is given, as in some packets
+ * that are yet to be cut into segments).
  *
  * An IPv4 or IPv6 header that can't be believed (cut off, of another version, shorter than itself)
- * leaves everything unknown; an extension header whose start is cut off, or more than
+ * leaves all that is IP's unknown; an extension header whose start is cut off, or more than
  * XB_PARSE_EXT_MAX, leaves the protocol and what it would tell unknown. Of a fragment but the first
  * only addresses, DSCP and protocol are known.
  */
-static inline __attribute__((always_inline)) void xb_parse_ip(const void *data, const void *end,
-							      const struct xb_parsed *parsed,
-							      struct xb_parsed_ip *ret)
+static inline __attribute__((always_inline)) void xb_parse_key(const void *data, const void *end,
+							       const struct xb_parsed *parsed,
+							       const struct xb_origin *origin,
+							       struct xb_key *ret)
 {
 	struct xb_sight sight = {.data = data, .end = end, .ip_end = XB_PARSE_BYTES};
 
 	__builtin_memset(ret, 0, sizeof(*ret));
+	xb_key_l2(parsed, origin, ret);
 	if (parsed->ethertype == XB_HTONS(ETH_P_IP))
 		xb_parse_ipv4(&sight, parsed->l3_bytes, ret);
 	else if (parsed->ethertype == XB_HTONS(ETH_P_IPV6))

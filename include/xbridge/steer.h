@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define XB_SCHEMA   2u
+#define XB_SCHEMA   3u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge"
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
@@ -33,7 +33,7 @@ enum xb_stage {
 	XB_STAGE_NONE,
 	XB_STAGE_RULE,    /* a rule of the steering table */
 	XB_STAGE_OWN_MAC, /* the uplink's own address, or that of a device stacked on it */
-	XB_STAGE_GROUP,   /* a group frame on a shared uplink */
+	XB_STAGE_GROUP,   /* a group frame on a shared uplink; before the rules */
 	XB_STAGE_DEFAULT, /* the default verdict */
 };
 
@@ -50,8 +50,8 @@ struct xb_steer_config {
 	__u32 generation; /* of the table; in each frame's metadata */
 	__u32 shared;     /* 1: the uplink keeps its own MACs and group frames */
 	__u32 verdict;    /* the default verdict, enum xb_verdict */
-	__u32 zero;
-	__u64 stall_ns; /* a heartbeat older than this means that nobody reads the queue */
+	__u32 port;       /* the uplink's id among the ports */
+	__u64 stall_ns;   /* a heartbeat older than this means that nobody reads the queue */
 };
 
 /** Key of the hash map `own_macs`: an address that belongs to the stack of the uplink in `slot`.
@@ -90,6 +90,22 @@ struct xb_xdp_stats {
 	__u64 redirect;     /* given to the AF_XDP socket */
 	__u64 drop;         /* dropped: a rule, or the default verdict */
 	__u64 drop_bytes;
+	__u64 limit; /* dropped: beyond a rule's limit */
+	__u64 limit_bytes;
 };
+
+/** What a rule has met, by all programs and userspace: an element of the array `rule_stats`. */
+struct xb_rule_stats {
+	__u64 packets;
+	__u64 bytes;
+	__u64 last_ns; /* CLOCK_MONOTONIC_COARSE; 0: never */
+};
+
+/** The only element of the array `table`: which of the two `images` is asked. */
+struct xb_table {
+	__u32 generation; /* the image of its lowest bit */
+	__u32 zero;
+};
+#define XB_IMAGES 2u
 
 #endif

@@ -23,7 +23,7 @@
 #define BUCKETS_MAX (2u * XB_RULES_MAX)
 /* What is built may be larger than what is allowed, never than this: an axis has 2 XB_RULES_MAX + 1
  * pieces; each rule begins and ends once and so adds a word to at most sixteen of them twice. */
-#define ROOM_BYTES (4 * XB_IMAGE_BYTES)
+#define ROOM_BYTES (8 * XB_IMAGE_BYTES)
 #define DEDUP_SLOTS                                                                  \
 	4096u /* dense sets that are looked for again; more are merely written twice \
 	       */
@@ -115,7 +115,7 @@ static unsigned places_of(unsigned axis)
 	case XB_MATCH_IN:
 		return XB_PORTS_MAX;
 	case XB_MATCH_DMAC_OWN:
-		return 1;
+		return XB_OWN_KEPT + 1;
 	case XB_MATCH_PROTO:
 	case XB_MATCH_TCP_FLAGS:
 	case XB_MATCH_ICMP_TYPE:
@@ -168,7 +168,7 @@ static bool span_of(const struct xb_ranked_rule *ranked, unsigned axis, struct s
 		*ret_span = span_of_number(xb_mac_value(rule->dmac));
 		return true;
 	case XB_MATCH_DMAC_OWN:
-		*ret_span = span_of_number(0);
+		*ret_span = (struct span){number(XB_OWN_YES), number(XB_OWN_KEPT), 0};
 		return true;
 	case XB_MATCH_ETHERTYPE:
 		*ret_span = span_of_number(rule->ethertype);
@@ -318,7 +318,10 @@ static void write_places(struct build *build, struct xb_axis *axis, unsigned id,
 	for (unsigned place = 0; place < places; place++) {
 		struct set *set = &build->block[place % BLOCK];
 
-		*set = *indifferent;
+		if (id == XB_MATCH_DMAC_OWN && place == XB_OWN_KEPT)
+			*set = (struct set){0};
+		else
+			*set = *indifferent;
 		for (unsigned i = 0; i < n_spans; i++) {
 			const struct span *span = &build->spans[i];
 			const struct xb_rule *rule = build->rules[span->rank].rule;
@@ -458,7 +461,7 @@ static int write_axis(struct build *build, struct xb_axis *axis, unsigned id)
 
 /* ---- the whole ---- */
 
-static void write_rules(struct build *build, struct xb_image *image)
+static void write_rules(struct build *build, struct xb_image_head *image)
 {
 	struct xb_image_rule *out;
 
@@ -479,7 +482,32 @@ static void write_rules(struct build *build, struct xb_image *image)
 	}
 }
 
-static int build_axes(struct build *build, struct xb_image *image)
+/* What a frame's key is made of as far as these rules can see. */
+static struct xb_key key_mask(uint32_t used)
+{
+	struct xb_key mask = {.has = used & ((1u << XB_MATCH_COUNT) - 1), .own = 0xff};
+
+#define ASKED(what) (-(used >> XB_MATCH_##what & 1))
+	mask.in = (uint8_t)ASKED(IN);
+	mask.vlan = (uint16_t)ASKED(VLAN);
+	memset(mask.smac, (int)ASKED(SMAC), sizeof(mask.smac));
+	memset(mask.dmac, (int)ASKED(DMAC), sizeof(mask.dmac));
+	mask.ethertype = (uint16_t)ASKED(ETHERTYPE);
+	mask.proto = (uint8_t)ASKED(PROTO);
+	mask.dscp = (uint8_t)ASKED(DSCP);
+	mask.sport = (uint16_t)ASKED(SPORT);
+	mask.dport = (uint16_t)ASKED(DPORT);
+	mask.tcp_flags = (uint8_t)ASKED(TCP_FLAGS);
+	mask.icmp_type = (uint8_t)ASKED(ICMP_TYPE);
+	mask.frag = (uint8_t)ASKED(FRAG);
+	mask.family = (uint8_t)(ASKED(SRC) | ASKED(DST));
+	memset(mask.src, (int)ASKED(SRC), sizeof(mask.src));
+	memset(mask.dst, (int)ASKED(DST), sizeof(mask.dst));
+#undef ASKED
+	return mask;
+}
+
+static int build_axes(struct build *build, struct xb_image_head *image)
 {
 	int ret = 0;
 
@@ -497,31 +525,34 @@ int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t gene
 	xb_auto_free struct value *starts = calloc(PIECES_MAX, sizeof(*starts));
 	xb_auto_free struct set *block = calloc(BLOCK, sizeof(*block));
 	xb_auto_free struct build *build = calloc(1, sizeof(*build));
+	struct xb_image_head *head;
 
 	if (!image || !spans || !starts || !block || !build)
 		return xb_fail(err, -ENOMEM, "make the image of %u rules", n);
 	assert(n <= XB_RULES_MAX);
 	build->image = (uint8_t *)image;
-	build->at = sizeof(*image);
+	build->at = sizeof(*head);
 	build->rules = rules;
 	build->n = n;
 	build->spans = spans;
 	build->starts = starts;
 	build->block = block;
 
-	image->generation = generation;
-	image->n_rules = n;
-	write_rules(build, image);
-	if (image->used >> XB_MATCH_SRC & 1)
-		image->used |= 1u << XB_AXIS_SRC6;
-	if (image->used >> XB_MATCH_DST & 1)
-		image->used |= 1u << XB_AXIS_DST6;
-	if (build_axes(build, image) < 0)
+	head = &image->head;
+	head->generation = generation;
+	head->n_rules = n;
+	write_rules(build, head);
+	head->mask = key_mask(head->used);
+	if (head->used >> XB_MATCH_SRC & 1)
+		head->used |= 1u << XB_AXIS_SRC6;
+	if (head->used >> XB_MATCH_DST & 1)
+		head->used |= 1u << XB_AXIS_DST6;
+	if (build_axes(build, head) < 0)
 		return xb_fail(err, -ENOMEM, "make the image of %u rules", n);
-	image->bytes = build->at;
-	if (image->bytes > XB_IMAGE_BYTES) {
+	head->bytes = build->at;
+	if (head->bytes > XB_IMAGE_BYTES) {
 		xb_fail(err, -E2BIG, "make the image of %u rules: %u KiB, %u are allowed", n,
-			image->bytes >> 10, XB_IMAGE_BYTES >> 10);
+			head->bytes >> 10, XB_IMAGE_BYTES >> 10);
 		xb_hint(err, "let fewer ranges and prefixes overlap");
 		return -E2BIG;
 	}

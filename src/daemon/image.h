@@ -20,8 +20,8 @@ struct xb_ranked_rule {
 };
 
 /**
- * Makes the image of `n` rules, the one that is asked first in front. Its first `bytes` bytes are
- * to be copied to where it is asked.
+ * Makes the image of `n` rules, the one that is asked first in front. Its first head.bytes bytes
+ * are to be copied to where it is asked.
  *
  * @ret_image: from the heap; the caller frees it.
  *

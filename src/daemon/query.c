@@ -287,6 +287,8 @@ static struct json_object *xdp_stats(const struct xb_instance *instance,
 	add_u64(to, "redirect", stats.redirect);
 	add_u64(to, "drop", stats.drop);
 	add_u64(to, "drop_bytes", stats.drop_bytes);
+	add_u64(to, "limit", stats.limit);
+	add_u64(to, "limit_bytes", stats.limit_bytes);
 	return to;
 }
 

@@ -8,12 +8,20 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#define N_BEATS     (XB_UPLINKS_MAX * XB_QUEUES_MAX)
-#define BEATS_BYTES (N_BEATS * sizeof(__u64))
+#define N_BEATS           (XB_UPLINKS_MAX * XB_QUEUES_MAX)
+#define BEATS_BYTES       (N_BEATS * sizeof(__u64))
+#define RULE_STATS_BYTES  (XB_RULES_MAX * sizeof(struct xb_rule_stats))
+#define RULE_LIMITS_BYTES (XB_RULES_MAX * sizeof(__u64))
+#define TABLE_BYTES       sizeof(struct xb_table)
+#define GRACE_US          50000u
+#define IMAGES_BYTES      (XB_IMAGES * sizeof(struct xb_image))
 
 /* The maps, by what they are called in the program and where they are pinned. */
 static const struct gate_map {
@@ -26,6 +34,11 @@ static const struct gate_map {
 	{"verdict_stats", "verdict_stats", offsetof(struct xb_gate, stats_fd)},
 	{"xsks", "internal/xsks", offsetof(struct xb_gate, xsks_fd)},
 	{"heartbeats", "internal/heartbeats", offsetof(struct xb_gate, heartbeats_fd)},
+	{"rules", "rules", offsetof(struct xb_gate, rules_fd)},
+	{"rule_stats", "rule_stats", offsetof(struct xb_gate, rule_stats_fd)},
+	{"rule_limits", "internal/rule_limits", offsetof(struct xb_gate, rule_limits_fd)},
+	{"table", "internal/table", offsetof(struct xb_gate, table_fd)},
+	{"images", "internal/images", offsetof(struct xb_gate, images_fd)},
 };
 #define N_MAPS (sizeof(gate_maps) / sizeof(gate_maps[0]))
 
@@ -177,10 +190,60 @@ static int pin_new_maps(struct xb_gate *gate, const struct steer_bpf *skeleton,
 	return 0;
 }
 
+/* Maps one map's elements into our memory. */
+static int map_one(int fd, size_t bytes, const char *what, void **ret_at, struct xb_error *err)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (at == MAP_FAILED)
+		return xb_fail(err, -errno, "map the %s", what);
+	*ret_at = at;
+	return 0;
+}
+
+static int map_memory(struct xb_gate *gate, struct xb_error *err)
+{
+	int ret = map_one(gate->heartbeats_fd, BEATS_BYTES, "heartbeats",
+			  (void **)&gate->heartbeats, err);
+
+	if (!ret)
+		ret = map_one(gate->rule_stats_fd, RULE_STATS_BYTES, "rules' counters",
+			      (void **)&gate->rule_stats, err);
+	if (!ret)
+		ret = map_one(gate->rule_limits_fd, RULE_LIMITS_BYTES, "rules' limits",
+			      (void **)&gate->rule_limits, err);
+	if (!ret)
+		ret = map_one(gate->table_fd, TABLE_BYTES, "steering table", (void **)&gate->table,
+			      err);
+	if (!ret)
+		ret = map_one(gate->images_fd, IMAGES_BYTES, "steering table's images",
+			      (void **)&gate->images, err);
+	return ret;
+}
+
+static void unmap_one(void *at, size_t bytes)
+{
+	if (at)
+		munmap(at, bytes);
+}
+
+static void unmap_memory(struct xb_gate *gate)
+{
+	unmap_one((void *)gate->heartbeats, BEATS_BYTES);
+	unmap_one(gate->rule_stats, RULE_STATS_BYTES);
+	unmap_one(gate->rule_limits, RULE_LIMITS_BYTES);
+	unmap_one(gate->table, TABLE_BYTES);
+	unmap_one(gate->images, IMAGES_BYTES);
+	gate->heartbeats = NULL;
+	gate->rule_stats = NULL;
+	gate->rule_limits = NULL;
+	gate->table = NULL;
+	gate->images = NULL;
+}
+
 static int open_maps(struct xb_gate *gate, bool *ret_made, struct xb_error *err)
 {
 	auto_skeleton struct steer_bpf *skeleton = NULL;
-	void *beats;
 	int ret;
 
 	ret = xb_pin_prepare(gate->instance, ret_made, err);
@@ -199,22 +262,17 @@ static int open_maps(struct xb_gate *gate, bool *ret_made, struct xb_error *err)
 		ret = pin_new_maps(gate, skeleton, err);
 	if (ret < 0)
 		return ret;
-	beats = mmap(NULL, BEATS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, gate->heartbeats_fd, 0);
-	if (beats == MAP_FAILED)
-		return xb_fail(err, -errno, "map the heartbeats");
-	gate->heartbeats = beats;
-	return 0;
+	return map_memory(gate, err);
 }
 
 int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *err)
 {
-	struct xb_gate made = {.config_fd = -1,
-			       .own_macs_fd = -1,
-			       .stats_fd = -1,
-			       .xsks_fd = -1,
-			       .heartbeats_fd = -1};
+	struct xb_gate made = {0};
 	bool folder_made = false;
 	int ret;
+
+	for (size_t i = 0; i < N_MAPS; i++)
+		*map_fd(&made, &gate_maps[i]) = -1;
 
 	if (!xb_pin_name_ok(instance)) {
 		xb_fail(err, -EINVAL, "instance name '%s'", instance);
@@ -239,9 +297,7 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 
 void xb_gate_close(struct xb_gate *gate)
 {
-	if (gate->heartbeats)
-		munmap((void *)gate->heartbeats, BEATS_BYTES);
-	gate->heartbeats = NULL;
+	unmap_memory(gate);
 	for (size_t i = 0; i < N_MAPS; i++) {
 		xb_cleanup_close(map_fd(gate, &gate_maps[i]));
 		*map_fd(gate, &gate_maps[i]) = -1;
@@ -251,6 +307,36 @@ void xb_gate_close(struct xb_gate *gate)
 		gate->prog_fds[slot] = -1;
 	}
 	gate->claimed = 0;
+}
+
+/* ---- the steering table ---- */
+
+/* Waits until every program run that has begun is over. */
+static int wait_for_programs(struct xb_error *err)
+{
+	/* a program runs inside of an RCU read-side section */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS && errno != EPERM)
+		return xb_fail(err, -errno, "wait for the XDP programs (membarrier)");
+	/* Refused, where CPUs are to run undisturbed (nohz_full), or by a sandbox. A run takes
+	 * microseconds. */
+	usleep(GRACE_US);
+	return 0;
+}
+
+int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err)
+{
+	uint32_t generation = gate->table->generation + 1;
+	int ret = wait_for_programs(err);
+
+	if (ret < 0)
+		return ret;
+	generation += !generation; /* 0 is no flow's */
+	image->head.generation = generation;
+	memcpy(&gate->images[generation % XB_IMAGES], image, image->head.bytes);
+	__atomic_store_n(&gate->table->generation, generation, __ATOMIC_RELEASE);
+	return 0;
 }
 
 /* ---- slots and programs ---- */

@@ -5,8 +5,9 @@
  * One program is loaded for each uplink, in a slot of its own; all programs of an instance share
  * one set of maps. Everything is pinned, and closing the gate leaves it in force:
  *
- *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, verdict_stats
- *                                     internal/xsks, heartbeats, prog_<slot>, link_<slot>
+ *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, verdict_stats, rules, rule_stats
+ *                                     internal/xsks, heartbeats, table, images, rule_limits,
+ *                                              prog_<slot>, link_<slot>
  *
  * (bpffs allows no dot in a name: one in an instance's name becomes a colon, which no interface
  * has.)
@@ -22,6 +23,7 @@
 #define XB_XSK_GATE_H
 
 #include "core/error.h"
+#include "xbridge/image.h"
 #include "xbridge/steer.h"
 #include "xsk/attach.h"
 
@@ -46,8 +48,17 @@ struct xb_gate {
 	int stats_fd;
 	int xsks_fd;
 	int heartbeats_fd;
-	_Atomic uint64_t
-		*heartbeats; /* mapped: XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
+	int rules_fd;
+	int rule_stats_fd;
+	int rule_limits_fd;
+	int table_fd;
+	int images_fd;
+	/* what of them is mapped */
+	_Atomic uint64_t *heartbeats;     /* XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
+	struct xb_rule_stats *rule_stats; /* XB_RULES_MAX */
+	uint64_t *rule_limits;            /* XB_RULES_MAX, see xbridge/limit.h */
+	struct xb_table *table;
+	struct xb_image *images; /* XB_IMAGES */
 };
 
 /**
@@ -120,6 +131,23 @@ static inline void xb_gate_beat(struct xb_gate *gate, uint32_t slot, uint32_t qu
 {
 	atomic_store_explicit(&gate->heartbeats[XB_QUEUE_SLOT(slot, queue)], now_ns,
 			      memory_order_relaxed);
+}
+
+/**
+ * Makes `image` the one that frames are judged by: from one frame to the next, each meets the old
+ * one or the new one whole. Its head.generation is filled in.
+ *
+ * Waits, if need be, until no program looks at the image before the old one, whose place it takes;
+ * that userspace doesn't, the caller has seen to. Returns 0 or -errno.
+ */
+int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err);
+
+/** The image that frames are judged by; good until the second xb_gate_set_image from now. Any
+ *  thread. */
+static inline const struct xb_image *xb_gate_image(const struct xb_gate *gate)
+{
+	return &gate->images[__atomic_load_n(&gate->table->generation, __ATOMIC_ACQUIRE) %
+			     XB_IMAGES];
 }
 
 /** What became of an uplink's frames in the program since the maps were made, all CPUs summed. */

@@ -92,16 +92,37 @@ static void tag_that_is_cut_off_does_not_count(void **state)
 
 static void verdicts_come_in_order(void **state)
 {
-	struct xb_parsed parsed = {.group = 1};
-	struct xb_scene scene = {.shared = 1, .verdict = XB_VERDICT_DROP, .own = 1};
+	struct xb_scene scene = {.shared = 1, .verdict = XB_VERDICT_DROP, .own = 1, .group = 1};
+	struct xb_image_rule rule = {.id = 7, .verdict = XB_VERDICT_PORT(2)};
+	struct xb_decision decision;
 
 	(void)state;
-	assert_int_equal(xb_classify(&parsed, &scene).stage, XB_STAGE_OWN_MAC);
-	scene.own = 0;
-	assert_int_equal(xb_classify(&parsed, &scene).stage, XB_STAGE_GROUP);
+	assert_int_equal(xb_classify(&scene, &rule).stage, XB_STAGE_GROUP);
 	scene.shared = 0;
-	assert_int_equal(xb_classify(&parsed, &scene).stage, XB_STAGE_DEFAULT);
-	assert_int_equal(xb_classify(&parsed, &scene).verdict, XB_VERDICT_DROP);
+	decision = xb_classify(&scene, &rule);
+	assert_int_equal(decision.stage, XB_STAGE_RULE);
+	assert_int_equal(decision.verdict, XB_VERDICT_PORT(2));
+	assert_int_equal(decision.rule, 7);
+	decision = xb_classify(&scene, NULL);
+	assert_int_equal(decision.stage, XB_STAGE_OWN_MAC);
+	assert_int_equal(decision.verdict, XB_VERDICT_PASS);
+	assert_int_equal(decision.rule, 0);
+	scene.own = 0;
+	decision = xb_classify(&scene, NULL);
+	assert_int_equal(decision.stage, XB_STAGE_DEFAULT);
+	assert_int_equal(decision.verdict, XB_VERDICT_DROP);
+}
+
+static void rules_see_whether_an_own_mac_is_kept(void **state)
+{
+	struct xb_scene scene = {.shared = 1};
+
+	(void)state;
+	assert_int_equal(xb_own_of(&scene), XB_OWN_NO);
+	scene.own = 1;
+	assert_int_equal(xb_own_of(&scene), XB_OWN_KEPT);
+	scene.shared = 0;
+	assert_int_equal(xb_own_of(&scene), XB_OWN_YES);
 }
 
 int main(void)
@@ -112,6 +133,7 @@ int main(void)
 		cmocka_unit_test(third_tag_stays_the_ethertype),
 		cmocka_unit_test(tag_that_is_cut_off_does_not_count),
 		cmocka_unit_test(verdicts_come_in_order),
+		cmocka_unit_test(rules_see_whether_an_own_mac_is_kept),
 	};
 
 	return cmocka_run_group_tests_name("parse", tests, NULL, NULL);

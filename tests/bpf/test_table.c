@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The steering table in the XDP program: on random tables and frames around their rules the
+ * program, userspace and a reference that asks rule after rule agree on the rule and the verdict;
+ * a second frame of a flow, which the cache answers, is judged as the first.
+ */
+#include "steer.skel.h"
+#include "support/steering.h"
+#include "xbridge/classify.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#define TABLES 200u
+#define FRAMES 2500u /* a table, each twice: a million runs in all */
+#define SLOT   2u
+#define PORT   1u
+
+static struct steer_bpf *skeleton;
+static struct xb_image *images;
+static struct xb_table *table;
+static struct xb_rule_stats *rule_stats;
+static bool shared;
+
+static const uint8_t own_mac[6] = {0x02, 0x0a, 0, 0, 0, 1};
+
+static void *map_memory(const struct bpf_map *map)
+{
+	size_t bytes = (size_t)bpf_map__max_entries(map) * bpf_map__value_size(map);
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	assert_true(at != MAP_FAILED);
+	return at;
+}
+
+static int load(void **state)
+{
+	struct xb_own_mac own = {.slot = SLOT};
+	uint32_t ifindex = 1;
+
+	(void)state;
+	skeleton = steer_bpf__open();
+	if (!skeleton)
+		return -1;
+	skeleton->rodata->slot = SLOT;
+	if (steer_bpf__load(skeleton) < 0)
+		return -1;
+	images = map_memory(skeleton->maps.images);
+	table = map_memory(skeleton->maps.table);
+	rule_stats = map_memory(skeleton->maps.rule_stats);
+	memcpy(own.mac, own_mac, sizeof(own.mac));
+	return bpf_map_update_elem(bpf_map__fd(skeleton->maps.own_macs), &own, &ifindex, 0);
+}
+
+static int unload(void **state)
+{
+	(void)state;
+	steer_bpf__destroy(skeleton);
+	return 0;
+}
+
+static void configure(void)
+{
+	struct xb_steer_config config = {.schema = XB_SCHEMA,
+					 .shared = shared,
+					 .verdict = XB_VERDICT_PASS,
+					 .port = PORT,
+					 .stall_ns = 1000000000ull};
+	uint32_t slot = SLOT;
+
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.config), &slot, &config, 0),
+			 0);
+}
+
+static void publish(unsigned n)
+{
+	uint32_t generation = table->generation + 1;
+	struct xb_error err = {0};
+	struct xb_image *built;
+
+	assert_int_equal(xb_image_build(steering_ranked, n, generation, &built, &err), 0);
+	memcpy(&images[generation % XB_IMAGES], built, built->head.bytes);
+	free(built);
+	table->generation = generation;
+}
+
+static int run(uint8_t *frame, unsigned bytes)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = bytes);
+
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(skeleton->progs.steer), &opts), 0);
+	return (int)opts.retval;
+}
+
+/* The rule, by userspace, of a frame that comes in by the uplink; NULL where none matches. */
+static const struct xb_ranked_rule *judge(unsigned n, const uint8_t *frame, unsigned bytes,
+					  struct xb_decision *ret_decision)
+{
+	const struct xb_image *image = &images[table->generation % XB_IMAGES];
+	struct xb_scene scene = {.shared = shared,
+				 .verdict = XB_VERDICT_PASS,
+				 .own = !memcmp(frame, own_mac, 6),
+				 .group = frame[0] & 1};
+	struct xb_origin origin = {.in = PORT, .own = (uint8_t)xb_own_of(&scene)};
+	struct xb_image_rule rule;
+	struct xb_parsed parsed = {0};
+	struct xb_walk walk;
+	struct xb_key key;
+	uint32_t rank = XB_RANK_NONE;
+
+	assert_int_equal(xb_parse(frame, frame + bytes, &parsed), 0);
+	xb_parse_key(frame, frame + bytes, &parsed, &origin, &key);
+	if (!xb_is_kept_group(&scene)) {
+		xb_walk_start(&walk, &key);
+		rank = xb_walk_find(&walk, image);
+		assert_int_equal(rank, steering_reference(n, &key));
+	}
+	if (rank != XB_RANK_NONE)
+		rule = xb_image_rule(image, rank);
+	*ret_decision = xb_classify(&scene, rank == XB_RANK_NONE ? NULL : &rule);
+	return rank == XB_RANK_NONE ? NULL : &steering_ranked[rank];
+}
+
+static void make_table(unsigned n)
+{
+	struct steering_style style = steering_some_style();
+
+	shared = steering_below(2);
+	configure();
+	for (unsigned rank = 0; rank < n; rank++) {
+		steering_make_rule(rank, &style);
+		steering_ranked[rank].verdict = rank % 2 ? XB_VERDICT_PASS : XB_VERDICT_DROP;
+		steering_rules[rank].id = 1 + rank * 3;
+		steering_ranked[rank].slot = (rank * 5 + 1) % XB_RULES_MAX;
+	}
+	publish(n);
+}
+
+/* A frame near a rule; some of them are for the uplink itself, others for a group. */
+static unsigned make_frame(unsigned n, uint8_t *frame)
+{
+	struct xb_key key;
+
+	steering_key_near(steering_below(n), &key);
+	if (key.own)
+		memcpy(key.dmac, own_mac, sizeof(own_mac));
+	return steering_make_frame(&key, frame);
+}
+
+static void check(unsigned n, uint8_t *frame, unsigned bytes, uint32_t *matched)
+{
+	struct xb_decision decision;
+	const struct xb_ranked_rule *rule = judge(n, frame, bytes, &decision);
+	uint64_t packets = rule ? rule_stats[rule->slot].packets : 0;
+	uint64_t octets = rule ? rule_stats[rule->slot].bytes : 0;
+
+	/* the walk, and then the cache */
+	for (unsigned again = 1; again <= 2; again++) {
+		int action = run(frame, bytes);
+
+		if (action != (decision.verdict == XB_VERDICT_DROP ? XDP_DROP : XDP_PASS))
+			fail_msg("%u rules: action %d, verdict %u of stage %u, rule %u", n, action,
+				 decision.verdict, decision.stage, decision.rule);
+		if (!rule)
+			continue;
+		assert_int_equal(decision.rule, rule->rule->id);
+		assert_int_equal(rule_stats[rule->slot].packets, packets + again);
+		assert_int_equal(rule_stats[rule->slot].bytes, octets + again * bytes);
+	}
+	*matched += rule != NULL;
+}
+
+static uint64_t all_hits(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned slot = 0; slot < XB_RULES_MAX; slot++)
+		sum += rule_stats[slot].packets;
+	return sum;
+}
+
+static void program_userspace_and_reference_agree(void **state)
+{
+	static uint8_t frame[STEERING_FRAME_BYTES];
+	uint32_t matched = 0;
+
+	(void)state;
+	for (unsigned t = 0; t < TABLES; t++) {
+		unsigned n = steering_some_size(t);
+		uint64_t hits = all_hits();
+		uint32_t before = matched;
+
+		make_table(n);
+		for (unsigned i = 0; i < FRAMES; i++)
+			check(n, frame, make_frame(n, frame), &matched);
+		assert_int_equal(all_hits() - hits, 2 * (matched - before));
+	}
+	assert_true(matched > TABLES * FRAMES / 8);
+}
+
+/* ---- the cache ---- */
+
+#define VALUES 4096u /* as many as the cache has places, so that most places are shared */
+
+/* Lets flow `i` and its rule differ from the others in one of the key's eight words alone. */
+static void differ_in(unsigned word, unsigned i, struct xb_key *key, struct xb_rule *rule)
+{
+	uint8_t bytes[2] = {(uint8_t)(i >> 8), (uint8_t)i};
+	struct xb_prefix all = {.family = 6, .bits = 128};
+
+	switch (word) {
+	case 0:
+		rule->match = XB_HAS(VLAN);
+		key->has |= XB_HAS(VLAN);
+		rule->vlan = key->vlan = (uint16_t)i;
+		break;
+	case 1:
+		rule->match = XB_HAS(SMAC);
+		memcpy(key->smac + 4, bytes, 2);
+		memcpy(rule->smac, key->smac, 6);
+		break;
+	case 2:
+		rule->match = XB_HAS(DMAC);
+		memcpy(key->dmac + 4, bytes, 2);
+		memcpy(rule->dmac, key->dmac, 6);
+		break;
+	case 3:
+		rule->match = XB_HAS(SPORT);
+		key->sport = (uint16_t)i;
+		rule->sport = (struct xb_range){key->sport, key->sport};
+		break;
+	case 4:
+	case 5:
+		rule->match = XB_HAS(SRC);
+		memcpy(key->src + (word == 4 ? 6 : 14), bytes, 2);
+		rule->src = all;
+		memcpy(rule->src.addr, key->src, 16);
+		break;
+	default:
+		rule->match = XB_HAS(DST);
+		memcpy(key->dst + (word == 6 ? 6 : 14), bytes, 2);
+		rule->dst = all;
+		memcpy(rule->dst.addr, key->dst, 16);
+	}
+}
+
+static void flows_that_share_a_place_are_told_apart(void **state)
+{
+	static uint8_t frame[STEERING_FRAME_BYTES];
+	const struct xb_key common = {
+		.smac = {2, 1}, .dmac = {2, 2}, .proto = XB_PROTO_UDP, .family = 6, .src = {0xfd}};
+
+	(void)state;
+	shared = false;
+	configure();
+	for (unsigned word = 0; word < sizeof(struct xb_key) / 8; word++) {
+		struct xb_key key = common;
+
+		for (unsigned i = 0; i < VALUES; i += 2) {
+			struct xb_rule *rule = &steering_rules[i / 2];
+
+			*rule = (struct xb_rule){.id = i + 1};
+			differ_in(word, i, &key, rule);
+			steering_ranked[i / 2] = (struct xb_ranked_rule){
+				.rule = rule, .slot = i, .verdict = XB_VERDICT_DROP};
+		}
+		publish(VALUES / 2);
+		for (unsigned n = 0; n < 2 * VALUES; n++) {
+			unsigned i = n * 1103u % VALUES;
+			struct xb_rule unused;
+
+			key = common;
+			differ_in(word, i, &key, &unused);
+			if (run(frame, steering_make_frame(&key, frame)) !=
+			    (i % 2 ? XDP_PASS : XDP_DROP))
+				fail_msg("word %u, flow %u", word, i);
+		}
+	}
+}
+
+/* A flow that the cache knows is asked anew after a flip: now its rule is the second. */
+static void a_new_table_is_obeyed_by_the_next_frame(void **state)
+{
+	uint8_t frame[64] = {0x02, 0, 0, 0, 0, 9, 0x02, 0, 0, 0, 0, 8, 0x88, 0xb5};
+
+	(void)state;
+	shared = false;
+	configure();
+	for (unsigned rank = 0; rank < 2; rank++)
+		steering_ranked[rank] = (struct xb_ranked_rule){.rule = &steering_rules[rank],
+								.slot = rank};
+	steering_ranked[0].verdict = XB_VERDICT_DROP;
+	steering_ranked[1].verdict = XB_VERDICT_PASS;
+	steering_rules[1] = (struct xb_rule){.id = 2};
+	for (unsigned round = 0; round < 1000; round++) {
+		bool drop = round % 2;
+
+		steering_rules[0] = (struct xb_rule){
+			.id = 1, .match = XB_HAS(ETHERTYPE), .ethertype = drop ? 0x88b5 : 0x88b6};
+		publish(2);
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(run(frame, sizeof(frame)), drop ? XDP_DROP : XDP_PASS);
+	}
+}
+
+/* ---- limits ---- */
+
+static uint64_t limited_packets(void)
+{
+	struct xb_xdp_stats cpus[256], sum = {0};
+	uint32_t slot = SLOT;
+	int n = libbpf_num_possible_cpus();
+
+	assert_true(n > 0 && n <= 256);
+	assert_int_equal(
+		bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.verdict_stats), &slot, cpus), 0);
+	for (int i = 0; i < n; i++)
+		sum.limit += cpus[i].limit;
+	return sum.limit;
+}
+
+/* One frame an hour, after a burst of five: time plays no part. */
+static void beyond_its_limit_a_rule_drops(void **state)
+{
+	uint8_t frame[64] = {0x02, 0, 0, 0, 0, 9, 0x02, 0, 0, 0, 0, 8, 0x88, 0xb5};
+	uint64_t before = limited_packets();
+	const uint64_t hour_ns = 3600ull * 1000000000ull;
+	struct xb_image *image;
+
+	(void)state;
+	shared = false;
+	configure();
+	steering_rules[0] = (struct xb_rule){.id = 1, .limit_pps = 1, .limit_burst = 5};
+	steering_ranked[0] = (struct xb_ranked_rule){
+		.rule = &steering_rules[0], .slot = 77, .verdict = XB_VERDICT_PASS};
+	publish(1);
+	image = &images[table->generation % XB_IMAGES];
+	((struct xb_image_rule *)((uint8_t *)image + image->head.rules))->limit_ns = hour_ns;
+	((struct xb_image_rule *)((uint8_t *)image + image->head.rules))->burst_ns = 5 * hour_ns;
+	for (unsigned i = 0; i < 9; i++)
+		assert_int_equal(run(frame, sizeof(frame)), i < 5 ? XDP_PASS : XDP_DROP);
+	assert_int_equal(limited_packets() - before, 4);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(program_userspace_and_reference_agree),
+		cmocka_unit_test(flows_that_share_a_place_are_told_apart),
+		cmocka_unit_test(a_new_table_is_obeyed_by_the_next_frame),
+		cmocka_unit_test(beyond_its_limit_a_rule_drops),
+	};
+
+	return cmocka_run_group_tests_name("table", tests, load, unload);
+}
