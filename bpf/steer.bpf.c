@@ -18,9 +18,8 @@
 #include <bpf/bpf_helpers.h>
 
 #include "xbridge/classify.h"
-#include "xbridge/limit.h"
-
-#define FLOWS 4096u /* in the cache of each CPU; a power of two */
+#include "xbridge/flow.h"
+#include "xbridge/gcra.h"
 
 const volatile __u32 slot = 0;
 
@@ -76,7 +75,7 @@ struct {
 	__type(value, struct xb_rule_stats);
 } rule_stats SEC(".maps");
 
-/* When the next frame of a rule with a limit is due (limit.h). */
+/* When the next frame of a rule with a limit is due (gcra.h). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -101,18 +100,11 @@ struct {
 	__type(value, struct xb_image);
 } images SEC(".maps");
 
-/* Which rule the last frame with that key has met. */
-struct flow {
-	struct xb_key key;
-	__u32 generation; /* of the table that was asked; 0: nothing here yet */
-	__u32 rank;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, FLOWS);
+	__uint(max_entries, XB_FLOWS);
 	__type(key, __u32);
-	__type(value, struct flow);
+	__type(value, struct xb_flow);
 } flows SEC(".maps");
 
 /* What asking the rules takes, one frame after the other: too much for the stack. */
@@ -128,51 +120,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct question);
 } questions SEC(".maps");
-
-#define KEY_WORDS (sizeof(struct xb_key) / 8)
-
-/* Takes away what no rule asks for; returns a place in the cache. */
-static __always_inline __u32 mask_key(struct xb_key *key, const struct xb_key *mask)
-{
-	const __u64 *masks = (const __u64 *)mask;
-	__u64 *words = (__u64 *)key, hash = 0;
-
-#pragma clang loop unroll(full)
-	for (unsigned i = 0; i < KEY_WORDS; i++) {
-		words[i] &= masks[i];
-		hash += (words[i] ^ words[i] >> 32) * (0x9e3779b97f4a7c15ull + 2 * i);
-	}
-	return (__u32)(hash >> 40) & (FLOWS - 1);
-}
-
-static __always_inline int same_key(const struct xb_key *a, const struct xb_key *b)
-{
-	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
-	__u64 differ = 0;
-
-#pragma clang loop unroll(full)
-	for (unsigned i = 0; i < KEY_WORDS; i++)
-		differ |= x[i] ^ y[i];
-	return !differ;
-}
-
-/* The rank of the first rule that matches, from the cache or by a walk. */
-static __always_inline __u32 find_rank(const struct xb_image *image, struct question *question)
-{
-	__u32 place = mask_key(&question->key, &image->head.mask);
-	__u32 generation = image->head.generation;
-	struct flow *flow = bpf_map_lookup_elem(&flows, &place);
-
-	if (!flow)
-		return XB_RANK_NONE;
-	if (flow->generation == generation && same_key(&flow->key, &question->key))
-		return flow->rank;
-	xb_walk_start(&question->walk, &question->key);
-	flow->rank = xb_walk_find(&question->walk, image);
-	flow->key = question->key;
-	flow->generation = generation;
-	return flow->rank;
-}
 
 static __always_inline const struct xb_image *current_image(void)
 {
@@ -197,12 +144,17 @@ __attribute__((noinline)) int ask_rules(struct xdp_md *ctx, struct question *que
 	struct xb_origin origin = {.in = (__u8)port, .own = (__u8)own};
 	const struct xb_image *image = current_image();
 	struct xb_parsed parsed;
-	__u32 rank;
+	struct xb_flow *flow;
+	__u32 place, rank;
 
 	if (!question || !image || !image->head.n_rules || xb_parse(data, end, &parsed))
 		return 0;
 	xb_parse_key(data, end, &parsed, &origin, &question->key);
-	rank = find_rank(image, question);
+	place = xb_flow_place(&question->key, image);
+	flow = bpf_map_lookup_elem(&flows, &place);
+	if (!flow)
+		return 0;
+	rank = xb_flow_find(flow, image, &question->key, &question->walk);
 	if (rank >= image->head.n_rules)
 		return 0;
 	question->rule = xb_image_rule(image, rank);
@@ -221,11 +173,10 @@ static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 byt
 	__sync_fetch_and_add(&stats->packets, 1);
 	__sync_fetch_and_add(&stats->bytes, bytes);
 	stats->last_ns = bpf_ktime_get_coarse_ns();
-	if (!rule->limit_ns)
+	if (!rule->each_ns)
 		return 1;
 	due_ns = bpf_map_lookup_elem(&rule_limits, &key);
-	return !due_ns ||
-	       xb_limit_allows(due_ns, bpf_ktime_get_ns(), rule->limit_ns, rule->burst_ns);
+	return !due_ns || xb_gcra_allows(due_ns, bpf_ktime_get_ns(), rule->each_ns, rule->ahead_ns);
 }
 
 /* Makes the metadata exactly our size, whatever lies there, and writes it; where that can't be done

@@ -65,8 +65,8 @@ struct xb_image_rule {
 	__u32 slot; /* its element in the maps of rules, counters and limits */
 	__u32 verdict;
 	__u32 zero;
-	__u64 limit_ns; /* between two frames at the limit's rate; 0: no limit */
-	__u64 burst_ns; /* how far ahead of that rate a burst may run */
+	__u64 each_ns;  /* from one frame to the next at the limit's rate; 0: no limit */
+	__u64 ahead_ns; /* how far frames may run ahead of that rate */
 };
 
 struct xb_image_head {
@@ -124,8 +124,8 @@ XB_INLINE struct xb_image_rule xb_image_rule(const struct xb_image *image, __u32
 		.id = xb_image_u32(image, at),
 		.slot = xb_image_u32(image, at + 4),
 		.verdict = xb_image_u32(image, at + 8),
-		.limit_ns = xb_image_u64(image, at + 16),
-		.burst_ns = xb_image_u64(image, at + 24),
+		.each_ns = xb_image_u64(image, at + 16),
+		.ahead_ns = xb_image_u64(image, at + 24),
 	};
 
 	return rule;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory. A packet is judged in the order of the steering table: where the XDP program has judged
- * it (pkt->fate), that stands; else the default verdict. Own MACs and group frames of a shared
- * uplink never come here: the XDP program leaves them to the uplink's own stack, and what a packet
- * socket brings as a copy is judged like any other frame.
+ * Theory. Where the XDP program has judged a packet (pkt->fate), that stands; else the rules are
+ * asked, and then the default verdict holds. Own MACs and group frames of a shared uplink never
+ * come here: the XDP program leaves them to the uplink's own stack, and what a packet socket brings
+ * as a copy is judged like any other frame.
  *
  * Before the verdict the sender is learned, and a sender that claims somebody else's address is
  * turned away. A drop before the verdict counts on the port that the packet came from, and so do a
@@ -148,12 +148,47 @@ static void bridge(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 		flood(worker, snapshot, port, rx_queue, pkt);
 }
 
+/* An own address of the uplink that it came in by: the one kind of entry that holds in each VLAN.
+ */
+static enum xb_own own_of(const struct xb_snapshot *snapshot, const struct xb_port *port,
+			  const struct l2 *l2)
+{
+	if (!port->caps.uplink || is_group(l2->dmac) ||
+	    xb_fdb_lookup(snapshot->fdb, xb_fdb_key(l2->dmac, XB_FDB_VLAN_ANY)) != port->id)
+		return XB_OWN_NO;
+	return port->caps.shared ? XB_OWN_KEPT : XB_OWN_YES;
+}
+
+/* Judges a packet that nobody has judged. Returns the reason to drop it, or XB_DROP_COUNT. */
+static enum xb_drop judge(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+			  const struct xb_port *port, const struct l2 *l2, struct xb_frame *pkt)
+{
+	struct xb_origin origin = {.in = (uint8_t)port->id};
+	struct xb_image_rule rule;
+
+	pkt->fate = (struct xb_fate){.verdict = snapshot->verdict, .stage = XB_STAGE_DEFAULT};
+	if (!snapshot->rules.image)
+		return XB_DROP_COUNT;
+	origin.own = (uint8_t)own_of(snapshot, port, l2);
+	switch (xb_rules_ask(&snapshot->rules, &worker->rules_cache, pkt, &origin, worker->now_ns,
+			     &rule)) {
+	case XB_RULES_BEYOND:
+		return XB_DROP_LIMIT;
+	case XB_RULES_MATCH:
+		pkt->fate = (struct xb_fate){
+			.verdict = (uint16_t)rule.verdict, .stage = XB_STAGE_RULE, .rule = rule.id};
+		return XB_DROP_COUNT;
+	default:
+		return XB_DROP_COUNT;
+	}
+}
+
 static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, struct xb_port *port,
 		 unsigned rx_queue, struct xb_frame *pkt)
 {
-	uint16_t verdict = pkt->fate.verdict;
 	enum xb_drop reason;
 	struct xb_port *to;
+	uint16_t verdict;
 	struct l2 l2;
 
 	if (pkt->len < ETH_HLEN) {
@@ -165,12 +200,13 @@ static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, s
 	if (reason == XB_DROP_COUNT && is_group(l2.dmac) &&
 	    !xb_limit_allows(&port->storm, worker->now_ns))
 		reason = XB_DROP_STORM;
+	if (reason == XB_DROP_COUNT && pkt->fate.verdict == XB_VERDICT_NONE)
+		reason = judge(worker, snapshot, port, &l2, pkt);
 	if (reason != XB_DROP_COUNT) {
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, reason);
 		return;
 	}
-	if (verdict == XB_VERDICT_NONE)
-		verdict = snapshot->verdict;
+	verdict = pkt->fate.verdict;
 	/* `pass` is said of a frame from an uplink: its own stack has it, and this is a copy. */
 	if (verdict == XB_VERDICT_DROP || (verdict == XB_VERDICT_PASS && port->caps.uplink)) {
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_VERDICT);

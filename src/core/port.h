@@ -79,6 +79,7 @@ struct xb_port_caps {
 	uint32_t bytes_max; /* longest L2 frame on the wire, VLAN tags included */
 	uint8_t frames_max; /* longest chain that tx_batch takes */
 	bool uplink;        /* `pass` means something here */
+	bool shared;        /* its own MACs and group frames belong to its own stack */
 	bool trusts_csum;   /* received packets are marked XB_CSUM_TRUSTED */
 };
 

@@ -28,6 +28,7 @@
 #include "core/error.h"
 #include "core/fdb.h"
 #include "core/port.h"
+#include "core/rules.h"
 
 /** What the workers see. Made by the control thread, immutable once published. */
 struct xb_snapshot {
@@ -38,6 +39,7 @@ struct xb_snapshot {
 	struct xb_port *ports[XB_PORTS_MAX]; /* by id; NULL: no such port */
 	uint16_t queues[XB_PORTS_MAX];       /* by id: queues that are in use */
 	struct xb_fdb *fdb;
+	struct xb_rules rules;
 };
 
 /** Adds a port, with the queues that it has started, to a snapshot under construction. Where it has
@@ -81,6 +83,7 @@ struct xb_worker {
 	/* accounting, written by this worker alone */
 	xb_counter copies, segments_added, frames_joined;
 	xb_counter sleeps;
+	struct xb_rules_cache rules_cache;
 };
 
 struct xb_workers {

@@ -475,8 +475,8 @@ static void write_rules(struct build *build, struct xb_image_head *image)
 			.id = ranked->rule->id,
 			.slot = ranked->slot,
 			.verdict = ranked->verdict,
-			.limit_ns = pps ? NS_PER_SEC / pps : 0,
-			.burst_ns = pps ? NS_PER_SEC * ranked->rule->limit_burst / pps : 0,
+			.each_ns = pps ? NS_PER_SEC / pps : 0,
+			.ahead_ns = pps ? NS_PER_SEC * (ranked->rule->limit_burst - 1) / pps : 0,
 		};
 		image->used |= ranked->rule->match;
 	}

@@ -176,6 +176,7 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 		.bytes_max = bytes < XB_UPLINK_BYTES_MAX ? bytes : XB_UPLINK_BYTES_MAX,
 		.frames_max = 1,
 		.uplink = true,
+		.shared = uplink->shared,
 		.trusts_csum = uplink->options.csum == XB_CSUM_POLICY_AUTO
 				       ? !strcmp(netdev->driver, "veth")
 				       : uplink->options.csum == XB_CSUM_POLICY_TRUST,

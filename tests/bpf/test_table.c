@@ -346,8 +346,8 @@ static void beyond_its_limit_a_rule_drops(void **state)
 		.rule = &steering_rules[0], .slot = 77, .verdict = XB_VERDICT_PASS};
 	publish(1);
 	image = &images[table->generation % XB_IMAGES];
-	((struct xb_image_rule *)((uint8_t *)image + image->head.rules))->limit_ns = hour_ns;
-	((struct xb_image_rule *)((uint8_t *)image + image->head.rules))->burst_ns = 5 * hour_ns;
+	((struct xb_image_rule *)((uint8_t *)image + image->head.rules))->each_ns = hour_ns;
+	((struct xb_image_rule *)((uint8_t *)image + image->head.rules))->ahead_ns = 4 * hour_ns;
 	for (unsigned i = 0; i < 9; i++)
 		assert_int_equal(run(frame, sizeof(frame)), i < 5 ? XDP_PASS : XDP_DROP);
 	assert_int_equal(limited_packets() - before, 4);

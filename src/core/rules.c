@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/rules.h"
+
+#include "core/l4.h"
+#include "xbridge/gcra.h"
+
+#include <time.h>
+
+static_assert(XB_HEADERS_BYTES >= XB_PARSE_BYTES,
+	      "a packet's headers hold what the parser looks at");
+
+/* Limits want a clock that moves between two packets. */
+static uint64_t fine_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool find(const struct xb_image *image, struct xb_rules_cache *cache,
+		 const struct xb_frame *pkt, const struct xb_origin *origin,
+		 struct xb_image_rule *ret_rule)
+{
+	uint8_t buf[XB_HEADERS_BYTES];
+	struct xb_parsed parsed;
+	struct xb_key key;
+	const uint8_t *data;
+	uint32_t len, rank;
+
+	data = xb_packet_headers(pkt, buf, &len);
+	if (xb_parse(data, data + len, &parsed))
+		return false;
+	xb_parse_key(data, data + len, &parsed, origin, &key);
+	rank = xb_flow_find(&cache->flows[xb_flow_place(&key, image)], image, &key, &cache->walk);
+	if (rank >= image->head.n_rules)
+		return false;
+	*ret_rule = xb_image_rule(image, rank);
+	return true;
+}
+
+enum xb_rules_answer xb_rules_ask(const struct xb_rules *rules, struct xb_rules_cache *cache,
+				  const struct xb_frame *pkt, const struct xb_origin *origin,
+				  uint64_t now_ns, struct xb_image_rule *ret_rule)
+{
+	struct xb_rule_stats *stats;
+
+	if (!rules->image || !rules->image->head.n_rules ||
+	    !find(rules->image, cache, pkt, origin, ret_rule))
+		return XB_RULES_NONE;
+	stats = &rules->stats[ret_rule->slot % XB_RULES_MAX];
+	__atomic_fetch_add(&stats->packets, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&stats->bytes, pkt->bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&stats->last_ns, now_ns, __ATOMIC_RELAXED);
+	if (ret_rule->each_ns &&
+	    !xb_gcra_allows(&rules->limits[ret_rule->slot % XB_RULES_MAX], fine_now_ns(),
+			    ret_rule->each_ns, ret_rule->ahead_ns))
+		return XB_RULES_BEYOND;
+	return XB_RULES_MATCH;
+}
