@@ -15,8 +15,8 @@
 /** <XB_RUN_DIR>/<instance>.sock, mode 0600; beside it <instance>.lock, held while it runs. */
 #define XB_RUN_DIR "/run/xbridge"
 
-/** Longest request, the newline included. */
-#define XB_CONTROL_LINE_MAX 65536u
+/** Longest request, the newline included: a table of XB_RULES_MAX rules, with room. */
+#define XB_CONTROL_LINE_MAX (2u << 20)
 
 /** Clients at a time; a further one is told so and turned away. */
 #define XB_CONTROL_CLIENTS_MAX 64u

@@ -12,8 +12,10 @@
 #include "xbridge/drops.h"
 #include "xsk/gate.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,6 +38,7 @@ struct command {
 		   char **argv); /* NULL: the daemon does it */
 };
 
+static int run_steer_load(const struct common *common, int argc, char **argv);
 static int run_detach(const struct common *common, int argc, char **argv);
 static int run_doctor(const struct common *common, int argc, char **argv);
 
@@ -49,6 +52,16 @@ static const struct command commands[] = {
 	{"fdb add", "MAC port NAME [vlan ID]", "add a static entry", NULL, NULL},
 	{"fdb del", "MAC [vlan ID]", "delete an entry", NULL, NULL},
 	{"fdb flush", "[PORT]", "forget what was learned", NULL, NULL},
+	{"steer add", "RULE", "add a rule; prints its id", xb_text_id, NULL},
+	{"steer del", "ID", "remove a rule", NULL, NULL},
+	{"steer list", "[-s]", "the rules in the order in which they are asked; -s: with counters",
+	 xb_text_rules, NULL},
+	{"steer load", "FILE|- [--confirm SECONDS]",
+	 "replace all rules at once; --confirm: they go again unless `steer confirm` follows", NULL,
+	 run_steer_load},
+	{"steer confirm", "", "keep what `steer load --confirm` has loaded", NULL, NULL},
+	{"steer flush", "", "remove all rules", NULL, NULL},
+	{"steer default", "VERDICT", "what becomes of a frame that no rule matches", NULL, NULL},
 	{"doctor", "[IFACE]", "what this host can do, and what stands in the way", NULL,
 	 run_doctor},
 	{"detach", "IFACE", "take xbridge's XDP program off an interface", NULL, run_detach},
@@ -188,6 +201,53 @@ static int ask_again(const struct command *command, const struct common *common,
 			printf("\033[H\033[J");
 		status = ask(command, common, argc, argv);
 	} while (!status && common->watch && !sleep(1));
+	return status;
+}
+
+/* Reads a text, "-" being standard input, to its end. Returns it from the heap, or NULL and errno.
+ */
+static char *read_text(const char *path)
+{
+	bool is_stdin = !strcmp(path, "-");
+	FILE *file = is_stdin ? stdin : fopen(path, "re");
+	char *text = NULL;
+	size_t room = 0;
+	ssize_t bytes;
+
+	if (!file)
+		return NULL;
+	bytes = getdelim(&text, &room, '\0', file);
+	if (bytes < 0 && !ferror(file)) { /* an empty one */
+		free(text);
+		text = calloc(1, 1);
+	} else if (bytes < 0 || !text[bytes - 1]) { /* a NUL byte: no text */
+		errno = bytes < 0 ? errno : EINVAL;
+		free(text);
+		text = NULL;
+	}
+	if (!is_stdin)
+		fclose(file);
+	return text;
+}
+
+/* The daemon gets the file's text in place of its name; the command's two words stand in front. */
+static int run_steer_load(const struct common *common, int argc, char **argv)
+{
+	static const struct command quiet = {.words = "steer load"};
+	char *text;
+	int status;
+
+	if (argc != 1 && argc != 3)
+		return wrong_usage("steer load: FILE|- [--confirm SECONDS] is expected, not",
+				   argc ? argv[argc - 1] : "");
+	text = read_text(argv[0]);
+	if (!text) {
+		fprintf(stderr, "xbridge: steer load %s: %s\n", argv[0], strerror(errno));
+		return 1;
+	}
+	argv[0] = text;
+	status = ask(&quiet, common, 2 + argc, argv - 2);
+	free(text);
 	return status;
 }
 

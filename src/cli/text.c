@@ -140,3 +140,31 @@ void xb_text_fdb(struct json_object *result)
 		       text(row, "port"), text(row, "kind"), text(row, "age_s"));
 	}
 }
+
+/* What `steer load` reads again: all that is no rule stands behind a '#'. */
+void xb_text_rules(struct json_object *result)
+{
+	struct json_object *list = field(result, "rules");
+
+	printf("# default %s\n", text(result, "default"));
+	if (field(result, "confirm_within_s"))
+		printf("# the rules before come back in %" PRIu64
+		       " s unless `steer confirm` follows\n",
+		       number(result, "confirm_within_s"));
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *rule = json_object_array_get_idx(list, i);
+
+		printf("id %" PRIu64 " %s", number(rule, "id"), text(rule, "rule"));
+		if (field(rule, "packets"))
+			printf("  # %" PRIu64 " packets, %" PRIu64 " bytes",
+			       number(rule, "packets"), number(rule, "bytes"));
+		if (field(rule, "last_hit_ms"))
+			printf(", last %.1f s ago", (double)number(rule, "last_hit_ms") / 1e3);
+		printf("\n");
+	}
+}
+
+void xb_text_id(struct json_object *result)
+{
+	printf("%" PRIu64 "\n", number(result, "id"));
+}

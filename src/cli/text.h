@@ -11,5 +11,7 @@ void xb_text_status(struct json_object *result);
 void xb_text_stats(struct json_object *result);
 void xb_text_ports(struct json_object *result);
 void xb_text_fdb(struct json_object *result);
+void xb_text_rules(struct json_object *result);
+void xb_text_id(struct json_object *result);
 
 #endif

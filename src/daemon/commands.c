@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/commands.h"
 
+#include "daemon/rule_text.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,17 +256,170 @@ static int fdb_flush(const struct request *request)
 	return 0;
 }
 
+/* ---- rules ---- */
+
+/* A change of the table is done: now the workers see it. */
+static int steered(const struct request *request, int ret)
+{
+	if (ret < 0)
+		return ret;
+	xb_instance_publish(request->instance);
+	return *request->ret_result ? 0 : done(request);
+}
+
+/* What the words of a rule say; wrong words are wrong usage. */
+static int parse_rule(const struct request *request, struct xb_rule *ret_rule)
+{
+	size_t bytes = 1;
+	char *text;
+	int ret;
+
+	for (int i = 0; i < request->argc; i++)
+		bytes += strlen(request->argv[i]) + 1;
+	text = calloc(1, bytes);
+	if (!text)
+		return xb_fail(request->err, -ENOMEM, "read the rule");
+	for (int i = 0; i < request->argc; i++) {
+		strcat(text, i ? " " : "");
+		strcat(text, request->argv[i]);
+	}
+	ret = xb_rule_parse(text, ret_rule, request->err);
+	free(text);
+	return ret == -EINVAL ? XB_USAGE : ret;
+}
+
+static int steer_add(const struct request *request)
+{
+	struct xb_rule rule;
+	int ret = parse_rule(request, &rule);
+	uint32_t id;
+
+	if (ret < 0)
+		return ret;
+	ret = xb_steering_add(&request->instance->steering, &rule, &id, request->err);
+	if (ret < 0)
+		return ret;
+	*request->ret_result = json_object_new_object();
+	json_object_object_add(*request->ret_result, "id", json_object_new_uint64(id));
+	return steered(request, 0);
+}
+
+static int parse_count(const struct request *request, const char *what, const char *word,
+		       unsigned long max, unsigned long *ret_count)
+{
+	char *end;
+
+	errno = 0;
+	*ret_count = strtoul(word, &end, 10);
+	if (errno || *end || end == word || *word == '-' || !*ret_count || *ret_count > max)
+		return usage(request->err, "%s '%.32s': a number from 1 to %lu is expected", what,
+			     word, max);
+	return 0;
+}
+
+static int steer_del(const struct request *request)
+{
+	unsigned long id;
+	int ret;
+
+	if (request->argc != 1)
+		return usage(request->err, "steer del ID");
+	ret = parse_count(request, "steer del", request->argv[0], UINT32_MAX, &id);
+	if (ret < 0)
+		return ret;
+	return steered(request,
+		       xb_steering_del(&request->instance->steering, (uint32_t)id, request->err));
+}
+
+static int steer_list(const struct request *request)
+{
+	bool counters = request->argc == 1;
+
+	if (counters && strcmp(request->argv[0], "-s") != 0)
+		return usage(request->err, "steer list has no option '%.64s'", request->argv[0]);
+	*request->ret_result = xb_query_rules(request->instance, counters);
+	return 0;
+}
+
+/* TEXT [--confirm SECONDS]; the client has read the file. */
+static int steer_load(const struct request *request)
+{
+	struct xb_rule_list list = {0};
+	unsigned long confirm_s = 0;
+	int ret = 0;
+
+	if (request->argc != 1 &&
+	    (request->argc != 3 || strcmp(request->argv[1], "--confirm") != 0))
+		return usage(request->err, "steer load FILE|- [--confirm SECONDS]");
+	if (request->argc == 3)
+		ret = parse_count(request, "--confirm", request->argv[2], 86400, &confirm_s);
+	if (!ret)
+		ret = xb_rule_list_parse(&list, request->argv[0], request->err);
+	if (!ret)
+		ret = xb_steering_load(&request->instance->steering, &list, (unsigned)confirm_s,
+				       request->err);
+	xb_rule_list_free(&list);
+	return steered(request, ret);
+}
+
+static int steer_confirm(const struct request *request)
+{
+	int ret = xb_steering_confirm(&request->instance->steering, request->err);
+
+	return ret < 0 ? ret : done(request);
+}
+
+static int steer_flush(const struct request *request)
+{
+	struct xb_rule_list none = {0};
+
+	return steered(request,
+		       xb_steering_load(&request->instance->steering, &none, 0, request->err));
+}
+
+static int steer_default(const struct request *request)
+{
+	struct xb_instance *instance = request->instance;
+	const struct xb_port *port;
+	uint16_t verdict;
+	int ret;
+
+	if (request->argc != 1)
+		return usage(request->err, "steer default VERDICT");
+	if (xb_verdict_parse(&instance->config, request->argv[0], &verdict) < 0) {
+		port = xb_instance_port(instance, request->argv[0]);
+		if (!port)
+			return no_port(request, request->argv[0]);
+		verdict = XB_VERDICT_PORT(port->id);
+	}
+	ret = xb_instance_set_verdict(instance, verdict, request->err);
+	return ret < 0 ? ret : done(request);
+}
+
 /* ---- the table ---- */
+
+#define WORDS_MAX 64 /* of a rule */
 
 static const struct command {
 	const char *word[2]; /* the second NULL: a single word */
 	int (*run)(const struct request *request);
 	int argc_max;
 } commands[] = {
-	{{"status"}, status, 0},          {{"stats"}, stats, 0},
-	{{"port", "list"}, port_list, 0}, {{"port", "set"}, port_set, 16},
-	{{"fdb", "list"}, fdb_list, 0},   {{"fdb", "add"}, fdb_add, 5},
-	{{"fdb", "del"}, fdb_del, 5},     {{"fdb", "flush"}, fdb_flush, 1},
+	{{"status"}, status, 0},
+	{{"stats"}, stats, 0},
+	{{"port", "list"}, port_list, 0},
+	{{"port", "set"}, port_set, 16},
+	{{"fdb", "list"}, fdb_list, 0},
+	{{"fdb", "add"}, fdb_add, 5},
+	{{"fdb", "del"}, fdb_del, 5},
+	{{"fdb", "flush"}, fdb_flush, 1},
+	{{"steer", "add"}, steer_add, WORDS_MAX},
+	{{"steer", "del"}, steer_del, 1},
+	{{"steer", "list"}, steer_list, 1},
+	{{"steer", "load"}, steer_load, 3},
+	{{"steer", "confirm"}, steer_confirm, 0},
+	{{"steer", "flush"}, steer_flush, 0},
+	{{"steer", "default"}, steer_default, 1},
 };
 
 static bool names(const struct command *command, int argc, const char *const *argv)

@@ -28,6 +28,7 @@ struct json_object *xb_query_status(struct xb_instance *instance);
 struct json_object *xb_query_stats(struct xb_instance *instance);
 struct json_object *xb_query_ports(struct xb_instance *instance);
 struct json_object *xb_query_fdb(struct xb_instance *instance);
+struct json_object *xb_query_rules(struct xb_instance *instance, bool counters);
 
 /** The port name that a verdict or a person says. */
 const char *xb_port_name(const struct xb_instance *instance, unsigned id);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/config.h"
 
+#include "daemon/rule_text.h"
 #include "daemon/rule_words.h"
 #include "xsk/pins.h"
 
@@ -240,6 +241,14 @@ static int set_uplink(struct xb_config *config, const char *value, struct xb_err
 	return 0;
 }
 
+static int set_rule(struct xb_config *config, const char *value, struct xb_error *err)
+{
+	struct xb_rule rule;
+	int ret = xb_rule_parse(value, &rule, err);
+
+	return ret < 0 ? ret : xb_rule_list_add(&config->rules, &rule, err);
+}
+
 static int set_default(struct xb_config *config, const char *value, struct xb_error *err)
 {
 	if (xb_verdict_parse(config, value, &config->verdict) < 0)
@@ -317,6 +326,7 @@ static const struct option {
 	 "read IFACE through AF_XDP; options: shared, dedicated, csum=trust|verify, "
 	 "xdp=auto|native|generic|exclusive, mode=auto|copy|zerocopy",
 	 set_uplink},
+	{"rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
 	{"default", "VERDICT",
 	 "what becomes of a frame that nothing else decides: bridge (default), "
 	 "pass, drop or kernel",
@@ -420,6 +430,11 @@ void xb_config_init(struct xb_config *config)
 		.verdict = XB_VERDICT_BRIDGE,
 		.stall_ms = STALL_MS_DEFAULT,
 	};
+}
+
+void xb_config_fini(struct xb_config *config)
+{
+	xb_rule_list_free(&config->rules);
 }
 
 int xb_verdict_parse(const struct xb_config *config, const char *word, uint16_t *ret_verdict)

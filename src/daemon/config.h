@@ -9,6 +9,7 @@
 #define XB_DAEMON_CONFIG_H
 
 #include "core/error.h"
+#include "daemon/rule_list.h"
 #include "vhost/tap.h"
 #include "xsk/uplink.h"
 
@@ -59,6 +60,7 @@ struct xb_config {
 	unsigned n_uplinks;
 	struct xb_uplink_options uplinks[XB_UPLINKS_MAX];
 	uint16_t verdict; /* the default verdict */
+	struct xb_rule_list rules;
 	unsigned workers; /* 0: the smaller of CPUs and the most queues of a port */
 	unsigned n_cpus;  /* 0: not pinned */
 	unsigned cpus[XB_CPUS_MAX];
@@ -68,6 +70,9 @@ struct xb_config {
 };
 
 void xb_config_init(struct xb_config *config);
+
+/** Frees what it holds. */
+void xb_config_fini(struct xb_config *config);
 
 /**
  * Sets one option.

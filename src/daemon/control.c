@@ -154,6 +154,7 @@ static struct json_object *answer_line(struct xb_instance *instance, const char 
  */
 static bool client_lines(struct xb_control_client *client)
 {
+	char why[64];
 	char *end;
 
 	while (!client->out && (end = memchr(client->in, '\n', client->in_bytes))) {
@@ -169,7 +170,8 @@ static bool client_lines(struct xb_control_client *client)
 	if (client->out || client->in_bytes < XB_CONTROL_LINE_MAX)
 		return true;
 	client->closing = true;
-	return client_reply(client, failure(2, "the request is longer than 65536 bytes"));
+	snprintf(why, sizeof(why), "the request is longer than %u bytes", XB_CONTROL_LINE_MAX);
+	return client_reply(client, failure(2, why));
 }
 
 static bool client_read(struct xb_control_client *client)

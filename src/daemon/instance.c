@@ -133,10 +133,10 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 	for (unsigned i = 0; i < config->n_uplinks; i++) {
 		struct xb_uplink *uplink;
 
+		config->uplinks[i].port_id = (uint16_t)(XB_KERNEL_PORT_ID + 1 + i);
 		if (xb_uplink_new(&config->uplinks[i], &instance->gate, &instance->arena, &uplink,
 				  err) < 0)
 			return err->code;
-		uplink->port.id = (uint16_t)(XB_KERNEL_PORT_ID + 1 + i);
 		instance->uplinks[instance->n_uplinks++].uplink = uplink;
 		xb_log(XB_LOG_INFO,
 		       "uplink %s is %s (%s); choose with --uplink %s,shared or "
@@ -296,7 +296,11 @@ static struct xb_snapshot *blank_snapshot(struct xb_instance *instance)
 {
 	struct xb_snapshot *snapshot = &instance->snapshots[instance->published ^ 1];
 
-	*snapshot = (struct xb_snapshot){.verdict = instance->config.verdict, .fdb = instance->fdb};
+	*snapshot = (struct xb_snapshot){
+		.verdict = instance->config.verdict,
+		.fdb = instance->fdb,
+		.rules = xb_steering_rules(&instance->steering),
+	};
 	return snapshot;
 }
 
@@ -419,8 +423,45 @@ int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, stru
 	return 0;
 }
 
+/* ---- rules ---- */
+
+static int port_of_name(const void *arg, const char *name, bool *ret_uplink)
+{
+	const struct xb_port *port = xb_instance_port((struct xb_instance *)arg, name);
+
+	if (!port)
+		return -ENOENT;
+	*ret_uplink = port->caps.uplink;
+	return port->id;
+}
+
+static int start_steering(struct xb_instance *instance, struct xb_error *err)
+{
+	struct xb_steering_names names = {.port = port_of_name, .arg = instance};
+	int ret = xb_steering_init(&instance->steering,
+				   instance->gate_open ? &instance->gate : NULL, &names, err);
+
+	/* without any rule, too: an earlier run may have left some */
+	return ret ? ret : xb_steering_load(&instance->steering, &instance->config.rules, 0, err);
+}
+
+static void expire_rules(struct xb_instance *instance)
+{
+	struct xb_error err = {0};
+	int ret = xb_steering_expire(&instance->steering, xb_now_ns(), &err);
+
+	if (ret < 0)
+		xb_log_error(XB_LOG_ERROR, "take unconfirmed rules back", &err);
+	if (ret <= 0)
+		return;
+	xb_instance_publish(instance);
+	xb_log(XB_LOG_WARNING, "the rules were not confirmed in time: the %u before are back",
+	       instance->steering.now.n);
+}
+
 void xb_instance_tick(struct xb_instance *instance)
 {
+	expire_rules(instance);
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		xb_uplink_refresh_stats(instance->uplinks[i].uplink);
@@ -471,6 +512,9 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	if (instance->gate_open)
 		detach_unnamed(instance);
 	xb_instance_refresh_own(instance);
+	ret = start_steering(instance, err);
+	if (ret < 0)
+		return ret;
 	options.n = pick_workers(config, &count);
 	options.beat_ns = (uint64_t)config->stall_ms * 1000000u / 4;
 	ret = xb_workers_start(&instance->workers, &instance->arena, &options, err);
@@ -530,6 +574,7 @@ void xb_instance_stop(struct xb_instance *instance)
 		xb_workers_publish(&instance->workers, NULL);
 		xb_workers_stop(&instance->workers);
 	}
+	xb_steering_fini(&instance->steering);
 	stop_uplinks(instance);
 	if (instance->kernel.port)
 		xb_kernel_port_close(&instance->kernel, &instance->cache);

@@ -16,6 +16,7 @@
 #include "daemon/config.h"
 #include "daemon/kernel_port.h"
 #include "daemon/loop.h"
+#include "daemon/steering.h"
 #include "xsk/gate.h"
 #include "xsk/uplink.h"
 
@@ -59,8 +60,9 @@ struct xb_instance {
 	struct xb_workers workers;
 	struct xb_snapshot snapshots[2]; /* the published one, and one to fill next */
 	unsigned published;              /* which */
-	uint32_t generation;             /* of the steering table */
-	uint64_t started_ns;             /* CLOCK_MONOTONIC */
+	struct xb_steering steering;
+	uint32_t generation; /* of the default verdict */
+	uint64_t started_ns; /* CLOCK_MONOTONIC */
 };
 
 /** Makes all of it, up to publishing. On failure nothing is left but the programs that an earlier,

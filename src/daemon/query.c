@@ -4,6 +4,8 @@
  */
 #include "daemon/commands.h"
 
+#include "daemon/rule_text.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -321,6 +323,70 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 	add_u64(to, "segments_added", segments_added);
 	add_u64(to, "frames_joined", frames_joined);
 	add_u64(to, "in_flight", owners[XB_OWNER_WORKER] + owners[XB_OWNER_TX]);
+	return to;
+}
+
+/* ---- rules ---- */
+
+/* The rule as `steer add` takes it, and `steer list` prints it behind the id. */
+static struct json_object *rule_text(const struct xb_rule *rule)
+{
+	struct json_object *to;
+	struct xb_rule bare = *rule;
+	char *text = NULL;
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+
+	if (!out)
+		return NULL;
+	bare.id = 0;
+	xb_rule_print(&bare, out);
+	to = fclose(out) ? NULL : json_object_new_string(text);
+	free(text);
+	return to;
+}
+
+static void add_counters(struct json_object *to, const struct xb_rule_stats *stats, uint64_t now_ns)
+{
+	uint64_t last_ns = __atomic_load_n(&stats->last_ns, __ATOMIC_RELAXED);
+
+	add_u64(to, "packets", __atomic_load_n(&stats->packets, __ATOMIC_RELAXED));
+	add_u64(to, "bytes", __atomic_load_n(&stats->bytes, __ATOMIC_RELAXED));
+	if (last_ns)
+		add_u64(to, "last_hit_ms", last_ns < now_ns ? (now_ns - last_ns) / 1000000u : 0);
+	else
+		json_object_object_add(to, "last_hit_ms", NULL);
+}
+
+struct json_object *xb_query_rules(struct xb_instance *instance, bool counters)
+{
+	const struct xb_steering *steering = &instance->steering;
+	struct json_object *to = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+	uint64_t now_ns = xb_now_ns();
+	char verdict[XB_NAME_BYTES];
+
+	for (unsigned rank = 0; rank < steering->now.n; rank++) {
+		const struct xb_steered_rule *steered = &steering->now.rules[rank];
+		struct json_object *one = json_object_new_object();
+
+		add_u64(one, "id", steered->rule.id);
+		add_u64(one, "prio", steered->rule.prio);
+		json_object_object_add(one, "rule", rule_text(&steered->rule));
+		add_text(one, "verdict", steered->rule.verdict);
+		add_u64(one, "slot", steered->slot);
+		if (counters)
+			add_counters(one, &steering->rules.stats[steered->slot], now_ns);
+		json_object_array_add(list, one);
+	}
+	verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
+	json_object_object_add(to, "rules", list);
+	add_text(to, "default", verdict);
+	if (steering->confirm_by_ns)
+		add_u64(to, "confirm_within_s",
+			steering->confirm_by_ns > now_ns
+				? (steering->confirm_by_ns - now_ns) / 1000000000u + 1
+				: 0);
 	return to;
 }
 

@@ -36,6 +36,53 @@ static void apply_verdict(struct xb_instance *instance, uint16_t verdict)
 		xb_log(XB_LOG_INFO, "the default verdict has changed");
 }
 
+static bool same_rules(const struct xb_rule_list *a, const struct xb_rule_list *b)
+{
+	return a->n == b->n && (!a->n || !memcmp(a->rules, b->rules, a->n * sizeof(a->rules[0])));
+}
+
+/* Takes one rule that says the same out of a list; its order doesn't matter. */
+static void take_out(struct xb_rule_list *list, const struct xb_rule *rule)
+{
+	for (unsigned i = 0; i < list->n; i++) {
+		struct xb_rule there = list->rules[i];
+
+		there.id = rule->id;
+		if (memcmp(&there, rule, sizeof(there)) != 0)
+			continue;
+		list->rules[i] = list->rules[--list->n];
+		return;
+	}
+}
+
+/* The file's rules change as the file did; those that were added since stay. */
+static void apply_rules(struct xb_instance *instance, struct xb_rule_list *new)
+{
+	struct xb_rule_list *old = &instance->config.rules, wanted = {0}, swap;
+	struct xb_error err = {0};
+	int ret;
+
+	if (same_rules(old, new))
+		return;
+	ret = xb_steering_copy(&instance->steering, &wanted, &err);
+	for (unsigned i = 0; !ret && i < old->n; i++)
+		take_out(&wanted, &old->rules[i]);
+	for (unsigned i = 0; !ret && i < new->n; i++)
+		ret = xb_rule_list_add(&wanted, &new->rules[i], &err);
+	if (!ret)
+		ret = xb_steering_load(&instance->steering, &wanted, 0, &err);
+	xb_rule_list_free(&wanted);
+	if (ret < 0) {
+		xb_log_error(XB_LOG_ERROR, "rules", &err);
+		return;
+	}
+	xb_instance_publish(instance);
+	swap = *old;
+	*old = *new;
+	*new = swap;
+	xb_log(XB_LOG_INFO, "the rules have changed: %u now", instance->steering.now.n);
+}
+
 static void apply_mtu(struct xb_instance *instance, unsigned mtu)
 {
 	const struct xb_uplink *first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
@@ -152,6 +199,7 @@ void xb_reload(struct xb_instance *instance)
 	}
 	if (xb_config_parse(&config, instance->argc, instance->argv, &err) < 0) {
 		xb_log(XB_LOG_ERROR, "%s; nothing was changed", err.what);
+		xb_config_fini(&config);
 		return;
 	}
 	name_the_rest(&instance->config, &config);
@@ -159,5 +207,7 @@ void xb_reload(struct xb_instance *instance)
 	apply_verdict(instance, config.verdict);
 	apply_mtu(instance, config.kernel.mtu);
 	apply_mac(instance, &config.kernel);
+	apply_rules(instance, &config.rules);
+	xb_config_fini(&config);
 	xb_log(XB_LOG_INFO, "read %s again", config.file);
 }

@@ -176,6 +176,7 @@ int xb_run(int argc, char **argv)
 	daemon.instance.argv = argv;
 	if (xb_config_parse(&daemon.instance.config, argc, argv, &err) < 0) {
 		xb_log(XB_LOG_ERROR, "%s; `xbridge run --help` lists the options", err.what);
+		xb_config_fini(&daemon.instance.config);
 		return 2;
 	}
 	ret = set_up(&daemon, &err);
@@ -187,6 +188,7 @@ int xb_run(int argc, char **argv)
 		notify("STOPPING=1");
 	}
 	xb_instance_stop(&daemon.instance);
+	xb_config_fini(&daemon.instance.config);
 	xb_control_close(&daemon.control);
 	unwatch_fd(&daemon, &daemon.signals);
 	unwatch_fd(&daemon, &daemon.ticks);

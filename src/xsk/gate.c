@@ -339,6 +339,18 @@ int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_er
 	return 0;
 }
 
+int xb_gate_show_rules(struct xb_gate *gate, const struct xb_rule *rules, struct xb_error *err)
+{
+	static __u32 slots[XB_RULES_MAX];
+	__u32 n = XB_RULES_MAX;
+
+	for (__u32 slot = 0; slot < XB_RULES_MAX; slot++)
+		slots[slot] = slot;
+	if (bpf_map_update_batch(gate->rules_fd, slots, rules, &n, NULL) < 0)
+		return xb_fail(err, -errno, "write the map `rules`");
+	return 0;
+}
+
 /* ---- slots and programs ---- */
 
 /* Reads the link of a slot; 0 in `ifindex` where there is none, or a dead one. */

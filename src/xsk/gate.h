@@ -142,6 +142,10 @@ static inline void xb_gate_beat(struct xb_gate *gate, uint32_t slot, uint32_t qu
  */
 int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err);
 
+/** Writes the map `rules`, which shows people what is in force: all XB_RULES_MAX elements, by slot.
+ */
+int xb_gate_show_rules(struct xb_gate *gate, const struct xb_rule *rules, struct xb_error *err);
+
 /** The image that frames are judged by; good until the second xb_gate_set_image from now. Any
  *  thread. */
 static inline const struct xb_image *xb_gate_image(const struct xb_gate *gate)

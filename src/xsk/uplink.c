@@ -193,6 +193,7 @@ static int write_config(struct xb_uplink *uplink, struct xb_error *err)
 		.generation = atomic_load(&uplink->own->generation),
 		.shared = uplink->shared,
 		.verdict = uplink->options.verdict,
+		.port = uplink->options.port_id,
 		.stall_ns = uplink->options.stall_ns,
 	};
 
@@ -259,6 +260,7 @@ static int make_storage(struct xb_uplink *uplink, unsigned n_queues, struct xb_g
 	ret = xb_port_init(&uplink->port, &uplink_ops, uplink->options.ifname, n_queues);
 	if (ret < 0)
 		return ret;
+	uplink->port.id = uplink->options.port_id;
 	own->missed = calloc(n_queues, sizeof(*own->missed));
 	own->lanes = aligned_alloc(alignof(struct xb_lane), n_queues * sizeof(*own->lanes));
 	if (!own->missed || !own->lanes)

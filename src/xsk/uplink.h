@@ -60,6 +60,7 @@ struct xb_uplink_options {
 	uint32_t queues_max;  /* RX queues to read; the frames of others pass. 0: all, at most
 				 XB_QUEUES_MAX */
 	uint64_t stall_ns;    /* a heartbeat older than this means that nobody reads; 0: 1 s */
+	uint16_t port_id;     /* its id among the ports */
 	uint16_t verdict;     /* the default verdict: PASS, BRIDGE, DROP or XB_VERDICT_PORT(id) */
 	bool lends_mac; /* another port has this interface's address (--mac uplink): unless the
 			   uplink is shared, frames to it don't pass */

@@ -14,7 +14,7 @@ import pytest
 from load import Wire, answers
 from xbridge import PATIENCE, RUN_DIR, TAP_IP, binary, scaled, wait_for
 
-LINE_MAX, CLIENTS_MAX, IDLE_S = 65536, 64, 10  # include/xbridge/control.h
+LINE_MAX, CLIENTS_MAX, IDLE_S = 2 << 20, 64, 10  # include/xbridge/control.h
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_request_that_is_none_is_answered_with_an_error_and_the_connection_stays
         assert client.ask("status")["ok"]
 
 
-def test_line_of_a_megabyte_is_refused_and_hung_up_on(daemon):
+def test_line_of_three_megabytes_is_refused_and_hung_up_on(daemon):
     with Client(daemon) as client:
-        client.send(b"x" * (1 << 20))
-        assert_refused(client.reply(), 2, "longer than 65536 bytes")
+        client.send(b"x" * (3 << 20))
+        assert_refused(client.reply(), 2, f"longer than {LINE_MAX} bytes")
         try:
             assert client.reply() is None
         except ConnectionResetError:
@@ -131,10 +131,12 @@ def test_line_of_exactly_the_limit_is_read(daemon):
         assert client.reply()["ok"]
 
 
-def test_client_with_words_without_end_is_told_so_by_the_command(daemon):
-    done = daemon.cli("fdb", "add", "x" * 100000, check=False)
+def test_client_with_words_without_end_is_told_so_by_the_command(daemon, tmp_path):
+    file = tmp_path / "rules"
+    file.write_text("# nothing\n" * (LINE_MAX // 8))
+    done = daemon.cli("steer", "load", str(file), check=False)
     assert done.returncode == 2
-    assert "longer than 65536 bytes" in done.stderr
+    assert f"longer than {LINE_MAX} bytes" in done.stderr
 
 
 def test_thousand_clients_are_no_trouble_and_those_beyond_the_limit_are_told(daemon):

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/rule_list.h"
+
+#include "daemon/rule_text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Longest line: a rule with all there is takes about half of it. */
+#define LINE_BYTES 1024u
+
+int xb_rule_list_add(struct xb_rule_list *list, const struct xb_rule *rule, struct xb_error *err)
+{
+	struct xb_rule *rules = list->rules;
+
+	if (list->n == XB_RULES_MAX)
+		return xb_fail(err, -E2BIG, "more than %u rules", XB_RULES_MAX);
+	if (!(list->n & (list->n - 1))) { /* it is full at each power of two */
+		rules = realloc(rules, (list->n ? list->n * 2 : 1) * sizeof(*rules));
+		if (!rules)
+			return xb_fail(err, -ENOMEM, "keep %u rules", list->n + 1);
+		list->rules = rules;
+	}
+	rules[list->n++] = *rule;
+	return 0;
+}
+
+/* Returns 0 for a line without a rule, too. */
+static int parse_line(struct xb_rule_list *list, char *line, struct xb_error *err)
+{
+	struct xb_rule rule;
+	int ret;
+
+	line[strcspn(line, "#\r")] = '\0';
+	if (!line[strspn(line, " \t")])
+		return 0;
+	ret = xb_rule_parse(line, &rule, err);
+	return ret < 0 ? ret : xb_rule_list_add(list, &rule, err);
+}
+
+int xb_rule_list_parse(struct xb_rule_list *list, const char *text, struct xb_error *err)
+{
+	for (unsigned number = 1; *text; number++) {
+		size_t len = strcspn(text, "\n");
+		struct xb_error why = {0};
+		char line[LINE_BYTES];
+		int ret;
+
+		if (len >= sizeof(line))
+			return xb_fail(err, -EINVAL, "line %u: longer than %u characters", number,
+				       LINE_BYTES - 1);
+		memcpy(line, text, len);
+		line[len] = '\0';
+		ret = parse_line(list, line, &why);
+		if (ret < 0)
+			return xb_fail(err, ret, "line %u: %s", number, why.what);
+		text += len + (text[len] == '\n');
+	}
+	return 0;
+}
+
+void xb_rule_list_free(struct xb_rule_list *list)
+{
+	free(list->rules);
+	*list = (struct xb_rule_list){0};
+}

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory. A change goes in three steps: `adopt` gives each wanted rule its id and its slot, sorted
+ * into the order of asking; `resolve` turns names into ports; `put_in_force` makes the image and
+ * flips to it. Only behind the flip does anything of the steering's own state change.
+ *
+ * Slots are given out in turn, so that one that was freed rests as long as possible: frames that
+ * are under way may still count there.
+ */
+#include "daemon/steering.h"
+
+#include "core/cleanup.h"
+#include "daemon/image.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NS_PER_SEC 1000000000ull
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* ---- life ---- */
+
+static void free_list(struct xb_steered_list *list)
+{
+	free(list->rules);
+	*list = (struct xb_steered_list){0};
+}
+
+static int own_memory(struct xb_steering *steering)
+{
+	for (unsigned i = 0; i < XB_IMAGES; i++) {
+		steering->own[i] = calloc(1, sizeof(*steering->own[i]));
+		if (!steering->own[i])
+			return -ENOMEM;
+	}
+	steering->rules.stats = calloc(XB_RULES_MAX, sizeof(*steering->rules.stats));
+	steering->rules.limits = calloc(XB_RULES_MAX, sizeof(*steering->rules.limits));
+	return steering->rules.stats && steering->rules.limits ? 0 : -ENOMEM;
+}
+
+int xb_steering_init(struct xb_steering *steering, struct xb_gate *gate,
+		     const struct xb_steering_names *names, struct xb_error *err)
+{
+	*steering = (struct xb_steering){.gate = gate, .names = *names};
+	if (gate) {
+		steering->rules.stats = gate->rule_stats;
+		steering->rules.limits = (__u64 *)gate->rule_limits;
+		return 0;
+	}
+	if (own_memory(steering) < 0) {
+		xb_steering_fini(steering);
+		return xb_fail(err, -ENOMEM, "allocate the steering table");
+	}
+	return 0;
+}
+
+void xb_steering_fini(struct xb_steering *steering)
+{
+	free_list(&steering->now);
+	free_list(&steering->before);
+	if (!steering->gate) {
+		free(steering->rules.stats);
+		free(steering->rules.limits);
+	}
+	for (unsigned i = 0; i < XB_IMAGES; i++)
+		free(steering->own[i]);
+	*steering = (struct xb_steering){0};
+}
+
+/* ---- ids and slots ---- */
+
+#define BUCKETS (2 * XB_RULES_MAX)
+#define NO_RANK XB_RULES_MAX
+
+/* What is given out, while a new list is made. */
+struct adoption {
+	const struct xb_steering *steering;
+	bool kept[XB_RULES_MAX];  /* rules in force, by rank, that the new list has too */
+	bool taken[XB_RULES_MAX]; /* slots */
+	uint32_t last_id, next_slot;
+	/* rules in force by what they say */
+	uint16_t first[BUCKETS];     /* ranks, by hash; NO_RANK: none */
+	uint16_t next[XB_RULES_MAX]; /* of the same bucket */
+};
+
+static_assert(offsetof(struct xb_rule, id) == 0, "what a rule says is all behind its id");
+
+static const uint8_t *what_it_says(const struct xb_rule *rule)
+{
+	return (const uint8_t *)rule + sizeof(rule->id);
+}
+
+#define SAID_BYTES (sizeof(struct xb_rule) - sizeof(__u32))
+
+static bool says_the_same(const struct xb_rule *a, const struct xb_rule *b)
+{
+	return !memcmp(what_it_says(a), what_it_says(b), SAID_BYTES);
+}
+
+/* FNV-1a */
+static uint32_t bucket_of(const struct xb_rule *rule)
+{
+	const uint8_t *said = what_it_says(rule);
+	uint32_t hash = 2166136261u;
+
+	for (size_t i = 0; i < SAID_BYTES; i++)
+		hash = (hash ^ said[i]) * 16777619u;
+	return hash % BUCKETS;
+}
+
+static void index_now(struct adoption *adoption)
+{
+	const struct xb_steered_list *now = &adoption->steering->now;
+
+	for (unsigned i = 0; i < BUCKETS; i++)
+		adoption->first[i] = NO_RANK;
+	for (unsigned rank = now->n; rank--;) {
+		uint16_t *first = &adoption->first[bucket_of(&now->rules[rank].rule)];
+
+		adoption->next[rank] = *first;
+		*first = (uint16_t)rank;
+	}
+}
+
+/* The rank of the rule in force that `wanted` is, or NO_RANK. */
+static unsigned find_kept(const struct adoption *adoption, const struct xb_rule *wanted)
+{
+	unsigned rank = adoption->first[bucket_of(wanted)];
+
+	for (; rank != NO_RANK; rank = adoption->next[rank]) {
+		const struct xb_rule *rule = &adoption->steering->now.rules[rank].rule;
+
+		if (!adoption->kept[rank] && (!wanted->id || wanted->id == rule->id) &&
+		    says_the_same(rule, wanted))
+			break;
+	}
+	return rank;
+}
+
+static uint32_t take_slot(struct adoption *adoption)
+{
+	for (uint32_t i = 0; i < XB_RULES_MAX; i++) {
+		uint32_t slot = (adoption->next_slot + i) % XB_RULES_MAX;
+
+		if (adoption->taken[slot])
+			continue;
+		adoption->taken[slot] = true;
+		adoption->next_slot = (slot + 1) % XB_RULES_MAX;
+		return slot;
+	}
+	assert(!"there are as many slots as rules");
+	return 0;
+}
+
+static int by_order(const void *a, const void *b)
+{
+	const struct xb_rule *x = &((const struct xb_steered_rule *)a)->rule;
+	const struct xb_rule *y = &((const struct xb_steered_rule *)b)->rule;
+
+	if (x->prio != y->prio)
+		return x->prio > y->prio ? -1 : 1;
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static int refuse_doubles(const struct xb_rule_list *wanted, struct xb_error *err)
+{
+	xb_auto_free uint32_t *ids = calloc(wanted->n + 1, sizeof(*ids));
+	unsigned n = 0;
+
+	if (!ids)
+		return xb_fail(err, -ENOMEM, "sort %u rules", wanted->n);
+	for (unsigned i = 0; i < wanted->n; i++)
+		if (wanted->rules[i].id)
+			ids[n++] = wanted->rules[i].id;
+	qsort(ids, n, sizeof(*ids), by_id);
+	for (unsigned i = 1; i < n; i++)
+		if (ids[i] == ids[i - 1])
+			return xb_fail(err, -EINVAL, "two rules of id %u", ids[i]);
+	return 0;
+}
+
+/* Slots that new rules had better not get: those of rules in force and of those that may come back;
+ * where too few are left, only those that the new list keeps. */
+static void reserve_slots(struct adoption *adoption, unsigned needed)
+{
+	const struct xb_steering *steering = adoption->steering;
+	unsigned free_slots = 0;
+
+	for (unsigned rank = 0; rank < steering->now.n; rank++)
+		adoption->taken[steering->now.rules[rank].slot] = true;
+	for (unsigned rank = 0; rank < steering->before.n; rank++)
+		adoption->taken[steering->before.rules[rank].slot] = true;
+	for (unsigned slot = 0; slot < XB_RULES_MAX; slot++)
+		free_slots += !adoption->taken[slot];
+	if (free_slots >= needed)
+		return;
+	memset(adoption->taken, 0, sizeof(adoption->taken));
+	for (unsigned rank = 0; rank < steering->now.n; rank++)
+		if (adoption->kept[rank])
+			adoption->taken[steering->now.rules[rank].slot] = true;
+}
+
+#define SLOT_NONE XB_RULES_MAX
+
+/* Gives ids to rules that are new and have none; above all others, so that what is older comes
+ * first among equals. */
+static int number_new(struct adoption *adoption, struct xb_steered_list *list, struct xb_error *err)
+{
+	for (unsigned i = 0; i < list->n; i++)
+		if (list->rules[i].rule.id > adoption->last_id)
+			adoption->last_id = list->rules[i].rule.id;
+	for (unsigned i = 0; i < list->n; i++) {
+		if (list->rules[i].rule.id)
+			continue;
+		if (adoption->last_id == UINT32_MAX)
+			return xb_fail(err, -EINVAL, "no id is left above %u", UINT32_MAX);
+		list->rules[i].rule.id = ++adoption->last_id;
+	}
+	return 0;
+}
+
+/* Makes the list that is to be in force. */
+static int adopt(struct adoption *adoption, const struct xb_rule_list *wanted,
+		 struct xb_steered_list *ret_list, struct xb_error *err)
+{
+	struct xb_steered_list list = {.n = wanted->n};
+	unsigned fresh = 0;
+
+	list.rules = calloc(wanted->n + 1, sizeof(*list.rules));
+	*ret_list = list; /* the caller's, on failure too */
+	if (!list.rules)
+		return xb_fail(err, -ENOMEM, "keep %u rules", wanted->n);
+	index_now(adoption);
+	for (unsigned i = 0; i < list.n; i++) {
+		const struct xb_rule *rule = &wanted->rules[i];
+		unsigned rank = find_kept(adoption, rule);
+
+		list.rules[i] = (struct xb_steered_rule){.rule = *rule, .slot = SLOT_NONE};
+		if (rank == NO_RANK) {
+			fresh++;
+			continue;
+		}
+		adoption->kept[rank] = true;
+		list.rules[i] = adoption->steering->now.rules[rank];
+	}
+	reserve_slots(adoption, fresh);
+	for (unsigned i = 0; i < list.n; i++)
+		if (list.rules[i].slot == SLOT_NONE)
+			list.rules[i].slot = take_slot(adoption);
+	return number_new(adoption, &list, err);
+}
+
+/* ---- names ---- */
+
+static int resolve_verdict(const struct xb_steering *steering, const struct xb_rule *rule,
+			   uint32_t *ret_verdict, struct xb_error *err)
+{
+	static const char *const words[] = {"pass", "bridge", "drop"};
+	bool uplink;
+	int port;
+
+	for (uint32_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(rule->verdict, words[i]) != 0)
+			continue;
+		*ret_verdict = XB_VERDICT_PASS + i;
+		return 0;
+	}
+	port = steering->names.port(steering->names.arg, rule->verdict, &uplink);
+	if (port < 0) {
+		xb_fail(err, -EINVAL, "to %s: there is no such port", rule->verdict);
+		xb_hint(err, "`xbridge port list` names them; pass, bridge and drop are verdicts");
+		return -EINVAL;
+	}
+	*ret_verdict = XB_VERDICT_PORT(port);
+	return 0;
+}
+
+static int resolve(const struct xb_steering *steering, const struct xb_steered_rule *steered,
+		   struct xb_ranked_rule *ret_ranked, struct xb_error *err)
+{
+	const struct xb_rule *rule = &steered->rule;
+	struct xb_ranked_rule ranked = {.rule = rule, .slot = steered->slot};
+	int ret = resolve_verdict(steering, rule, &ranked.verdict, err);
+	bool uplink = false;
+	int port;
+
+	if (ret < 0)
+		return ret;
+	*ret_ranked = ranked;
+	if (!XB_RULE_TESTS(rule, XB_MATCH_IN))
+		return 0;
+	port = steering->names.port(steering->names.arg, rule->in, &uplink);
+	if (port < 0) {
+		xb_fail(err, -EINVAL, "in %s: there is no such port", rule->in);
+		xb_hint(err, "`xbridge port list` names them");
+		return -EINVAL;
+	}
+	if (ranked.verdict == XB_VERDICT_PASS && !uplink) {
+		xb_fail(err, -EINVAL, "in %s to pass: only an uplink has a stack to pass to",
+			rule->in);
+		xb_hint(err, "`to kernel` gives frames to this host, `to bridge` forwards them");
+		return -EINVAL;
+	}
+	ret_ranked->in = (uint32_t)port;
+	return 0;
+}
+
+/* ---- in force ---- */
+
+/* Rules by their slots. */
+struct slots {
+	const struct xb_rule *rules[XB_RULES_MAX];
+};
+
+static void index_slots(const struct xb_steered_list *list, struct slots *slots)
+{
+	for (unsigned i = 0; i < list->n; i++)
+		slots->rules[list->rules[i].slot] = &list->rules[i].rule;
+}
+
+/* Counters of a rule that is new start at nothing, and its burst is whole. */
+static void reset_new(const struct xb_steering *steering, const struct xb_steered_list *list)
+{
+	struct slots had = {0};
+
+	index_slots(&steering->before, &had);
+	index_slots(&steering->now, &had);
+	for (unsigned i = 0; i < list->n; i++) {
+		const struct xb_rule *rule = &list->rules[i].rule;
+		uint32_t slot = list->rules[i].slot;
+
+		if (had.rules[slot] && had.rules[slot]->id == rule->id &&
+		    says_the_same(had.rules[slot], rule))
+			continue;
+		steering->rules.stats[slot] = (struct xb_rule_stats){0};
+		__atomic_store_n(&steering->rules.limits[slot], 0, __ATOMIC_RELAXED);
+	}
+}
+
+/* The map that shows rules to people. */
+static int show(const struct xb_steering *steering, const struct xb_steered_list *list,
+		struct xb_error *err)
+{
+	xb_auto_free struct xb_rule *rules = calloc(XB_RULES_MAX, sizeof(*rules));
+
+	if (!rules)
+		return xb_fail(err, -ENOMEM, "show %u rules", list->n);
+	for (unsigned i = 0; i < list->n; i++)
+		rules[list->rules[i].slot] = list->rules[i].rule;
+	return xb_gate_show_rules(steering->gate, rules, err);
+}
+
+static int flip(struct xb_steering *steering, struct xb_image *image, struct xb_error *err)
+{
+	struct xb_image *own;
+	int ret;
+
+	if (steering->gate) {
+		ret = xb_gate_set_image(steering->gate, image, err);
+		if (!ret)
+			steering->rules.image = xb_gate_image(steering->gate);
+		return ret;
+	}
+	image->head.generation = ++steering->generation;
+	own = steering->own[steering->generation % XB_IMAGES];
+	memcpy(own, image, image->head.bytes);
+	steering->rules.image = own;
+	return 0;
+}
+
+static int put_in_force(struct xb_steering *steering, const struct xb_steered_list *list,
+			struct xb_error *err)
+{
+	xb_auto_free struct xb_ranked_rule *ranked = calloc(list->n + 1, sizeof(*ranked));
+	xb_auto_free struct xb_image *image = NULL;
+	int ret = 0;
+
+	if (!ranked)
+		return xb_fail(err, -ENOMEM, "rank %u rules", list->n);
+	for (unsigned i = 0; !ret && i < list->n; i++)
+		ret = resolve(steering, &list->rules[i], &ranked[i], err);
+	if (!ret)
+		ret = xb_image_build(ranked, list->n, 0, &image, err);
+	if (ret < 0)
+		return ret;
+	reset_new(steering, list);
+	ret = flip(steering, image, err);
+	return ret < 0 || !steering->gate ? ret : show(steering, list, err);
+}
+
+/* ---- changes ---- */
+
+static int change(struct xb_steering *steering, const struct xb_rule_list *wanted,
+		  unsigned confirm_s, struct xb_error *err)
+{
+	xb_auto_free struct adoption *adoption = calloc(1, sizeof(*adoption));
+	struct xb_steered_list list = {0};
+	int ret;
+
+	if (!adoption)
+		return xb_fail(err, -ENOMEM, "change the steering table");
+	adoption->steering = steering;
+	adoption->last_id = steering->last_id;
+	adoption->next_slot = steering->next_slot;
+	ret = refuse_doubles(wanted, err);
+	if (!ret)
+		ret = adopt(adoption, wanted, &list, err);
+	if (!ret) {
+		qsort(list.rules, list.n, sizeof(*list.rules), by_order);
+		ret = put_in_force(steering, &list, err);
+	}
+	if (ret < 0) {
+		free_list(&list);
+		return ret;
+	}
+	if (confirm_s && !steering->confirm_by_ns)
+		steering->before =
+			steering->now; /* of several loads the first is what comes back */
+	else
+		free_list(&steering->now);
+	if (confirm_s)
+		steering->confirm_by_ns = now_ns() + confirm_s * NS_PER_SEC;
+	steering->now = list;
+	steering->last_id = adoption->last_id;
+	steering->next_slot = adoption->next_slot;
+	return 0;
+}
+
+int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *rules,
+		     unsigned confirm_s, struct xb_error *err)
+{
+	int ret = change(steering, rules, confirm_s, err);
+
+	/* what is loaded for good needs no confirmation any more */
+	if (!ret && !confirm_s && steering->confirm_by_ns)
+		xb_steering_confirm(steering, NULL);
+	return ret;
+}
+
+int xb_steering_copy(const struct xb_steering *steering, struct xb_rule_list *ret_list,
+		     struct xb_error *err)
+{
+	for (unsigned rank = 0; rank < steering->now.n; rank++) {
+		int ret = xb_rule_list_add(ret_list, &steering->now.rules[rank].rule, err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static const struct xb_rule *find_id(const struct xb_steering *steering, uint32_t id)
+{
+	for (unsigned rank = 0; rank < steering->now.n; rank++)
+		if (steering->now.rules[rank].rule.id == id)
+			return &steering->now.rules[rank].rule;
+	return NULL;
+}
+
+int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, uint32_t *ret_id,
+		    struct xb_error *err)
+{
+	struct xb_rule_list list = {0};
+	struct xb_rule added = *rule;
+	int ret;
+
+	if (rule->id && find_id(steering, rule->id)) {
+		xb_fail(err, -EEXIST, "add the rule %u", rule->id);
+		xb_hint(err, "leave the id out, or `xbridge steer del %u` first", rule->id);
+		return -EEXIST;
+	}
+	if (!rule->id)
+		added.id = steering->last_id + 1; /* one that says the same as another is new */
+	if (!added.id)
+		return xb_fail(err, -EINVAL, "no id is left above %u", UINT32_MAX);
+	ret = xb_steering_copy(steering, &list, err);
+	if (!ret)
+		ret = xb_rule_list_add(&list, &added, err);
+	if (!ret)
+		ret = change(steering, &list, 0, err);
+	xb_rule_list_free(&list);
+	if (!ret)
+		*ret_id = added.id;
+	return ret;
+}
+
+int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *err)
+{
+	struct xb_rule_list list = {0};
+	const struct xb_rule *rule = find_id(steering, id);
+	int ret;
+
+	if (!rule) {
+		xb_fail(err, -ENOENT, "delete the rule %u", id);
+		xb_hint(err, "`xbridge steer list` shows what is there");
+		return -ENOENT;
+	}
+	ret = xb_steering_copy(steering, &list, err);
+	for (unsigned i = 0; !ret && i < list.n; i++) {
+		if (list.rules[i].id != id)
+			continue;
+		list.n--;
+		memmove(&list.rules[i], &list.rules[i + 1], (list.n - i) * sizeof(*list.rules));
+		break;
+	}
+	if (!ret)
+		ret = change(steering, &list, 0, err);
+	xb_rule_list_free(&list);
+	return ret;
+}
+
+int xb_steering_confirm(struct xb_steering *steering, struct xb_error *err)
+{
+	if (!steering->confirm_by_ns) {
+		xb_fail(err, -ENOENT, "confirm the rules: nothing waits for it");
+		xb_hint(err, "it follows `steer load FILE --confirm SECONDS`");
+		return -ENOENT;
+	}
+	steering->confirm_by_ns = 0;
+	free_list(&steering->before);
+	return 0;
+}
+
+int xb_steering_expire(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err)
+{
+	int ret;
+
+	if (!steering->confirm_by_ns || time_ns < steering->confirm_by_ns)
+		return 0;
+	ret = put_in_force(steering, &steering->before, err);
+	if (ret < 0)
+		return ret;
+	free_list(&steering->now);
+	steering->now = steering->before;
+	steering->before = (struct xb_steered_list){0};
+	steering->confirm_by_ns = 0;
+	return 1;
+}
+
+/* ---- questions ---- */
+
+uint32_t xb_steering_names_port(const struct xb_steering *steering, uint16_t port)
+{
+	const struct xb_steered_list *lists[] = {&steering->now, &steering->before};
+	bool uplink;
+
+	for (unsigned l = 0; l < 2; l++) {
+		for (unsigned rank = 0; rank < lists[l]->n; rank++) {
+			const struct xb_rule *rule = &lists[l]->rules[rank].rule;
+
+			if (steering->names.port(steering->names.arg, rule->verdict, &uplink) ==
+				    port ||
+			    (XB_RULE_TESTS(rule, XB_MATCH_IN) &&
+			     steering->names.port(steering->names.arg, rule->in, &uplink) == port))
+				return rule->id;
+		}
+	}
+	return 0;
+}
+
+struct xb_rules xb_steering_rules(const struct xb_steering *steering)
+{
+	return steering->rules;
+}

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The steering table: what its commands say, and what its rules do to frames on the wire.
+
+    kern: tap0 ◄── xbridge ──► va :host (its own stack is what `pass` means)
+                                ▲
+                                └── veth ──► vp :peer
+"""
+
+import contextlib
+import json
+import subprocess
+import time
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment)
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.sctp import SCTP
+from scapy.packet import Raw
+
+from traffic import Wire
+from xbridge import binary, difference, drops, wait_for
+
+FROM, OTHER = "02:00:00:00:66:01", "02:00:00:00:66:02"
+TO = "02:00:00:00:66:99"  # nobody has it
+PAYLOAD = b"payload of a test" + bytes(20)
+
+
+@pytest.fixture(scope="module")
+def bed(make_module_bed):
+    bed = make_module_bed(quiet=True)
+    bed.start("--default", "drop")
+    return bed
+
+
+@pytest.fixture
+def daemon(bed):
+    yield bed.daemon
+    bed.daemon.ask("steer", "flush")
+    bed.daemon.ask("steer", "default", "drop")
+
+
+def rules(daemon):
+    return daemon.ask("steer", "list", "-s")["rules"]
+
+
+def refused(daemon, *words):
+    """The error of a command that fails, and its exit status."""
+    done = daemon.cli(*words, check=False)
+    assert done.returncode in (1, 2) and not done.stdout
+    return done.returncode, done.stderr
+
+
+# ---- commands ----
+
+def test_rules_are_listed_in_the_order_in_which_they_are_asked(daemon):
+    for text in "proto udp to kernel", "prio 40000 dport 53 to drop", "src 10.0.0.0/8 to pass limit 100:7":
+        daemon.cli("steer", "add", *text.split())
+    listed = daemon.cli("steer", "list").stdout.splitlines()
+    assert listed == ["# default drop", "id 2 prio 40000 dport 53 to drop", "id 1 proto udp to kernel",
+                      "id 3 src 10.0.0.0/8 to pass limit 100:7"]
+    assert [rule["id"] for rule in rules(daemon)] == [2, 1, 3]
+
+
+def test_an_id_is_never_given_twice(daemon):
+    first = daemon.ask("steer", "add", "to", "drop")["id"]
+    daemon.ask("steer", "del", str(first))
+    assert daemon.ask("steer", "add", "to", "drop")["id"] > first
+    assert refused(daemon, "steer", "del", str(first))[0] == 1
+
+
+def test_what_is_listed_can_be_loaded(daemon, tmp_path):
+    for text in ("in va vlan 7 smac 02:00:00:00:00:01 dmac own ethertype arp to kernel",
+                 "proto tcp src 10.0.0.0/8 dst 10.1.2.3 sport 1-2 dport 80 tcp-flags syn/syn,ack dscp 46 frag no to pass",
+                 "prio 7 src 2001:db8::/32 proto icmpv6 icmp-type 128-129 to drop limit 5"):
+        daemon.ask("steer", "add", *text.split())
+    file = tmp_path / "rules"
+    file.write_text(daemon.cli("steer", "list", "-s").stdout)
+    before = rules(daemon)
+    daemon.cli("steer", "load", str(file))
+    assert rules(daemon) == before
+    daemon.cli("steer", "flush")
+    daemon.cli("steer", "load", str(file))
+    assert [(r["id"], r["rule"]) for r in rules(daemon)] == [(r["id"], r["rule"]) for r in before]
+
+
+def test_load_reads_standard_input(daemon):
+    subprocess.run(daemon.bed.in_host(binary(), "steer", "load", "-", "--name", daemon.name), check=True, text=True,
+                   input="# a comment\n\nproto udp to kernel # and another\nto drop\n")
+    assert [rule["rule"] for rule in rules(daemon)] == ["proto udp to kernel", "to drop"]
+
+
+def test_a_load_keeps_ids_and_counters_of_rules_that_stay(bed, daemon):
+    daemon.ask("steer", "load", "proto udp to kernel\nproto tcp to kernel\n")
+    udp, tcp = rules(daemon)
+    with Wire(bed.peer, "vp") as wire:
+        for _ in range(3):
+            wire.send(frame(UDP()))
+    wait_for(lambda: rules(daemon)[0]["packets"] == 3, "three packets")
+    daemon.ask("steer", "load", "proto sctp to drop\nproto udp to kernel\n")
+    after = {rule["rule"]: rule for rule in rules(daemon)}
+    assert after["proto udp to kernel"]["id"] == udp["id"] and after["proto udp to kernel"]["packets"] == 3
+    assert after["proto sctp to drop"]["id"] > tcp["id"] and after["proto sctp to drop"]["packets"] == 0
+
+
+@pytest.mark.parametrize("words, status, said", [
+    ("add proto udp dport 70000 to kernel", 2, ["character 17", "'70000'", "a port or a range"]),
+    ("add proto udp", 2, ["at its end", "to is expected"]),
+    ("add proto icmp dport 5 to drop", 2, ["no frame could match"]),
+    ("add to nowhere", 1, ["nowhere", "no such port", "port list"]),
+    ("add in nowhere to drop", 1, ["in nowhere", "no such port"]),
+    ("add in kernel to pass", 1, ["only an uplink"]),
+    ("del 77", 1, ["77", "steer list"]),
+    ("del x", 2, ["'x'", "a number"]),
+    ("confirm", 1, ["nothing waits"]),
+    ("default nowhere", 1, ["nowhere", "port list"]),
+    ("list -x", 2, ["-x"]),
+    ("load /nonexistent", 1, ["/nonexistent", "No such file"]),
+    ("load", 2, ["FILE"]),
+])
+def test_mistakes_are_told(daemon, words, status, said):
+    before = rules(daemon)
+    got, error = refused(daemon, "steer", *words.split())
+    assert got == status
+    assert all(part in error for part in said), error
+    assert rules(daemon) == before
+
+
+@pytest.mark.parametrize("text, said", [
+    ("to drop\nproto udp\n", ["line 2", "at its end"]),
+    ("id 5 to drop\nid 5 to pass\n", ["two rules of id 5"]),
+    ("to drop\nto nowhere\n", ["nowhere"]),
+    ("to drop\n" * 4097, ["4096"]),
+    ("x" * 3000, ["line 1", "longer"]),
+])
+def test_a_load_with_a_mistake_changes_nothing(daemon, tmp_path, text, said):
+    daemon.ask("steer", "add", "to", "kernel")
+    before = rules(daemon)
+    file = tmp_path / "rules"
+    file.write_text(text)
+    _, error = refused(daemon, "steer", "load", str(file))
+    assert all(part in error for part in said), error
+    assert rules(daemon) == before
+
+
+def test_unconfirmed_rules_go_again(daemon):
+    daemon.ask("steer", "load", "proto udp to kernel\n")
+    before = rules(daemon)
+    daemon.ask("steer", "load", "to drop\n", "--confirm", "1")
+    assert [rule["rule"] for rule in rules(daemon)] == ["to drop"]
+    assert daemon.ask("steer", "list")["confirm_within_s"] <= 1
+    wait_for(lambda: rules(daemon) == before, "the rules before are back")
+    daemon.wait_log("not confirmed in time")
+    assert "confirm_within_s" not in daemon.ask("steer", "list")
+
+
+def test_confirmed_rules_stay(daemon):
+    daemon.ask("steer", "load", "to drop\n", "--confirm", "1")
+    daemon.ask("steer", "confirm")
+    time.sleep(2.5)  # the clock that takes them back ticks once a second
+    assert [rule["rule"] for rule in rules(daemon)] == ["to drop"]
+
+
+def test_a_full_table_is_loaded_and_dumped(bed, daemon):
+    text = "".join(f"src 10.{i >> 8}.{i & 255}.0/24 proto udp dport {i} to kernel\n" for i in range(4096))
+    daemon.ask("steer", "load", text)
+    assert len(rules(daemon)) == 4096
+    assert refused(daemon, "steer", "add", "to", "drop")[0] == 1
+    with Wire(bed.peer, "vp") as wire, Wire(bed.kern, "tap0") as tap:
+        wire.send(frame(IP(src="10.15.255.9") / UDP(dport=4095)))
+        tap.expect(PAYLOAD)
+    dump = {row["key"]: row["value"] for row in bpftool(bed, "rules")}
+    hits = {row["key"]: row["value"] for row in bpftool(bed, "rule_stats")}
+    for rule in rules(daemon):
+        shown = dump[rule["slot"]]
+        assert (shown["id"], shown["verdict"]) == (rule["id"], "kernel")
+        assert (hits[rule["slot"]]["packets"], hits[rule["slot"]]["bytes"]) == (rule["packets"], rule["bytes"])
+    assert sum(row["packets"] for row in hits.values()) == 1
+
+
+def bpftool(bed, name):
+    out = subprocess.run(bed.in_host("bpftool", "-j", "map", "dump", "pinned", f"/sys/fs/bpf/xbridge/{bed.name}/{name}"),
+                         check=True, capture_output=True, text=True).stdout
+    return [{"key": row["formatted"]["key"],
+             "value": {field: text(value) for field, value in row["formatted"]["value"].items()}}
+            for row in json.loads(out)]
+
+
+def text(value):
+    """A field of a dump: arrays of characters are names."""
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return "".join(value).rstrip("\0").replace("\\0", "")
+    return value
+
+
+# ---- on the wire ----
+
+def frame(layers, vlan=None, src=FROM, dst=TO):
+    """A frame around layers 3 and up, or 4 and up (then in IPv4)."""
+    ether = Ether(src=src, dst=dst)
+    if vlan is not None:
+        ether = ether / Dot1Q(vlan=vlan)
+    if isinstance(layers, (UDP, TCP, ICMP, SCTP)):
+        layers = IP(src="198.51.100.1", dst="198.51.100.2") / layers
+    return bytes(ether / layers / Raw(PAYLOAD))
+
+
+V6 = {"src": "2001:db8:1::1", "dst": "2001:db8:2::2"}
+
+CASES = {
+    "vlan": ("vlan 7", frame(UDP(), vlan=7), frame(UDP(), vlan=8)),
+    "untagged": ("vlan 0", frame(UDP(), vlan=0), frame(UDP())),
+    "smac": (f"smac {FROM}", frame(UDP()), frame(UDP(), src=OTHER)),
+    "dmac": (f"dmac {TO}", frame(UDP()), frame(UDP(), dst=OTHER)),
+    "ethertype": ("ethertype arp", frame(ARP()), frame(UDP())),
+    "proto": ("proto sctp", frame(SCTP()), frame(UDP())),
+    "proto6": ("proto udp", frame(IPv6(**V6) / UDP()), frame(IPv6(**V6) / TCP())),
+    "src": ("src 198.51.100.0/31", frame(UDP()), frame(IP(src="198.51.100.2") / UDP())),
+    "dst": ("dst 198.51.100.2", frame(UDP(), vlan=3), frame(IP(dst="198.51.100.3") / UDP(), vlan=3)),
+    "src6": ("src 2001:db8:1::/48", frame(IPv6(**V6) / UDP()), frame(IPv6(src="2001:db8:2::1", dst="::1") / UDP())),
+    "dst6": ("dst 2001:db8:2::2", frame(IPv6(**V6) / UDP()), frame(IPv6(src="2001:db8:1::1", dst="2001:db8:2::3") / UDP())),
+    "sport": ("sport 1024-2047", frame(UDP(sport=2047)), frame(UDP(sport=2048))),
+    "dport": ("dport 80", frame(TCP(dport=80)), frame(TCP(dport=81))),
+    "dport6": ("dport 53", frame(IPv6(**V6) / IPv6ExtHdrDestOpt() / UDP(dport=53)), frame(IPv6(**V6) / UDP(dport=54))),
+    "tcp-flags": ("tcp-flags syn/syn,ack", frame(TCP(flags="S")), frame(TCP(flags="SA"))),
+    "icmp-type": ("proto icmp icmp-type 8", frame(ICMP(type=8)), frame(ICMP(type=0))),
+    "icmp-type6": ("proto icmpv6 icmp-type 128", frame(IPv6(**V6) / ICMPv6EchoRequest()),
+                   frame(IPv6(**V6) / ICMPv6EchoReply())),
+    "dscp": ("dscp 46", frame(IP(tos=46 << 2) / UDP()), frame(IP(tos=45 << 2) / UDP())),
+    "whole": ("frag no", frame(UDP()), frame(IP(flags="MF") / UDP())),
+    "first": ("frag first", frame(IP(flags="MF") / UDP()), frame(IP(flags="MF", frag=9) / UDP())),
+    "later": ("frag later", frame(IP(frag=9) / Raw(b"x" * 8)), frame(IP(flags="MF") / UDP())),
+    "later6": ("frag later", frame(IPv6(**V6) / IPv6ExtHdrFragment(offset=9, nh=17) / Raw(b"x" * 8)),
+               frame(IPv6(**V6) / IPv6ExtHdrFragment(offset=0, m=1) / UDP())),
+    "ports of a fragment": ("dport 80", frame(TCP(dport=80)), frame(IP(frag=5) / TCP(dport=80))),
+    "all": ("in va vlan 7 proto tcp src 198.51.100.0/24 dport 80", frame(TCP(dport=80), vlan=7), frame(UDP(dport=80), vlan=7)),
+}
+
+
+class Ends:
+    """Where a frame from the peer can arrive: at the kernel port, or at the uplink's own stack."""
+
+    def __init__(self, bed, stack):
+        self.bed = bed
+        self.sender = stack.enter_context(Wire(bed.peer, "vp"))
+        self.wires = {"kernel": stack.enter_context(Wire(bed.kern, "tap0")),
+                      "pass": stack.enter_context(Wire(bed.host, "va"))}
+
+    def send(self, data):
+        """Sends a frame; returns the verdict that shows on the wire."""
+        for wire in self.wires.values():
+            wire.drain()
+        before = self.seen()
+        self.sender.send(data)
+        wait_for(lambda: self.seen() == before + 1, "the program sees the frame")
+        self.bed.daemon.rest()
+        # the kernel may find its checksum left to it, so the payload has to do
+        found = [name for name, wire in self.wires.items() if any(PAYLOAD in got for got in wire.drain())]
+        assert len(found) < 2
+        return found[0] if found else "drop"
+
+    def seen(self):
+        """Frames that the XDP program has judged."""
+        xdp = self.bed.daemon.stats()["ports"]["va"]["xdp"]
+        return sum(count for name, count in xdp.items() if not name.endswith("_bytes"))
+
+
+@pytest.fixture
+def ends(bed):
+    with contextlib.ExitStack() as stack:
+        yield Ends(bed, stack)
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("case", CASES)
+def test_each_field_for_each_verdict(daemon, ends, case):
+    match, hit, near = CASES[case]
+    for verdict, default in ("kernel", "drop"), ("pass", "drop"), ("drop", "kernel"):
+        daemon.ask("steer", "load", f"{match} to {verdict}\n")
+        daemon.ask("steer", "default", default)
+        for again in 1, 2:  # found by the walk, and remembered
+            assert ends.send(hit) == verdict
+            assert ends.send(near) == default
+            assert rules(daemon)[0]["packets"] == again
+
+
+@pytest.mark.vm
+def test_the_first_of_several_rules_decides(daemon, ends):
+    daemon.ask("steer", "load", "prio 9 proto udp to drop\nprio 10 dport 53 to kernel\nprio 8 to pass\n")
+    assert ends.send(frame(UDP(dport=53))) == "kernel"
+    assert ends.send(frame(UDP(dport=54))) == "drop"
+    assert ends.send(frame(TCP(dport=54))) == "pass"
+
+
+@pytest.mark.vm
+def test_rules_are_asked_before_own_addresses(daemon, ends, bed):
+    mine = frame(UDP(), dst=bed.host.mac("va"))
+    assert ends.send(mine) == "pass"
+    daemon.ask("steer", "load", "proto udp to kernel\n")
+    assert ends.send(mine) == "kernel"
+    daemon.ask("steer", "load", "dmac own to kernel\n")
+    assert ends.send(mine) == "kernel"
+    assert ends.send(frame(UDP())) == "drop"
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("case", ["smac", "dst", "src6", "dport", "tcp-flags", "later6"])
+def test_frames_from_the_kernel_obey_too(daemon, bed, case):
+    match, hit, near = CASES[case]
+    daemon.ask("steer", "load", f"in kernel {match} to va\n")
+    with Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire:
+        before = daemon.rest()
+        wire.drain()
+        for _ in range(2):
+            tap.send(hit)
+            tap.send(near)
+        wait_for(lambda: daemon.stats()["ports"]["tap0"]["rx_packets"] == before["ports"]["tap0"]["rx_packets"] + 4,
+                 "four frames")
+        change = difference(daemon.rest(), before)
+        assert [data for data in wire.drain() if data in (hit, near)] == [hit, hit]
+    assert drops(change, "tap0") == {"verdict": 2}
+    assert rules(daemon)[0]["packets"] == 2
+
+
+def test_pass_means_bridge_where_there_is_no_stack_to_pass_to(daemon, bed):
+    daemon.ask("steer", "load", "to pass\n")
+    with Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire:
+        tap.send(frame(UDP()))
+        wire.expect(PAYLOAD)
+
+
+@pytest.mark.vm
+def test_a_shared_uplink_keeps_its_own(make_bed):
+    """But for rules that say `dmac own`; a group frame's copy obeys the rules."""
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--default", "drop", "--rule", "proto udp to kernel", uplinks=["va,shared"])
+    with contextlib.ExitStack() as stack:
+        ends = Ends(bed, stack)
+        mine, others = frame(UDP(), dst=bed.host.mac("va")), frame(UDP())
+        assert ends.send(mine) == "pass"
+        assert ends.send(others) == "kernel"
+        daemon.ask("steer", "add", "dmac", "own", "proto", "udp", "to", "kernel")
+        assert ends.send(mine) == "kernel"
+        # a group frame: the stack has it, and tap0 a copy, by the rule
+        group = frame(UDP(), dst="01:00:5e:01:02:03")
+        ends.sender.send(group)
+        ends.wires["pass"].expect(group)
+        ends.wires["kernel"].expect(PAYLOAD)
+        ends.wires["kernel"].drain()
+        other = frame(TCP(), dst="01:00:5e:01:02:03")
+        before = daemon.rest()
+        ends.sender.send(other)
+        ends.wires["pass"].expect(other)
+        wait_for(lambda: drops(difference(daemon.rest(), before), "va") == {"verdict": 1}, "the copy is dropped")
+        assert ends.wires["kernel"].drain() == []
+
+
+# ---- limits ----
+
+@pytest.mark.vm
+def test_beyond_its_limit_a_rule_drops(daemon, ends):
+    daemon.ask("steer", "load", "proto udp to kernel limit 1:3\n")
+    assert [ends.send(frame(UDP(dport=i))) for i in range(1, 4)] == ["kernel"] * 3
+    assert ends.send(frame(UDP())) == "drop"
+    assert ends.bed.daemon.stats()["ports"]["va"]["xdp"]["limit"] >= 1
+
+
+# ---- death ----
+
+@pytest.mark.vm
+def test_rules_outlive_the_daemon(make_bed):
+    """What drops goes on to drop, what would go to xbridge passes; the next start begins anew."""
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--default", "kernel", "--rule", "proto udp to drop", "--rule", "proto sctp to pass limit 1:2")
+    stack_end = Wire(bed.host, "va")
+    with stack_end, Wire(bed.peer, "vp") as sender:
+        daemon.kill()
+        daemon.wait_exit()
+        sender.send(frame(UDP()), frame(TCP()), *(frame(SCTP(sport=i)) for i in range(4)))
+        stack_end.expect(frame(SCTP(sport=1)))
+        sender.send(frame(TCP(dport=9)))
+        stack_end.expect(frame(TCP(dport=9)))
+        passed = stack_end.drain()
+        assert passed == []
+        again = bed.start("--default", "kernel")
+        assert rules(again) == []
+        with Wire(bed.kern, "tap0") as tap:
+            sender.send(frame(UDP()))
+            tap.expect(PAYLOAD)
+
+
+# ---- configuration ----
+
+def test_a_file_has_rules_and_a_reload_applies_what_has_changed(make_bed, tmp_path):
+    bed = make_bed(quiet=True)
+    file = tmp_path / "conf"
+    file.write_text("rule proto udp to kernel\nrule proto tcp to drop\n")
+    daemon = bed.start("--config", str(file))
+    daemon.ask("steer", "add", "proto", "sctp", "to", "pass")
+    before = {rule["rule"]: rule["id"] for rule in rules(daemon)}
+    file.write_text("rule proto icmp to drop\nrule proto udp to kernel\n")
+    daemon.kill(1)  # SIGHUP
+    daemon.wait_log("the rules have changed: 3 now")
+    after = {rule["rule"]: rule["id"] for rule in rules(daemon)}
+    assert set(after) == {"proto udp to kernel", "proto sctp to pass", "proto icmp to drop"}
+    assert all(after[rule] == before[rule] for rule in set(before) & set(after))
+
+
+def test_a_wrong_rule_ends_the_start(make_bed):
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--rule", "proto udp to", ready=False)
+    assert daemon.wait_exit() == 2
+    assert "rule, at its end" in daemon.text()
+    daemon = bed.start("--rule", "to nowhere", ready=False)
+    assert daemon.wait_exit() == 1
+    assert "nowhere" in daemon.text()
