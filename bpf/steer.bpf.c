@@ -22,6 +22,8 @@
 #include "xbridge/gcra.h"
 
 const volatile __u32 slot = 0;
+const volatile __u32 forgetful =
+	0; /* 1: the flow cache knows nothing; to measure what a walk takes */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -121,39 +123,31 @@ struct {
 	__type(value, struct question);
 } questions SEC(".maps");
 
-static __always_inline const struct xb_image *current_image(void)
-{
-	__u32 key = 0;
-	const struct xb_table *current = bpf_map_lookup_elem(&table, &key);
-
-	if (!current)
-		return NULL;
-	key = *(const volatile __u32 *)&current->generation % XB_IMAGES;
-	return bpf_map_lookup_elem(&images, &key);
-}
-
 /* Finds the first rule that matches; question->rule is that. Returns 0 where there is none.
  *
  * A function of its own, since what the verifier finds in it would else be multiplied by what it
  * finds around it. */
-__attribute__((noinline)) int ask_rules(struct xdp_md *ctx, struct question *question, __u32 port,
-					__u32 own)
+__attribute__((noinline)) int ask_rules(struct xdp_md *ctx, struct question *question,
+					__u32 generation, __u32 port, __u32 own)
 {
 	const void *data = (void *)(long)ctx->data;
 	const void *end = (void *)(long)ctx->data_end;
 	struct xb_origin origin = {.in = (__u8)port, .own = (__u8)own};
-	const struct xb_image *image = current_image();
+	__u32 which = generation % XB_IMAGES;
+	const struct xb_image *image = bpf_map_lookup_elem(&images, &which);
 	struct xb_parsed parsed;
 	struct xb_flow *flow;
 	__u32 place, rank;
 
-	if (!question || !image || !image->head.n_rules || xb_parse(data, end, &parsed))
+	if (!question || !image || xb_parse(data, end, &parsed))
 		return 0;
 	xb_parse_key(data, end, &parsed, &origin, &question->key);
 	place = xb_flow_place(&question->key, image);
 	flow = bpf_map_lookup_elem(&flows, &place);
 	if (!flow)
 		return 0;
+	if (forgetful)
+		flow->generation = 0;
 	rank = xb_flow_find(flow, image, &question->key, &question->walk);
 	if (rank >= image->head.n_rules)
 		return 0;
@@ -162,7 +156,7 @@ __attribute__((noinline)) int ask_rules(struct xdp_md *ctx, struct question *que
 }
 
 /* Counts a frame that a rule has met; false where it is beyond the rule's limit. */
-static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 bytes)
+static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 bytes, __u64 now_ns)
 {
 	__u32 key = rule->slot;
 	struct xb_rule_stats *stats = bpf_map_lookup_elem(&rule_stats, &key);
@@ -172,7 +166,7 @@ static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 byt
 		return 1;
 	__sync_fetch_and_add(&stats->packets, 1);
 	__sync_fetch_and_add(&stats->bytes, bytes);
-	stats->last_ns = bpf_ktime_get_coarse_ns();
+	stats->last_ns = now_ns;
 	if (!rule->each_ns)
 		return 1;
 	due_ns = bpf_map_lookup_elem(&rule_limits, &key);
@@ -251,12 +245,22 @@ static __always_inline int pass(const struct xb_decision *decision, struct xb_xd
 	return XDP_PASS;
 }
 
-static __always_inline __u32 is_own(const struct ethhdr *eth)
+static __always_inline __u32 is_own(const struct xb_table *now, const struct ethhdr *eth)
 {
 	struct xb_own_mac key = {.slot = (__u16)slot};
 
+	if (!(now->own_bits[slot % XB_UPLINKS_MAX] & XB_OWN_BIT(eth->h_dest)))
+		return 0;
 	__builtin_memcpy(key.mac, eth->h_dest, sizeof(key.mac));
 	return bpf_map_lookup_elem(&own_macs, &key) != NULL;
+}
+
+/* Which table is in force, and whether it has rules, read at once. */
+static __always_inline __u32 generation_in_force(const struct xb_table *now)
+{
+	__u64 word = *(const volatile __u64 *)&now->generation;
+
+	return word >> 32 ? (__u32)word : 0;
 }
 
 SEC("xdp")
@@ -266,15 +270,17 @@ int steer(struct xdp_md *ctx)
 	const struct xb_image_rule *rule = NULL;
 	const struct xb_steer_config *uplink;
 	struct xb_decision decision;
+	const struct xb_table *now;
 	struct xb_xdp_stats *stats;
 	struct question *question;
+	__u32 key = slot, zero = 0, generation;
 	struct xb_scene scene;
-	__u32 key = slot, zero = 0;
 
 	uplink = bpf_map_lookup_elem(&config, &key);
 	stats = bpf_map_lookup_elem(&verdict_stats, &key);
+	now = bpf_map_lookup_elem(&table, &zero);
 	question = bpf_map_lookup_elem(&questions, &zero);
-	if (!uplink || !stats || !question)
+	if (!uplink || !stats || !now || !question)
 		return XDP_PASS;
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end) {
 		stats->pass_runt++;
@@ -283,10 +289,12 @@ int steer(struct xdp_md *ctx)
 	scene.shared = uplink->shared;
 	scene.verdict = uplink->verdict;
 	scene.group = eth->h_dest[0] & 1;
-	scene.own = !scene.group && is_own(eth);
-	if (!xb_is_kept_group(&scene) && ask_rules(ctx, question, uplink->port, xb_own_of(&scene)))
+	scene.own = !scene.group && is_own(now, eth);
+	generation = generation_in_force(now);
+	if (generation && !xb_is_kept_group(&scene) &&
+	    ask_rules(ctx, question, generation, uplink->port, xb_own_of(&scene)))
 		rule = &question->rule;
-	if (rule && !count_hit(rule, bpf_xdp_get_buff_len(ctx))) {
+	if (rule && !count_hit(rule, bpf_xdp_get_buff_len(ctx), now->now_ns)) {
 		stats->limit++;
 		stats->limit_bytes += bpf_xdp_get_buff_len(ctx);
 		return XDP_DROP;

@@ -98,14 +98,19 @@ struct xb_xdp_stats {
 struct xb_rule_stats {
 	__u64 packets;
 	__u64 bytes;
-	__u64 last_ns; /* CLOCK_MONOTONIC_COARSE; 0: never */
+	__u64 last_ns; /* CLOCK_MONOTONIC, to a second; 0: never */
 };
 
-/** The only element of the array `table`: which of the two `images` is asked. */
+/** The only element of the array `table`: what each frame is asked first. Memory-mapped; the first
+ *  two are written at once. */
 struct xb_table {
-	__u32 generation; /* the image of its lowest bit */
-	__u32 zero;
+	__u32 generation; /* which of the two `images` is asked: that of its lowest bit */
+	__u32 n_rules;    /* 0: none is asked */
+	__u64 now_ns;     /* CLOCK_MONOTONIC, to a second */
+	__u64 own_bits[XB_UPLINKS_MAX]; /* by slot: which XB_OWN_BIT have own MACs; a frame of
+					   another is not looked for among them */
 };
-#define XB_IMAGES 2u
+#define XB_OWN_BIT(mac) (1ull << (((mac)[3] ^ (mac)[4] ^ (mac)[5]) & 63))
+#define XB_IMAGES       2u
 
 #endif

@@ -126,6 +126,7 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 	if (xb_gate_open(&instance->gate, config->name, err) < 0)
 		return err->code;
 	instance->gate_open = true;
+	xb_gate_tick(&instance->gate, xb_now_ns());
 	if (instance->gate.replaced)
 		xb_log(XB_LOG_NOTICE, "maps of another version were pinned; they were replaced");
 	if (instance->gate.taken_over)
@@ -461,6 +462,8 @@ static void expire_rules(struct xb_instance *instance)
 
 void xb_instance_tick(struct xb_instance *instance)
 {
+	if (instance->gate_open)
+		xb_gate_tick(&instance->gate, xb_now_ns());
 	expire_rules(instance);
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)

@@ -328,6 +328,12 @@ static int wait_for_programs(struct xb_error *err)
 int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err)
 {
 	uint32_t generation = gate->table->generation + 1;
+	union {
+		struct {
+			uint32_t generation, n_rules; /* as in struct xb_table */
+		};
+		uint64_t both;
+	} flip;
 	int ret = wait_for_programs(err);
 
 	if (ret < 0)
@@ -335,7 +341,9 @@ int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_er
 	generation += !generation; /* 0 is no flow's */
 	image->head.generation = generation;
 	memcpy(&gate->images[generation % XB_IMAGES], image, image->head.bytes);
-	__atomic_store_n(&gate->table->generation, generation, __ATOMIC_RELEASE);
+	flip.generation = generation;
+	flip.n_rules = image->head.n_rules;
+	__atomic_store_n((uint64_t *)gate->table, flip.both, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -560,8 +568,13 @@ static int prune_own_macs(const struct xb_gate *gate, uint32_t slot,
 int xb_gate_set_own_macs(struct xb_gate *gate, uint32_t slot, const struct xb_own_mac_entry *macs,
 			 unsigned n, struct xb_error *err)
 {
+	uint64_t bits = 0;
 	int ret;
 
+	for (unsigned i = 0; i < n; i++)
+		bits |= XB_OWN_BIT(macs[i].mac);
+	/* both the old ones and the new ones, as long as both are there */
+	__atomic_fetch_or(&gate->table->own_bits[slot], bits, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < n; i++) {
 		struct xb_own_mac key = {.slot = (__u16)slot};
 
@@ -572,7 +585,10 @@ int xb_gate_set_own_macs(struct xb_gate *gate, uint32_t slot, const struct xb_ow
 				       XB_OWN_MACS_MAX);
 	}
 	ret = prune_own_macs(gate, slot, macs, n);
-	return ret < 0 ? xb_fail(err, ret, "remove old own MACs") : 0;
+	if (ret < 0)
+		return xb_fail(err, ret, "remove old own MACs");
+	__atomic_store_n(&gate->table->own_bits[slot], bits, __ATOMIC_RELAXED);
+	return 0;
 }
 
 int xb_gate_set_socket(struct xb_gate *gate, uint32_t slot, uint32_t queue, int socket_fd,

@@ -142,6 +142,12 @@ static inline void xb_gate_beat(struct xb_gate *gate, uint32_t slot, uint32_t qu
  */
 int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err);
 
+/** Tells the programs what time it is (CLOCK_MONOTONIC), for rules' last hits. Once a second. */
+static inline void xb_gate_tick(struct xb_gate *gate, uint64_t now_ns)
+{
+	__atomic_store_n(&gate->table->now_ns, now_ns, __ATOMIC_RELAXED);
+}
+
 /** Writes the map `rules`, which shows people what is in force: all XB_RULES_MAX elements, by slot.
  */
 int xb_gate_show_rules(struct xb_gate *gate, const struct xb_rule *rules, struct xb_error *err);

@@ -96,10 +96,15 @@ static void beat(uint64_t when_ns)
 
 static void own(const uint8_t *mac, uint16_t slot, bool there)
 {
+	struct xb_table table = {0};
+	uint32_t only = 0;
 	int fd = bpf_map__fd(skeleton->maps.own_macs);
 	struct xb_own_mac key = {.slot = slot};
 	uint32_t ifindex = 1;
 
+	memset(table.own_bits, 0xff, sizeof(table.own_bits));
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.table), &only, &table, 0),
+			 0);
 	memcpy(key.mac, mac, sizeof(key.mac));
 	assert_int_equal(there ? bpf_map_update_elem(fd, &key, &ifindex, 0)
 			       : bpf_map_delete_elem(fd, &key),

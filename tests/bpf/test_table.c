@@ -60,6 +60,7 @@ static int load(void **state)
 	table = map_memory(skeleton->maps.table);
 	rule_stats = map_memory(skeleton->maps.rule_stats);
 	memcpy(own.mac, own_mac, sizeof(own.mac));
+	table->own_bits[SLOT] = XB_OWN_BIT(own_mac);
 	return bpf_map_update_elem(bpf_map__fd(skeleton->maps.own_macs), &own, &ifindex, 0);
 }
 
@@ -92,6 +93,7 @@ static void publish(unsigned n)
 	assert_int_equal(xb_image_build(steering_ranked, n, generation, &built, &err), 0);
 	memcpy(&images[generation % XB_IMAGES], built, built->head.bytes);
 	free(built);
+	table->n_rules = n;
 	table->generation = generation;
 }
 
