@@ -83,6 +83,26 @@ struct xb_key {
 #endif
 #define XB_HTONS(x) ((__be16)XB_NTOHS(x))
 
+/* Copies that clang would make byte by byte for BPF, as it can't know that the machine doesn't mind
+ * odd addresses; the verifier does. */
+#ifdef __bpf__
+#define XB_COPY_AS(type, to, from) (*(type *)(to) = *(const type *)(from))
+#else
+#define XB_COPY_AS(type, to, from) __builtin_memcpy(to, from, sizeof(type))
+#endif
+
+static inline __attribute__((always_inline)) void xb_copy_mac(__u8 *to, const __u8 *from)
+{
+	XB_COPY_AS(__u32, to, from);
+	XB_COPY_AS(__u16, to + 4, from + 4);
+}
+
+static inline __attribute__((always_inline)) void xb_copy_ipv6(__u8 *to, const __u8 *from)
+{
+	XB_COPY_AS(__u64, to, from);
+	XB_COPY_AS(__u64, to + 8, from + 8);
+}
+
 static inline __attribute__((always_inline)) int xb_is_vlan(__be16 ethertype)
 {
 	return ethertype == XB_HTONS(ETH_P_8021Q) || ethertype == XB_HTONS(ETH_P_8021AD);
@@ -104,8 +124,8 @@ static inline __attribute__((always_inline)) int xb_parse(const void *data, cons
 
 	if ((const void *)(eth + 1) > end)
 		return -1;
-	__builtin_memcpy(ret->dmac, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(ret->smac, eth->h_source, ETH_ALEN);
+	xb_copy_mac(ret->dmac, eth->h_dest);
+	xb_copy_mac(ret->smac, eth->h_source);
 	ret->group = ret->dmac[0] & 1;
 	ret->ethertype = eth->h_proto;
 	ret->n_tags = 0;
@@ -238,8 +258,8 @@ static inline __attribute__((always_inline)) void xb_parse_ipv4(struct xb_sight 
 	ret->proto = ip[9];
 	ret->dscp = ip[1] >> 2;
 	ret->frag = xb_frag_of(frag & XB_IPV4_OFFSET, frag & XB_IPV4_MF);
-	__builtin_memcpy(ret->src, ip + 12, 4);
-	__builtin_memcpy(ret->dst, ip + 16, 4);
+	XB_COPY_AS(__u32, ret->src, ip + 12);
+	XB_COPY_AS(__u32, ret->dst, ip + 16);
 	ret->has |= XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP) | XB_HAS(FRAG) | XB_HAS(PROTO);
 	if (ret->frag != XB_FRAG_LATER)
 		xb_parse_transport(sight, at + header_bytes, ret);
@@ -289,8 +309,8 @@ static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight 
 	ret->family = 6;
 	ret->dscp = (__u8)((ip[0] & 0xf) << 2 | ip[1] >> 6);
 	ret->proto = ip[6];
-	__builtin_memcpy(ret->src, ip + 8, 16);
-	__builtin_memcpy(ret->dst, ip + 24, 16);
+	xb_copy_ipv6(ret->src, ip + 8);
+	xb_copy_ipv6(ret->dst, ip + 24);
 	ret->has |= XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP);
 
 	for (int i = 0; i < XB_PARSE_EXT_MAX && xb_is_ext(ret->proto); i++) {
@@ -316,8 +336,8 @@ xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin, struct
 {
 	ret->has = XB_HAS(IN) | XB_HAS(SMAC) | XB_HAS(DMAC) | XB_HAS(ETHERTYPE);
 	ret->in = origin->in;
-	__builtin_memcpy(ret->smac, parsed->smac, ETH_ALEN);
-	__builtin_memcpy(ret->dmac, parsed->dmac, ETH_ALEN);
+	xb_copy_mac(ret->smac, parsed->smac);
+	xb_copy_mac(ret->dmac, parsed->dmac);
 	ret->ethertype = XB_NTOHS(parsed->ethertype);
 	if (parsed->n_tags) {
 		ret->vlan = XB_NTOHS(parsed->tci[0]) & 0xfff;
