@@ -17,10 +17,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define XDP_FILTER "/usr/lib/x86_64-linux-gnu/bpf/xdpfilt_alw_all.o"
-#define SLOT       0u
-#define TURNS      41
-#define PACKETS    20000
+#define SLOT    0u
+#define TURNS   41
+#define PACKETS 20000
 
 #define die(...)                              \
 	do {                                  \
@@ -90,17 +89,17 @@ static int load_steer(bool forgetful, void (*fill)(unsigned i, char *text, size_
 }
 
 /* xdp-filter with all that it can look at, and a rule on a UDP port that does not match. */
-static int load_filter(void)
+static int load_filter(const char *path)
 {
-	struct bpf_object *object = bpf_object__open_file(XDP_FILTER, NULL);
+	struct bpf_object *object = bpf_object__open_file(path, NULL);
 	struct bpf_program *program;
 
 	if (!object)
-		return -1;
+		die("open %s: %s", path, strerror(errno));
 	program = bpf_object__next_program(object, NULL);
 	bpf_program__set_type(program, BPF_PROG_TYPE_XDP);
 	if (bpf_object__load(object) < 0)
-		return -1;
+		die("load %s: %s", path, strerror(errno));
 	return bpf_program__fd(program);
 }
 
@@ -168,27 +167,41 @@ static void bad_rules(unsigned i, char *text, size_t bytes)
 		snprintf(text, bytes, "%s to drop", misses[i % 5]);
 }
 
-int main(void)
+enum { FILTER, NO_RULES, ONE_KNOWN, MANY_KNOWN, ONE_WALK, MANY_WALK, BAD_WALK, N_CONTENDERS };
+
+int main(int argc, char **argv)
 {
-	struct contender contenders[] = {
-		{.name = "xdp-filter, all it can look at", .prog_fd = load_filter()},
-		{.name = "no rules", .prog_fd = load_steer(false, NULL, 0)},
-		{.name = "1 rule, remembered", .prog_fd = load_steer(false, one_rule, 1)},
-		{.name = "4096 rules, remembered",
-		 .prog_fd = load_steer(false, many_rules, XB_RULES_MAX)},
-		{.name = "1 rule, a walk", .prog_fd = load_steer(true, one_rule, 1)},
-		{.name = "4096 rules, a walk",
-		 .prog_fd = load_steer(true, many_rules, XB_RULES_MAX)},
-		{.name = "4096 bad rules, a walk",
-		 .prog_fd = load_steer(true, bad_rules, XB_RULES_MAX)},
+	struct contender all[N_CONTENDERS] = {
+		[FILTER] = {"xdp-filter, all that it can look at"},
+		[NO_RULES] = {"no rules"},
+		[ONE_KNOWN] = {"1 rule, a flow that the cache knows"},
+		[MANY_KNOWN] = {"4096 rules, a flow that the cache knows"},
+		[ONE_WALK] = {"1 rule, a walk"},
+		[MANY_WALK] = {"4096 rules, a walk"},
+		[BAD_WALK] = {"4096 rules of the worst kind, a walk"},
 	};
-	const size_t n = sizeof(contenders) / sizeof(contenders[0]);
+	static const int beside[N_CONTENDERS] = {FILTER, FILTER,   FILTER,  FILTER,
+						 FILTER, ONE_WALK, ONE_WALK};
+	double ns[N_CONTENDERS];
+
+	if (argc != 2)
+		die("usage: %s XDPFILT_OBJECT", argv[0]);
+	libbpf_set_print(NULL);
+	all[FILTER].prog_fd = load_filter(argv[1]);
+	all[NO_RULES].prog_fd = load_steer(false, NULL, 0);
+	all[ONE_KNOWN].prog_fd = load_steer(false, one_rule, 1);
+	all[MANY_KNOWN].prog_fd = load_steer(false, many_rules, XB_RULES_MAX);
+	all[ONE_WALK].prog_fd = load_steer(true, one_rule, 1);
+	all[MANY_WALK].prog_fd = load_steer(true, many_rules, XB_RULES_MAX);
+	all[BAD_WALK].prog_fd = load_steer(true, bad_rules, XB_RULES_MAX);
 
 	for (unsigned turn = 0; turn < TURNS; turn++)
-		for (size_t i = 0; i < n; i++)
-			if (contenders[i].prog_fd >= 0)
-				contenders[i].ns[turn] = measure(contenders[i].prog_fd);
-	for (size_t i = 0; i < n; i++)
-		printf("%-32s %6.0f ns\n", contenders[i].name, median(contenders[i].ns));
+		for (size_t i = 0; i < N_CONTENDERS; i++)
+			all[i].ns[turn] = measure(all[i].prog_fd);
+	for (size_t i = 0; i < N_CONTENDERS; i++)
+		ns[i] = median(all[i].ns);
+	for (size_t i = 0; i < N_CONTENDERS; i++)
+		printf("%-40s %6.0f ns  %5.2f of %s\n", all[i].name, ns[i], ns[i] / ns[beside[i]],
+		       all[beside[i]].name);
 	return 0;
 }

@@ -19,6 +19,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "vhost: needs the vhost-net backend")
     config.addinivalue_line("markers", "native: only on the host itself, not in a VM")
     config.addinivalue_line("markers", "vm: in VMs, where everything is slow, part of the everyday run (-m vm)")
+    config.addinivalue_line("markers", "kernels: may differ from kernel to kernel, part of the long run in VMs")
     config.addinivalue_line("markers", "long: takes long; run with XB_LONG=1")
 
 

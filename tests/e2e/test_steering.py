@@ -271,7 +271,7 @@ def ends(bed):
         yield Ends(bed, stack)
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 @pytest.mark.parametrize("case", CASES)
 def test_each_field_for_each_verdict(daemon, ends, case):
     match, hit, near = CASES[case]
@@ -292,7 +292,7 @@ def test_the_first_of_several_rules_decides(daemon, ends):
     assert ends.send(frame(TCP(dport=54))) == "pass"
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_rules_are_asked_before_own_addresses(daemon, ends, bed):
     mine = frame(UDP(), dst=bed.host.mac("va"))
     assert ends.send(mine) == "pass"
@@ -303,7 +303,7 @@ def test_rules_are_asked_before_own_addresses(daemon, ends, bed):
     assert ends.send(frame(UDP())) == "drop"
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 @pytest.mark.parametrize("case", ["smac", "dst", "src6", "dport", "tcp-flags", "later6"])
 def test_frames_from_the_kernel_obey_too(daemon, bed, case):
     match, hit, near = CASES[case]
@@ -357,7 +357,7 @@ def test_a_shared_uplink_keeps_its_own(make_bed):
 
 # ---- limits ----
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_beyond_its_limit_a_rule_drops(daemon, ends):
     daemon.ask("steer", "load", "proto udp to kernel limit 1:3\n")
     assert [ends.send(frame(UDP(dport=i))) for i in range(1, 4)] == ["kernel"] * 3
