@@ -19,7 +19,7 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
 from traffic import Wire
-from xbridge import binary, difference, drops, wait_for
+from xbridge import TAP_IP, binary, difference, drops, wait_for
 
 FROM, OTHER = "02:00:00:00:66:01", "02:00:00:00:66:02"
 TO = "02:00:00:00:66:99"  # nobody has it
@@ -353,6 +353,50 @@ def test_a_shared_uplink_keeps_its_own(make_bed):
         ends.wires["pass"].expect(other)
         wait_for(lambda: drops(difference(daemon.rest(), before), "va") == {"verdict": 1}, "the copy is dropped")
         assert ends.wires["kernel"].drain() == []
+
+
+# ---- changes under load ----
+
+FLOOD = """
+import socket, sys, time
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+for sock, port in zip(socks, (9, 40009)):
+    sock.connect((sys.argv[1], port))
+end, sent, refused = time.monotonic() + float(sys.argv[2]), 0, 0
+while time.monotonic() < end:
+    for _ in range(500):
+        for sock in socks:
+            try:
+                sock.send(b"x" * 18)
+                sent += 1
+            except OSError:
+                refused += 1
+print(sent)
+"""
+
+
+@pytest.mark.kernels
+def test_each_frame_meets_the_old_table_or_the_new_one(make_bed):
+    """Two tables that differ in each verdict, loaded in turn under a flood: a frame that met neither, or half of one,
+    would get the default verdict."""
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--default", "pass")
+    tables = ["dport 1-32767 to kernel\nproto udp to drop\n", "dport 1-32767 to drop\nproto udp to kernel\n"]
+    daemon.ask("steer", "load", tables[0])
+    before = daemon.rest()
+    sender = subprocess.Popen(["ip", "netns", "exec", bed.peer.name, "python3", "-c", FLOOD, TAP_IP, "3"],
+                              stdout=subprocess.PIPE, text=True)
+    loads = 0
+    while sender.poll() is None:
+        loads += 1
+        daemon.ask("steer", "load", tables[loads % 2])
+    sent = int(sender.stdout.read())
+    change = difference(daemon.rest(), before)["ports"]["va"]
+    assert loads > 5
+    xdp = {name: count for name, count in change["xdp"].items() if count and not name.endswith("_bytes")}
+    assert set(xdp) == {"redirect", "drop"} and xdp["redirect"] + xdp["drop"] == sent
+    assert xdp["redirect"] > sent / 4 and xdp["drop"] > sent / 4
+    assert change["rx_packets"] + change["rx_missed"] == xdp["redirect"]
 
 
 # ---- limits ----
