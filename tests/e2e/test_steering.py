@@ -8,6 +8,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import time
 
@@ -411,26 +412,50 @@ def test_beyond_its_limit_a_rule_drops(daemon, ends):
 
 # ---- death ----
 
+EVERY_KIND = ["--default", "kernel", "--rule", "proto udp dport 1 to drop", "--rule", "proto udp dport 2 to pass limit 1:2",
+              "--rule", "proto udp dport 3 to pass", "--rule", "proto udp dport 4 to kernel limit 1000",
+              "--rule", "proto udp dport 5 to bridge"]
+
+
+def check_program_alone(sender, stack_end):
+    """What drops goes on to drop, what is limited is limited, all else passes."""
+    stack_end.drain()
+    sender.send(*(frame(UDP(sport=sport, dport=dport)) for dport in range(1, 7) for sport in range(1, 5)))
+    last = frame(UDP(sport=4, dport=6))
+    passed = []
+    while not passed or passed[-1] != last:
+        passed.append(stack_end.recv())
+    assert passed == [frame(UDP(sport=sport, dport=dport)) for dport in range(2, 7)
+                      for sport in range(1, 3 if dport == 2 else 5)]
+
+
 @pytest.mark.vm
 def test_rules_outlive_the_daemon(make_bed):
-    """What drops goes on to drop, what would go to xbridge passes; the next start begins anew."""
     bed = make_bed(quiet=True)
-    daemon = bed.start("--default", "kernel", "--rule", "proto udp to drop", "--rule", "proto sctp to pass limit 1:2")
-    stack_end = Wire(bed.host, "va")
-    with stack_end, Wire(bed.peer, "vp") as sender:
+    daemon = bed.start(*EVERY_KIND)
+    with Wire(bed.host, "va") as stack_end, Wire(bed.peer, "vp") as sender:
         daemon.kill()
         daemon.wait_exit()
-        sender.send(frame(UDP()), frame(TCP()), *(frame(SCTP(sport=i)) for i in range(4)))
-        stack_end.expect(frame(SCTP(sport=1)))
-        sender.send(frame(TCP(dport=9)))
-        stack_end.expect(frame(TCP(dport=9)))
-        passed = stack_end.drain()
-        assert passed == []
+        check_program_alone(sender, stack_end)
         again = bed.start("--default", "kernel")
         assert rules(again) == []
         with Wire(bed.kern, "tap0") as tap:
-            sender.send(frame(UDP()))
+            sender.send(frame(UDP(dport=1)))
             tap.expect(PAYLOAD)
+
+
+@pytest.mark.vm
+def test_rules_hold_while_the_daemon_stalls(make_bed):
+    bed = make_bed(quiet=True)
+    daemon = bed.start(*EVERY_KIND, "--stall-ms", "500")
+    with Wire(bed.host, "va") as stack_end, Wire(bed.peer, "vp") as sender, Wire(bed.kern, "tap0") as tap:
+        daemon.kill(signal.SIGSTOP)
+        time.sleep(1.5)
+        check_program_alone(sender, stack_end)
+        daemon.kill(signal.SIGCONT)
+        daemon.status()
+        wait_for(lambda: not sender.send(frame(UDP(dport=4))) and any(PAYLOAD in got for got in tap.drain()),
+                 "frames come to xbridge again")
 
 
 # ---- configuration ----
