@@ -150,17 +150,13 @@ static unsigned find_kept(const struct adoption *adoption, const struct xb_rule 
 
 static uint32_t take_slot(struct adoption *adoption)
 {
-	for (uint32_t i = 0; i < XB_RULES_MAX; i++) {
-		uint32_t slot = (adoption->next_slot + i) % XB_RULES_MAX;
+	uint32_t slot = adoption->next_slot;
 
-		if (adoption->taken[slot])
-			continue;
-		adoption->taken[slot] = true;
-		adoption->next_slot = (slot + 1) % XB_RULES_MAX;
-		return slot;
-	}
-	assert(!"there are as many slots as rules");
-	return 0;
+	while (adoption->taken[slot]) /* there are as many slots as rules */
+		slot = (slot + 1) % XB_RULES_MAX;
+	adoption->taken[slot] = true;
+	adoption->next_slot = (slot + 1) % XB_RULES_MAX;
+	return slot;
 }
 
 static int by_order(const void *a, const void *b)

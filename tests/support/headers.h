@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Frames of all shapes, and what a reference finds in their headers: it was written from the RFCs
+ * alone, eats a frame from its front, header by header, and knows nothing of cursors.
+ */
+#ifndef XB_TESTS_HEADERS_H
+#define XB_TESTS_HEADERS_H
+
+#include "xbridge/parse.h"
+
+#include <stdint.h>
+
+#define HEADERS_FRAME_BYTES 600u
+
+/** The port by which all frames come in; its own MACs are the odd ones. */
+#define HEADERS_PORT 7u
+
+/** The key of a frame of at least 14 bytes. */
+void headers_reference(const uint8_t *frame, uint32_t len, struct xb_key *ref);
+
+/** Fills a frame that is shaped like one, more or less: a wild one would never get behind its
+ *  EtherType. Returns its length, from 14 to HEADERS_FRAME_BYTES.
+ *
+ * @choose: a number below n, as often as one is wanted. */
+uint32_t headers_make_frame(uint32_t (*choose)(uint32_t n), uint8_t *frame);
+
+#endif
