@@ -255,14 +255,6 @@ static __always_inline __u32 is_own(const struct xb_table *now, const struct eth
 	return bpf_map_lookup_elem(&own_macs, &key) != NULL;
 }
 
-/* Which table is in force, and whether it has rules, read at once. */
-static __always_inline __u32 generation_in_force(const struct xb_table *now)
-{
-	__u64 word = *(const volatile __u64 *)&now->generation;
-
-	return word >> 32 ? (__u32)word : 0;
-}
-
 SEC("xdp")
 int steer(struct xdp_md *ctx)
 {
@@ -273,8 +265,9 @@ int steer(struct xdp_md *ctx)
 	const struct xb_table *now;
 	struct xb_xdp_stats *stats;
 	struct question *question;
-	__u32 key = slot, zero = 0, generation;
+	__u32 key = slot, zero = 0;
 	struct xb_scene scene;
+	__u64 in_force;
 
 	uplink = bpf_map_lookup_elem(&config, &key);
 	stats = bpf_map_lookup_elem(&verdict_stats, &key);
@@ -290,9 +283,10 @@ int steer(struct xdp_md *ctx)
 	scene.verdict = uplink->verdict;
 	scene.group = eth->h_dest[0] & 1;
 	scene.own = !scene.group && is_own(now, eth);
-	generation = generation_in_force(now);
-	if (generation && !xb_is_kept_group(&scene) &&
-	    ask_rules(ctx, question, generation, uplink->port, xb_own_of(&scene)))
+	in_force = *(const volatile __u64 *)&now->in_force;
+	if (XB_IN_FORCE_RULES(in_force) && !xb_is_kept_group(&scene) &&
+	    ask_rules(ctx, question, XB_IN_FORCE_GENERATION(in_force), uplink->port,
+		      xb_own_of(&scene)))
 		rule = &question->rule;
 	if (rule && !count_hit(rule, bpf_xdp_get_buff_len(ctx), now->now_ns)) {
 		stats->limit++;

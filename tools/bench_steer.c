@@ -50,7 +50,7 @@ static int load_steer(bool forgetful, void (*fill)(unsigned i, char *text, size_
 	struct xb_steer_config config = {
 		.schema = XB_SCHEMA, .verdict = XB_VERDICT_DROP, .stall_ns = 1000000000u};
 	struct xb_error err = {0};
-	struct xb_table table = {.generation = 1, .n_rules = n};
+	struct xb_table table = {.in_force = XB_IN_FORCE(1, n)};
 	struct xb_image *image;
 	uint32_t key = 0, place = 1;
 	uint8_t *at;
@@ -71,7 +71,7 @@ static int load_steer(bool forgetful, void (*fill)(unsigned i, char *text, size_
 		ranked[i] = (struct xb_ranked_rule){
 			.rule = &rules[i], .slot = i, .verdict = XB_VERDICT_DROP};
 	}
-	if (xb_image_build(ranked, n, table.generation, &image, &err) < 0)
+	if (xb_image_build(ranked, n, 1, &image, &err) < 0)
 		die("%s", err.what);
 	at = mmap(NULL, XB_IMAGES * sizeof(struct xb_image), PROT_READ | PROT_WRITE, MAP_SHARED,
 		  bpf_map__fd(skeleton->maps.images), 0);

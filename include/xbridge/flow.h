@@ -21,12 +21,14 @@ struct xb_flow {
 };
 
 #define XB_KEY_WORDS (sizeof(struct xb_key) / 8)
+typedef __u64 __attribute__((may_alias)) xb_key_word;
 
 /** Takes away what no rule asks for; returns the key's place. */
 XB_INLINE __u32 xb_flow_place(struct xb_key *key, const struct xb_image *image)
 {
-	const __u64 *masks = (const __u64 *)&image->head.mask;
-	__u64 *words = (__u64 *)key, hash = 0;
+	const xb_key_word *masks = (const xb_key_word *)&image->head.mask;
+	xb_key_word *words = (xb_key_word *)key;
+	__u64 hash = 0;
 
 #ifdef __clang__
 #pragma clang loop unroll(full)
@@ -40,7 +42,7 @@ XB_INLINE __u32 xb_flow_place(struct xb_key *key, const struct xb_image *image)
 
 XB_INLINE int xb_flow_same_key(const struct xb_key *a, const struct xb_key *b)
 {
-	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+	const xb_key_word *x = (const xb_key_word *)a, *y = (const xb_key_word *)b;
 	__u64 differ = 0;
 
 #ifdef __clang__

@@ -35,6 +35,8 @@ enum xb_stage {
 	XB_STAGE_OWN_MAC, /* the uplink's own address, or that of a device stacked on it */
 	XB_STAGE_GROUP,   /* a group frame on a shared uplink; before the rules */
 	XB_STAGE_DEFAULT, /* the default verdict */
+	XB_STAGE_UNTOLD,  /* userspace only: the program has judged the frame, and charged a rule
+			     for it, but its word is missing or out of date */
 };
 
 /** One program is loaded for each uplink; its slot, constant in the program, is its index in the
@@ -47,7 +49,7 @@ enum xb_stage {
 struct xb_steer_config {
 	__u32 schema;     /* XB_SCHEMA; 0: the slot is free */
 	__u32 ifindex;    /* of the uplink */
-	__u32 generation; /* of the table; in each frame's metadata */
+	__u32 generation; /* of this configuration; in each frame's metadata */
 	__u32 shared;     /* 1: the uplink keeps its own MACs and group frames */
 	__u32 verdict;    /* the default verdict, enum xb_verdict */
 	__u32 port;       /* the uplink's id among the ports */
@@ -71,7 +73,7 @@ struct xb_own_mac {
 #define XB_META_MAGIC 0x58425247u /* "XBRG" */
 struct xb_meta {
 	__u32 magic;      /* XB_META_MAGIC */
-	__u32 generation; /* of the table that decided */
+	__u32 generation; /* of the configuration that decided */
 	__u16 verdict;
 	__u16 stage; /* enum xb_stage */
 	__u32 rule;  /* id of the rule, 0 where none matched */
@@ -101,15 +103,20 @@ struct xb_rule_stats {
 	__u64 last_ns; /* CLOCK_MONOTONIC, to a second; 0: never */
 };
 
-/** The only element of the array `table`: what each frame is asked first. Memory-mapped; the first
- *  two are written at once. */
+/** The only element of the array `table`: what each frame is asked first. Memory-mapped.
+ */
 struct xb_table {
-	__u32 generation; /* which of the two `images` is asked: that of its lowest bit */
-	__u32 n_rules;    /* 0: none is asked */
-	__u64 now_ns;     /* CLOCK_MONOTONIC, to a second */
+	__u64 in_force;                 /* XB_IN_FORCE(generation, n_rules) */
+	__u64 now_ns;                   /* CLOCK_MONOTONIC, to a second */
 	__u64 own_bits[XB_UPLINKS_MAX]; /* by slot: which XB_OWN_BIT have own MACs; a frame of
 					   another is not looked for among them */
 };
+/** The table in force, in one word: which of the two `images` is asked is told by the generation's
+ *  lowest bit; without rules none is. */
+#define XB_IN_FORCE(generation, n_rules) ((__u64)(n_rules) << 32 | (generation))
+#define XB_IN_FORCE_GENERATION(in_force) ((__u32)(in_force))
+#define XB_IN_FORCE_RULES(in_force)      ((__u32)((in_force) >> 32))
+
 #define XB_OWN_BIT(mac) (1ull << (((mac)[3] ^ (mac)[4] ^ (mac)[5]) & 63))
 #define XB_IMAGES       2u
 

@@ -5,9 +5,9 @@
  * come here: the XDP program leaves them to the uplink's own stack, and what a packet socket brings
  * as a copy is judged like any other frame.
  *
- * Before the verdict the sender is learned, and a sender that claims somebody else's address is
- * turned away. A drop before the verdict counts on the port that the packet came from, and so do a
- * drop by verdict and one for want of a destination.
+ * Then the sender is learned, and one that claims somebody else's address is turned away. A drop
+ * before the verdict counts on the port that the packet came from, and so do a drop by verdict and
+ * one for want of a destination.
  */
 #include "core/bridge.h"
 
@@ -165,22 +165,41 @@ static enum xb_drop judge(struct xb_worker *worker, const struct xb_snapshot *sn
 {
 	struct xb_origin origin = {.in = (uint8_t)port->id};
 	struct xb_image_rule rule;
+	enum xb_rules_answer answer = XB_RULES_NONE;
 
+	if (snapshot->rules.image) {
+		origin.own = (uint8_t)own_of(snapshot, port, l2);
+		answer = xb_rules_ask(&snapshot->rules, &worker->rules_cache, pkt, &origin,
+				      worker->now_ns, &rule);
+	}
 	pkt->fate = (struct xb_fate){.verdict = snapshot->verdict, .stage = XB_STAGE_DEFAULT};
-	if (!snapshot->rules.image)
-		return XB_DROP_COUNT;
-	origin.own = (uint8_t)own_of(snapshot, port, l2);
-	switch (xb_rules_ask(&snapshot->rules, &worker->rules_cache, pkt, &origin, worker->now_ns,
-			     &rule)) {
-	case XB_RULES_BEYOND:
-		return XB_DROP_LIMIT;
-	case XB_RULES_MATCH:
+	if (answer == XB_RULES_MATCH)
 		pkt->fate = (struct xb_fate){
 			.verdict = (uint16_t)rule.verdict, .stage = XB_STAGE_RULE, .rule = rule.id};
-		return XB_DROP_COUNT;
-	default:
-		return XB_DROP_COUNT;
-	}
+	return answer == XB_RULES_BEYOND ? XB_DROP_LIMIT : XB_DROP_COUNT;
+}
+
+/* Judges a packet, and looks at its sender: whom a rule turns away teaches us nothing. Returns the
+ * reason to drop it, or XB_DROP_COUNT. */
+static enum xb_drop admit(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+			  struct xb_port *port, const struct l2 *l2, struct xb_frame *pkt)
+{
+	enum xb_drop reason = XB_DROP_COUNT;
+	uint16_t verdict;
+
+	if (pkt->fate.verdict == XB_VERDICT_NONE)
+		reason = judge(worker, snapshot, port, l2, pkt);
+	verdict = pkt->fate.verdict;
+	/* `pass` is said of a frame from an uplink: its own stack has it, and this is a copy. */
+	if (reason == XB_DROP_COUNT &&
+	    (verdict == XB_VERDICT_DROP || (verdict == XB_VERDICT_PASS && port->caps.uplink)))
+		reason = XB_DROP_VERDICT;
+	if (reason == XB_DROP_COUNT)
+		reason = check_sender(worker, snapshot, port, l2);
+	if (reason == XB_DROP_COUNT && is_group(l2->dmac) &&
+	    !xb_limit_allows(&port->storm, worker->now_ns))
+		reason = XB_DROP_STORM;
+	return reason;
 }
 
 static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, struct xb_port *port,
@@ -196,22 +215,12 @@ static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, s
 		return;
 	}
 	l2 = parse_l2(pkt);
-	reason = check_sender(worker, snapshot, port, &l2);
-	if (reason == XB_DROP_COUNT && is_group(l2.dmac) &&
-	    !xb_limit_allows(&port->storm, worker->now_ns))
-		reason = XB_DROP_STORM;
-	if (reason == XB_DROP_COUNT && pkt->fate.verdict == XB_VERDICT_NONE)
-		reason = judge(worker, snapshot, port, &l2, pkt);
+	reason = admit(worker, snapshot, port, &l2, pkt);
 	if (reason != XB_DROP_COUNT) {
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, reason);
 		return;
 	}
 	verdict = pkt->fate.verdict;
-	/* `pass` is said of a frame from an uplink: its own stack has it, and this is a copy. */
-	if (verdict == XB_VERDICT_DROP || (verdict == XB_VERDICT_PASS && port->caps.uplink)) {
-		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_VERDICT);
-		return;
-	}
 	if (verdict < XB_VERDICT_PORT0) {
 		bridge(worker, snapshot, port, rx_queue, pkt, &l2);
 		return;

@@ -48,6 +48,8 @@ enum xb_rules_answer xb_rules_ask(const struct xb_rules *rules, struct xb_rules_
 	if (!rules->image || !rules->image->head.n_rules ||
 	    !find(rules->image, cache, pkt, origin, ret_rule))
 		return XB_RULES_NONE;
+	if (pkt->fate.stage == XB_STAGE_UNTOLD)
+		return XB_RULES_MATCH;
 	stats = &rules->stats[ret_rule->slot % XB_RULES_MAX];
 	__atomic_fetch_add(&stats->packets, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&stats->bytes, pkt->bytes, __ATOMIC_RELAXED);

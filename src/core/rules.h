@@ -35,7 +35,8 @@ enum xb_rules_answer {
 };
 
 /**
- * Finds the first rule that matches a packet, and counts the hit. The packet is no runt.
+ * Finds the first rule that matches a packet, counts the hit and charges the rule's limit, unless
+ * the XDP program has done so (XB_STAGE_UNTOLD). The packet is no runt.
  *
  * @now_ns:   the coarse monotonic clock, for the rule's last hit.
  * @ret_rule: set where a rule matches.

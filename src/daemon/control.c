@@ -105,6 +105,8 @@ static int parse_argv(struct json_object *request, const char **ret_argv)
 		if (!json_object_is_type(word, json_type_string))
 			return -1;
 		ret_argv[i] = json_object_get_string(word);
+		if (strlen(ret_argv[i]) != (size_t)json_object_get_string_len(word))
+			return -1; /* a NUL would cut it off */
 	}
 	return (int)n;
 }
@@ -120,7 +122,7 @@ static struct json_object *answer(struct xb_instance *instance, struct json_obje
 	int ret;
 
 	if (argc < 0)
-		return failure(2, "the request has no \"argv\", an array of strings");
+		return failure(2, "the request has no \"argv\", an array of strings without NUL");
 	ret = xb_command_run(instance, argc, argv, &result, &err);
 	if (ret < 0) {
 		xb_error_text(&err, text, sizeof(text));

@@ -224,6 +224,26 @@ unsigned xb_instance_lent_mtu(const struct xb_instance *instance)
 	return mtu < most ? mtu : most;
 }
 
+static int port_of_name(const void *arg, const char *name, bool *ret_uplink)
+{
+	const struct xb_port *port = xb_instance_port((struct xb_instance *)arg, name);
+
+	if (!port)
+		return -ENOENT;
+	*ret_uplink = port->caps.uplink;
+	return port->id;
+}
+
+static int start_steering(struct xb_instance *instance, struct xb_error *err)
+{
+	struct xb_steering_names names = {.port = port_of_name, .arg = instance};
+	int ret = xb_steering_init(&instance->steering,
+				   instance->gate_open ? &instance->gate : NULL, &names, err);
+
+	/* without any rule, too: an earlier run may have left some */
+	return ret ? ret : xb_steering_load(&instance->steering, &instance->config.rules, 0, err);
+}
+
 static int start_ports(struct xb_instance *instance, struct xb_error *err)
 {
 	const struct xb_uplink *first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
@@ -237,6 +257,8 @@ static int start_ports(struct xb_instance *instance, struct xb_error *err)
 		return ret;
 	instance->followed_mtu = first ? first->mtu : 0;
 	xb_log(XB_LOG_INFO, "%s: %s", instance->kernel.port->name, instance->kernel.why);
+	/* before any frame comes in; its ports have their names now */
+	ret = start_steering(instance, err);
 	for (unsigned i = 0; !ret && i < instance->n_uplinks; i++)
 		ret = xb_instance_start_uplink(instance, &instance->uplinks[i], err);
 	return ret;
@@ -424,27 +446,7 @@ int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, stru
 	return 0;
 }
 
-/* ---- rules ---- */
-
-static int port_of_name(const void *arg, const char *name, bool *ret_uplink)
-{
-	const struct xb_port *port = xb_instance_port((struct xb_instance *)arg, name);
-
-	if (!port)
-		return -ENOENT;
-	*ret_uplink = port->caps.uplink;
-	return port->id;
-}
-
-static int start_steering(struct xb_instance *instance, struct xb_error *err)
-{
-	struct xb_steering_names names = {.port = port_of_name, .arg = instance};
-	int ret = xb_steering_init(&instance->steering,
-				   instance->gate_open ? &instance->gate : NULL, &names, err);
-
-	/* without any rule, too: an earlier run may have left some */
-	return ret ? ret : xb_steering_load(&instance->steering, &instance->config.rules, 0, err);
-}
+/* ---- time ---- */
 
 static void expire_rules(struct xb_instance *instance)
 {
@@ -515,9 +517,6 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	if (instance->gate_open)
 		detach_unnamed(instance);
 	xb_instance_refresh_own(instance);
-	ret = start_steering(instance, err);
-	if (ret < 0)
-		return ret;
 	options.n = pick_workers(config, &count);
 	options.beat_ns = (uint64_t)config->stall_ms * 1000000u / 4;
 	ret = xb_workers_start(&instance->workers, &instance->arena, &options, err);

@@ -64,6 +64,11 @@ static void apply_rules(struct xb_instance *instance, struct xb_rule_list *new)
 
 	if (same_rules(old, new))
 		return;
+	if (instance->steering.confirm_by_ns) {
+		xb_log(XB_LOG_ERROR, "rules: those that were loaded last wait for `steer confirm`; "
+				     "the file's have not been applied");
+		return;
+	}
 	ret = xb_steering_copy(&instance->steering, &wanted, &err);
 	for (unsigned i = 0; !ret && i < old->n; i++)
 		take_out(&wanted, &old->rules[i]);

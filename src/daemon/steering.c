@@ -11,6 +11,7 @@
 
 #include "core/cleanup.h"
 #include "daemon/image.h"
+#include "daemon/log.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -89,6 +90,8 @@ struct adoption {
 	bool kept[XB_RULES_MAX];  /* rules in force, by rank, that the new list has too */
 	bool taken[XB_RULES_MAX]; /* slots */
 	uint32_t last_id, next_slot;
+	uint32_t *ids; /* that the new list names, sorted */
+	unsigned n_ids;
 	/* rules in force by what they say */
 	uint16_t first[BUCKETS];     /* ranks, by hash; NO_RANK: none */
 	uint16_t next[XB_RULES_MAX]; /* of the same bucket */
@@ -133,7 +136,20 @@ static void index_now(struct adoption *adoption)
 	}
 }
 
-/* The rank of the rule in force that `wanted` is, or NO_RANK. */
+static int by_id(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static bool is_named(const struct adoption *adoption, uint32_t id)
+{
+	return bsearch(&id, adoption->ids, adoption->n_ids, sizeof(id), by_id) != NULL;
+}
+
+/* The rank of the rule in force that `wanted` is, or NO_RANK. One that has no id of its own takes
+ * none that another names. */
 static unsigned find_kept(const struct adoption *adoption, const struct xb_rule *wanted)
 {
 	unsigned rank = adoption->first[bucket_of(wanted)];
@@ -141,8 +157,9 @@ static unsigned find_kept(const struct adoption *adoption, const struct xb_rule 
 	for (; rank != NO_RANK; rank = adoption->next[rank]) {
 		const struct xb_rule *rule = &adoption->steering->now.rules[rank].rule;
 
-		if (!adoption->kept[rank] && (!wanted->id || wanted->id == rule->id) &&
-		    says_the_same(rule, wanted))
+		bool may = wanted->id ? wanted->id == rule->id : !is_named(adoption, rule->id);
+
+		if (!adoption->kept[rank] && may && says_the_same(rule, wanted))
 			break;
 	}
 	return rank;
@@ -169,27 +186,20 @@ static int by_order(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-static int by_id(const void *a, const void *b)
+/* Which ids the new list names itself; each once. */
+static int name_ids(struct adoption *adoption, const struct xb_rule_list *wanted,
+		    struct xb_error *err)
 {
-	const uint32_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-static int refuse_doubles(const struct xb_rule_list *wanted, struct xb_error *err)
-{
-	xb_auto_free uint32_t *ids = calloc(wanted->n + 1, sizeof(*ids));
-	unsigned n = 0;
-
-	if (!ids)
+	adoption->ids = calloc(wanted->n + 1, sizeof(*adoption->ids));
+	if (!adoption->ids)
 		return xb_fail(err, -ENOMEM, "sort %u rules", wanted->n);
 	for (unsigned i = 0; i < wanted->n; i++)
 		if (wanted->rules[i].id)
-			ids[n++] = wanted->rules[i].id;
-	qsort(ids, n, sizeof(*ids), by_id);
-	for (unsigned i = 1; i < n; i++)
-		if (ids[i] == ids[i - 1])
-			return xb_fail(err, -EINVAL, "two rules of id %u", ids[i]);
+			adoption->ids[adoption->n_ids++] = wanted->rules[i].id;
+	qsort(adoption->ids, adoption->n_ids, sizeof(*adoption->ids), by_id);
+	for (unsigned i = 1; i < adoption->n_ids; i++)
+		if (adoption->ids[i] == adoption->ids[i - 1])
+			return xb_fail(err, -EINVAL, "two rules of id %u", adoption->ids[i]);
 	return 0;
 }
 
@@ -351,17 +361,18 @@ static void reset_new(const struct xb_steering *steering, const struct xb_steere
 	}
 }
 
-/* The map that shows rules to people. */
-static int show(const struct xb_steering *steering, const struct xb_steered_list *list,
-		struct xb_error *err)
+/* The map that shows rules to people; the rules hold without it. */
+static void show(const struct xb_steering *steering, const struct xb_steered_list *list)
 {
 	xb_auto_free struct xb_rule *rules = calloc(XB_RULES_MAX, sizeof(*rules));
+	struct xb_error err = {0};
 
-	if (!rules)
-		return xb_fail(err, -ENOMEM, "show %u rules", list->n);
-	for (unsigned i = 0; i < list->n; i++)
+	for (unsigned i = 0; rules && i < list->n; i++)
 		rules[list->rules[i].slot] = list->rules[i].rule;
-	return xb_gate_show_rules(steering->gate, rules, err);
+	if (!rules)
+		xb_fail(&err, -ENOMEM, "show %u rules", list->n);
+	if (!rules || xb_gate_show_rules(steering->gate, rules, &err) < 0)
+		xb_log_error(XB_LOG_WARNING, "the pinned rules are not those in force", &err);
 }
 
 static int flip(struct xb_steering *steering, struct xb_image *image, struct xb_error *err)
@@ -399,7 +410,12 @@ static int put_in_force(struct xb_steering *steering, const struct xb_steered_li
 		return ret;
 	reset_new(steering, list);
 	ret = flip(steering, image, err);
-	return ret < 0 || !steering->gate ? ret : show(steering, list, err);
+	if (ret < 0)
+		return ret;
+	reset_new(steering, list); /* frames that met the old table may have come in between */
+	if (steering->gate)
+		show(steering, list);
+	return 0;
 }
 
 /* ---- changes ---- */
@@ -416,13 +432,14 @@ static int change(struct xb_steering *steering, const struct xb_rule_list *wante
 	adoption->steering = steering;
 	adoption->last_id = steering->last_id;
 	adoption->next_slot = steering->next_slot;
-	ret = refuse_doubles(wanted, err);
+	ret = name_ids(adoption, wanted, err);
 	if (!ret)
 		ret = adopt(adoption, wanted, &list, err);
 	if (!ret) {
 		qsort(list.rules, list.n, sizeof(*list.rules), by_order);
 		ret = put_in_force(steering, &list, err);
 	}
+	free(adoption->ids);
 	if (ret < 0) {
 		free_list(&list);
 		return ret;
@@ -552,25 +569,6 @@ int xb_steering_expire(struct xb_steering *steering, uint64_t time_ns, struct xb
 }
 
 /* ---- questions ---- */
-
-uint32_t xb_steering_names_port(const struct xb_steering *steering, uint16_t port)
-{
-	const struct xb_steered_list *lists[] = {&steering->now, &steering->before};
-	bool uplink;
-
-	for (unsigned l = 0; l < 2; l++) {
-		for (unsigned rank = 0; rank < lists[l]->n; rank++) {
-			const struct xb_rule *rule = &lists[l]->rules[rank].rule;
-
-			if (steering->names.port(steering->names.arg, rule->verdict, &uplink) ==
-				    port ||
-			    (XB_RULE_TESTS(rule, XB_MATCH_IN) &&
-			     steering->names.port(steering->names.arg, rule->in, &uplink) == port))
-				return rule->id;
-		}
-	}
-	return 0;
-}
 
 struct xb_rules xb_steering_rules(const struct xb_steering *steering)
 {

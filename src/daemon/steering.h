@@ -90,9 +90,6 @@ int xb_steering_confirm(struct xb_steering *steering, struct xb_error *err);
  * nothing to do, or why it could not. */
 int xb_steering_expire(struct xb_steering *steering, uint64_t now_ns, struct xb_error *err);
 
-/** Whether a rule names that port, in a match or as its verdict; the rule's id, else 0. */
-uint32_t xb_steering_names_port(const struct xb_steering *steering, uint16_t port);
-
 /** The table for a snapshot. Good until the second change from now. */
 struct xb_rules xb_steering_rules(const struct xb_steering *steering);
 

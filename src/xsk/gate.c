@@ -327,23 +327,17 @@ static int wait_for_programs(struct xb_error *err)
 
 int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err)
 {
-	uint32_t generation = gate->table->generation + 1;
-	union {
-		struct {
-			uint32_t generation, n_rules; /* as in struct xb_table */
-		};
-		uint64_t both;
-	} flip;
+	uint32_t generation = XB_IN_FORCE_GENERATION(gate->table->in_force) + 1;
 	int ret = wait_for_programs(err);
 
 	if (ret < 0)
 		return ret;
-	generation += !generation; /* 0 is no flow's */
+	if (!generation) /* 0 is no flow's, and 1 would be the place that is in force */
+		generation = 2;
 	image->head.generation = generation;
 	memcpy(&gate->images[generation % XB_IMAGES], image, image->head.bytes);
-	flip.generation = generation;
-	flip.n_rules = image->head.n_rules;
-	__atomic_store_n((uint64_t *)gate->table, flip.both, __ATOMIC_RELEASE);
+	__atomic_store_n(&gate->table->in_force, XB_IN_FORCE(generation, image->head.n_rules),
+			 __ATOMIC_RELEASE);
 	return 0;
 }
 

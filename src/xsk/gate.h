@@ -156,8 +156,9 @@ int xb_gate_show_rules(struct xb_gate *gate, const struct xb_rule *rules, struct
  *  thread. */
 static inline const struct xb_image *xb_gate_image(const struct xb_gate *gate)
 {
-	return &gate->images[__atomic_load_n(&gate->table->generation, __ATOMIC_ACQUIRE) %
-			     XB_IMAGES];
+	uint64_t in_force = __atomic_load_n(&gate->table->in_force, __ATOMIC_ACQUIRE);
+
+	return &gate->images[XB_IN_FORCE_GENERATION(in_force) % XB_IMAGES];
 }
 
 /** What became of an uplink's frames in the program since the maps were made, all CPUs summed. */

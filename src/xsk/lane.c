@@ -90,10 +90,12 @@ void xb_lane_fill(struct xb_lane *lane, struct xb_cache *cache)
 	xsk_ring_prod__submit(fill, n);
 }
 
+/* What the program says of a frame that it has redirected. */
 static void read_meta(struct xb_frame *frame, uint32_t generation)
 {
 	struct xb_meta meta;
 
+	frame->fate.stage = XB_STAGE_UNTOLD;
 	/* elsewhere nobody has cleared the place */
 	if (frame->head != XB_FRAME_HEADROOM)
 		return;

@@ -82,7 +82,7 @@ static void limit_to(uint32_t pps)
 {
 	struct xb_rule rule = {.id = 1, .limit_pps = pps, .limit_burst = pps / 10};
 	struct xb_ranked_rule ranked = {.rule = &rule, .verdict = XB_VERDICT_PASS};
-	uint32_t generation = table->generation + 1;
+	uint32_t generation = XB_IN_FORCE_GENERATION(table->in_force) + 1;
 	struct xb_error err = {0};
 	struct xb_image *built;
 
@@ -91,8 +91,7 @@ static void limit_to(uint32_t pps)
 	free(built);
 	rules.limits[0] = 0;
 	rules.image = &images[generation % XB_IMAGES];
-	table->n_rules = 1;
-	table->generation = generation;
+	table->in_force = XB_IN_FORCE(generation, 1);
 }
 
 /* Somebody who offers frames at a steady rate. */

@@ -86,15 +86,14 @@ static void configure(void)
 
 static void publish(unsigned n)
 {
-	uint32_t generation = table->generation + 1;
+	uint32_t generation = XB_IN_FORCE_GENERATION(table->in_force) + 1;
 	struct xb_error err = {0};
 	struct xb_image *built;
 
 	assert_int_equal(xb_image_build(steering_ranked, n, generation, &built, &err), 0);
 	memcpy(&images[generation % XB_IMAGES], built, built->head.bytes);
 	free(built);
-	table->n_rules = n;
-	table->generation = generation;
+	table->in_force = XB_IN_FORCE(generation, n);
 }
 
 static int run(uint8_t *frame, unsigned bytes)
@@ -109,7 +108,7 @@ static int run(uint8_t *frame, unsigned bytes)
 static const struct xb_ranked_rule *judge(unsigned n, const uint8_t *frame, unsigned bytes,
 					  struct xb_decision *ret_decision)
 {
-	const struct xb_image *image = &images[table->generation % XB_IMAGES];
+	const struct xb_image *image = &images[XB_IN_FORCE_GENERATION(table->in_force) % XB_IMAGES];
 	struct xb_scene scene = {.shared = shared,
 				 .verdict = XB_VERDICT_PASS,
 				 .own = !memcmp(frame, own_mac, 6),
@@ -347,7 +346,7 @@ static void beyond_its_limit_a_rule_drops(void **state)
 	steering_ranked[0] = (struct xb_ranked_rule){
 		.rule = &steering_rules[0], .slot = 77, .verdict = XB_VERDICT_PASS};
 	publish(1);
-	image = &images[table->generation % XB_IMAGES];
+	image = &images[XB_IN_FORCE_GENERATION(table->in_force) % XB_IMAGES];
 	((struct xb_image_rule *)((uint8_t *)image + image->head.rules))->each_ns = hour_ns;
 	((struct xb_image_rule *)((uint8_t *)image + image->head.rules))->ahead_ns = 4 * hour_ns;
 	for (unsigned i = 0; i < 9; i++)

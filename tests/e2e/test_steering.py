@@ -85,6 +85,13 @@ def test_what_is_listed_can_be_loaded(daemon, tmp_path):
     assert [(r["id"], r["rule"]) for r in rules(daemon)] == [(r["id"], r["rule"]) for r in before]
 
 
+def test_an_id_that_a_line_names_is_not_given_to_another(daemon):
+    daemon.ask("steer", "load", "id 7 proto icmp to kernel\n")
+    daemon.ask("steer", "load", "proto icmp to kernel\nid 7 proto icmp to kernel\n")
+    ids = [rule["id"] for rule in rules(daemon)]
+    assert ids[0] == 7 and ids[1] > 7
+
+
 def test_load_reads_standard_input(daemon):
     subprocess.run(daemon.bed.in_host(binary(), "steer", "load", "-", "--name", daemon.name), check=True, text=True,
                    input="# a comment\n\nproto udp to kernel # and another\nto drop\n")

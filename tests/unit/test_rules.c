@@ -166,6 +166,38 @@ static void pass_from_elsewhere_than_an_uplink_is_bridge(void **state)
 	assert_int_equal(stats[10].packets, 1);
 }
 
+static void whom_a_rule_drops_is_not_learned(void **state)
+{
+	static const uint8_t sender[6] = {0x02, 0, 0, 0, 0, 1};
+
+	(void)state;
+	TABLE("to drop");
+	pass(0, 53);
+	assert_int_equal(xb_fdb_lookup(room.snapshot.fdb, xb_fdb_key(sender, 0)), -1);
+	TABLE("to bridge");
+	pass(0, 53);
+	assert_int_equal(xb_fdb_lookup(room.snapshot.fdb, xb_fdb_key(sender, 0)), 0);
+}
+
+/* The program has charged the rule, and what it said is lost. */
+static void what_the_program_could_not_tell_is_found_again_and_not_counted(void **state)
+{
+	(void)state;
+	TABLE("dport 53 to p2 limit 1:1", "to drop");
+	for (unsigned i = 0; i < 3; i++) {
+		struct mem_packet *pkt = udp(53, 50);
+
+		pkt->fate = (struct xb_fate){.stage = XB_STAGE_UNTOLD};
+		mem_inject(&room.mem[0], 0, pkt);
+		room_run(&room);
+		assert_int_equal(came_out(), 1u << 2);
+	}
+	assert_int_equal(stats[10].packets, 0);
+	pass(0, 53);
+	assert_int_equal(came_out(), 1u << 2);
+	assert_int_equal(stats[10].packets, 1);
+}
+
 static void headers_in_pieces_are_read_all_the_same(void **state)
 {
 	struct mem_packet *pkt = udp(53, 100);
@@ -225,6 +257,8 @@ int main(void)
 		TEST(where_no_rule_matches_the_default_verdict_holds),
 		TEST(what_the_program_has_judged_is_not_asked_again),
 		TEST(pass_from_elsewhere_than_an_uplink_is_bridge),
+		TEST(whom_a_rule_drops_is_not_learned),
+		TEST(what_the_program_could_not_tell_is_found_again_and_not_counted),
 		TEST(headers_in_pieces_are_read_all_the_same),
 		TEST(beyond_its_limit_a_rule_drops),
 		TEST(own_addresses_of_a_shared_uplink_are_for_rules_that_name_them),
