@@ -86,9 +86,9 @@ int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *
 /** Keeps the rules that were loaded to be confirmed. Returns -ENOENT where there are none. */
 int xb_steering_confirm(struct xb_steering *steering, struct xb_error *err);
 
-/** Takes the rules back that were not confirmed by now. Returns 1 where it did, 0 where there was
- * nothing to do, or why it could not. */
-int xb_steering_expire(struct xb_steering *steering, uint64_t now_ns, struct xb_error *err);
+/** Takes the rules back that were not confirmed by `time_ns` (CLOCK_MONOTONIC). Returns 1 where it
+ * did, 0 where there was nothing to do, or why it could not. */
+int xb_steering_expire(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err);
 
 /** The table for a snapshot. Good until the second change from now. */
 struct xb_rules xb_steering_rules(const struct xb_steering *steering);
