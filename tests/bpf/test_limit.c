@@ -152,7 +152,7 @@ static void *offer_frames(void *arg)
 
 static void holds(uint32_t pps)
 {
-	uint64_t seconds = getenv("XB_LONG") ? 10 : 2;
+	uint64_t seconds = getenv("XB_LONG") ? 10 : 1;
 	struct offer offers[THREADS];
 	uint64_t offered = 0, passed = 0, start = now_ns();
 	double rate;
