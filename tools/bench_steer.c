@@ -93,9 +93,12 @@ static int load_filter(const char *path)
 {
 	struct bpf_object *object = bpf_object__open_file(path, NULL);
 	struct bpf_program *program;
+	struct bpf_map *map;
 
 	if (!object)
 		die("open %s: %s", path, strerror(errno));
+	bpf_object__for_each_map(map, object)
+		bpf_map__set_pin_path(map, NULL); /* it would pin them */
 	program = bpf_object__next_program(object, NULL);
 	bpf_program__set_type(program, BPF_PROG_TYPE_XDP);
 	if (bpf_object__load(object) < 0)
