@@ -5,6 +5,7 @@
 #include "core/send.h"
 #include "support/must.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void room_init(struct room *room, uint32_t frames, unsigned ports, unsigned queues,
@@ -80,6 +81,21 @@ void room_run(struct room *room)
 {
 	while (room_round(room))
 		;
+}
+
+unsigned room_came_out(struct room *room)
+{
+	unsigned mask = 0;
+
+	for (unsigned i = 0; i < room->n_mem; i++) {
+		struct mem_packet *pkt;
+
+		while ((pkt = mem_sent(&room->mem[i], 0))) {
+			mask |= 1u << i;
+			free(pkt);
+		}
+	}
+	return mask;
 }
 
 uint64_t port_drops(const struct xb_port *port, enum xb_drop reason)

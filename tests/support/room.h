@@ -37,6 +37,9 @@ unsigned room_round(struct room *room);
 /** Rounds until nothing comes in any more. */
 void room_run(struct room *room);
 
+/** Takes what was sent; returns the memory ports that something came out of, a bit each. */
+unsigned room_came_out(struct room *room);
+
 /** The sum of one drop reason over all queues of a port. */
 uint64_t port_drops(const struct xb_port *port, enum xb_drop reason);
 

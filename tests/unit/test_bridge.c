@@ -68,32 +68,16 @@ static void pass(unsigned in, const uint8_t *dmac, const uint8_t *smac, int vlan
 	room_run(&room);
 }
 
-/* The ports that something came out of since the last look, a bit each. */
-static unsigned came_out(void)
-{
-	unsigned mask = 0;
-
-	for (unsigned i = 0; i < room.n_mem; i++) {
-		struct mem_packet *pkt;
-
-		while ((pkt = mem_sent(&room.mem[i], 0))) {
-			mask |= 1u << i;
-			free(pkt);
-		}
-	}
-	return mask;
-}
-
 static void an_unknown_destination_is_flooded_and_a_known_one_is_not(void **state)
 {
 	(void)state;
 	pass(0, station(2), station(1), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 1 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 	assert_int_equal(xb_counted(&room.worker->copies), 1);
 	pass(1, station(1), station(2), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 0);
+	assert_int_equal(room_came_out(&room), 1u << 0);
 	pass(0, station(2), station(1), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 1);
 	assert_int_equal(xb_counted(&room.worker->copies), 1);
 }
 
@@ -130,17 +114,17 @@ static void vlans_are_learned_apart(void **state)
 	pass(0, broadcast, station(1), 10);
 	pass(1, broadcast, station(1), 20);
 	pass(1, broadcast, station(1), UNTAGGED);
-	came_out();
+	room_came_out(&room);
 	pass(2, station(1), station(3), 10);
-	assert_int_equal(came_out(), 1u << 0);
+	assert_int_equal(room_came_out(&room), 1u << 0);
 	pass(2, station(1), station(3), 20);
-	assert_int_equal(came_out(), 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 1);
 	pass(2, station(1), station(3), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 1);
 	pass(2, station(1), station(3), 30);
-	assert_int_equal(came_out(), 1u << 0 | 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 0 | 1u << 1);
 	pass(2, station(1), station(3), 0); /* a priority tag is no VLAN */
-	assert_int_equal(came_out(), 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 1);
 }
 
 static void reserved_multicast_is_not_forwarded_and_its_neighbours_are(void **state)
@@ -148,13 +132,13 @@ static void reserved_multicast_is_not_forwarded_and_its_neighbours_are(void **st
 	(void)state;
 	for (uint8_t last = 0; last < 0x10; last++) {
 		pass(0, (uint8_t[6]){0x01, 0x80, 0xc2, 0, 0, last}, station(1), UNTAGGED);
-		assert_int_equal(came_out(), 0);
+		assert_int_equal(room_came_out(&room), 0);
 	}
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_RESERVED), 16);
 	pass(0, (uint8_t[6]){0x01, 0x80, 0xc2, 0, 0, 0x10}, station(1), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 1 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 	pass(0, (uint8_t[6]){0x01, 0x80, 0xc2, 0, 1, 0}, station(1), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 1 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 }
 
 static void a_packet_for_its_own_port_is_a_hairpin(void **state)
@@ -162,9 +146,9 @@ static void a_packet_for_its_own_port_is_a_hairpin(void **state)
 	(void)state;
 	pass(0, broadcast, station(1), UNTAGGED);
 	pass(0, broadcast, station(2), UNTAGGED);
-	came_out();
+	room_came_out(&room);
 	pass(0, station(2), station(1), UNTAGGED);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_HAIRPIN), 1);
 }
 
@@ -176,14 +160,14 @@ static void a_sender_with_anothers_address_is_turned_away(void **state)
 	pass(0, broadcast, station(9), UNTAGGED);
 	pass(0, broadcast, station(9), 77);
 	pass(0, broadcast, station(8), 10);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_SMAC_TAKEN), 3);
 	pass(1, broadcast, station(9), UNTAGGED); /* it may itself */
-	assert_int_equal(came_out(), 1u << 0 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 0 | 1u << 2);
 	pass(0, station(9), station(1), 5);
-	assert_int_equal(came_out(), 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 1);
 	pass(0, broadcast, station(8), 11); /* static in its VLAN only */
-	assert_int_equal(came_out(), 1u << 1 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 }
 
 static void a_tag_of_vlan_4095_takes_nobodys_address(void **state)
@@ -191,9 +175,9 @@ static void a_tag_of_vlan_4095_takes_nobodys_address(void **state)
 	(void)state;
 	xb_fdb_set(room.snapshot.fdb, xb_fdb_key(station(8), 10), 2, XB_FDB_STATIC);
 	pass(0, broadcast, station(8), 4095);
-	came_out();
+	room_came_out(&room);
 	pass(1, station(8), station(1), 10);
-	assert_int_equal(came_out(), 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 2);
 }
 
 static void a_group_address_as_sender_is_dropped(void **state)
@@ -201,7 +185,7 @@ static void a_group_address_as_sender_is_dropped(void **state)
 	(void)state;
 	pass(0, station(2), broadcast, UNTAGGED);
 	pass(0, station(2), (uint8_t[6]){1, 0, 0x5e, 0, 0, 1}, UNTAGGED);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_SMAC_GROUP), 2);
 }
 
@@ -212,12 +196,12 @@ static void a_runt_is_dropped_whatever_its_length(void **state)
 		mem_inject(&room.mem[0], 0, packet(broadcast, station(1), UNTAGGED, len));
 		room_run(&room);
 	}
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_RUNT), 14);
 	mem_inject(&room.mem[0], 0, packet(broadcast, station(1), UNTAGGED, 14));
 	mem_inject(&room.mem[0], 0, packet(broadcast, station(1), 10, 16)); /* half a tag */
 	room_run(&room);
-	assert_int_equal(came_out(), 1u << 1 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 }
 
 static void a_station_that_moves_is_followed_at_once(void **state)
@@ -225,13 +209,13 @@ static void a_station_that_moves_is_followed_at_once(void **state)
 	(void)state;
 	pass(0, broadcast, station(1), UNTAGGED);
 	pass(1, broadcast, station(1), UNTAGGED);
-	came_out();
+	room_came_out(&room);
 	pass(2, station(1), station(3), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 1);
 	pass(0, broadcast, station(1), UNTAGGED); /* and back, within the same second */
-	came_out();
+	room_came_out(&room);
 	pass(2, station(1), station(3), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 0);
+	assert_int_equal(room_came_out(&room), 1u << 0);
 }
 
 /* ---- verdicts ---- */
@@ -250,15 +234,15 @@ static void a_verdict_that_came_with_the_packet_stands(void **state)
 	(void)state;
 	room.snapshot.verdict = XB_VERDICT_DROP;
 	pass_with_verdict(0, XB_VERDICT_PORT(2));
-	assert_int_equal(came_out(), 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 2);
 	pass_with_verdict(0, XB_VERDICT_BRIDGE);
-	assert_int_equal(came_out(), 1u << 1 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 	pass_with_verdict(0, XB_VERDICT_PASS);
-	assert_int_equal(came_out(), 1u << 1 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_VERDICT), 0);
 	room.snapshot.verdict = XB_VERDICT_BRIDGE;
 	pass_with_verdict(0, XB_VERDICT_DROP);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_VERDICT), 1);
 }
 
@@ -267,15 +251,15 @@ static void without_a_verdict_the_default_one_holds(void **state)
 	(void)state;
 	room.snapshot.verdict = XB_VERDICT_DROP;
 	pass_with_verdict(0, XB_VERDICT_NONE);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	room.snapshot.verdict = XB_VERDICT_PORT(1);
 	pass_with_verdict(0, XB_VERDICT_NONE);
-	assert_int_equal(came_out(), 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 1);
 	pass_with_verdict(1, XB_VERDICT_NONE);
 	assert_int_equal(port_drops(&room.mem[1].port, XB_DROP_HAIRPIN), 1);
 	room.snapshot.verdict = XB_VERDICT_PASS;
 	pass_with_verdict(0, XB_VERDICT_NONE);
-	assert_int_equal(came_out(), 1u << 1 | 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 }
 
 static void a_verdict_for_a_port_that_is_not_there_is_a_drop(void **state)
@@ -286,7 +270,7 @@ static void a_verdict_for_a_port_that_is_not_there_is_a_drop(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 4; i++)
 		pass_with_verdict(0, (uint16_t)wrong[i]);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_NO_PORT), 4);
 }
 
@@ -296,17 +280,17 @@ static void a_port_that_is_down_gets_nothing_and_counts_what_was_for_it(void **s
 {
 	(void)state;
 	pass(1, broadcast, station(2), UNTAGGED);
-	came_out();
+	room_came_out(&room);
 	atomic_store(&room.mem[1].port.up, false);
 	pass(0, station(2), station(1), UNTAGGED);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[1].port, XB_DROP_PORT_DOWN), 1);
 	pass(0, broadcast, station(1), UNTAGGED); /* a flood goes round it: no drop */
-	assert_int_equal(came_out(), 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 2);
 	assert_int_equal(port_drops(&room.mem[1].port, XB_DROP_PORT_DOWN), 1);
 	atomic_store(&room.mem[1].port.up, true);
 	pass(0, station(2), station(1), UNTAGGED);
-	assert_int_equal(came_out(), 1u << 1);
+	assert_int_equal(room_came_out(&room), 1u << 1);
 }
 
 static void a_flood_with_nowhere_to_go_is_counted(void **state)
@@ -315,7 +299,7 @@ static void a_flood_with_nowhere_to_go_is_counted(void **state)
 	atomic_store(&room.mem[1].port.up, false);
 	atomic_store(&room.mem[2].port.up, false);
 	pass(0, broadcast, station(1), UNTAGGED);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_NO_PORT), 1);
 }
 
@@ -323,10 +307,10 @@ static void a_port_that_is_published_without_queues_is_down(void **state)
 {
 	(void)state;
 	pass(1, broadcast, station(2), UNTAGGED);
-	came_out();
+	room_came_out(&room);
 	room.snapshot.queues[1] = 0;
 	pass(0, station(2), station(1), UNTAGGED);
-	assert_int_equal(came_out(), 0);
+	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[1].port, XB_DROP_PORT_DOWN), 1);
 	room.snapshot.queues[1] = 1;
 }
@@ -343,7 +327,7 @@ static void a_copy_for_which_there_is_no_frame_is_a_drop(void **state)
 	room_round(&room);
 	while (n)
 		xb_packet_free(&room.worker->cache, held[--n]);
-	assert_int_equal(came_out(), 1u << 2);
+	assert_int_equal(room_came_out(&room), 1u << 2);
 	assert_int_equal(xb_counted(&room.worker->copies), 1);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_NO_FRAME), 1);
 }
@@ -376,7 +360,7 @@ static void more_than_a_batch_for_one_port_goes_out_in_order(void **state)
 {
 	(void)state;
 	pass(1, broadcast, station(2), UNTAGGED);
-	came_out();
+	room_came_out(&room);
 	for (unsigned i = 0; i < 200; i++) {
 		struct mem_packet *pkt = packet(station(2), station(1), UNTAGGED, 60);
 
