@@ -56,7 +56,7 @@ struct xb_gate {
 	/* what of them is mapped */
 	_Atomic uint64_t *heartbeats;     /* XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
 	struct xb_rule_stats *rule_stats; /* XB_RULES_MAX */
-	uint64_t *rule_limits;            /* XB_RULES_MAX, see xbridge/limit.h */
+	uint64_t *rule_limits;            /* XB_RULES_MAX, see xbridge/gcra.h */
 	struct xb_table *table;
 	struct xb_image *images; /* XB_IMAGES */
 };
