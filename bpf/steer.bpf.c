@@ -22,8 +22,11 @@
 #include "xbridge/gcra.h"
 
 const volatile __u32 slot = 0;
-const volatile __u32 forgetful =
-	0; /* 1: the flow cache knows nothing; to measure what a walk takes */
+/* 1: the flow cache knows nothing; to measure what a walk takes. */
+const volatile __u32 forgetful = 0;
+/* 1: this is a twin, loaded to be asked what the one on the interface would say: it writes nothing
+ * but `told`. */
+const volatile __u32 explain = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -109,6 +112,14 @@ struct {
 	__type(value, struct xb_flow);
 } flows SEC(".maps");
 
+/* What a twin tells of the frame. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xb_explained);
+} told SEC(".maps");
+
 /* What asking the rules takes, one frame after the other: too much for the stack. */
 struct question {
 	struct xb_key key;
@@ -123,6 +134,38 @@ struct {
 	__type(value, struct question);
 } questions SEC(".maps");
 
+static __always_inline void tell_key(const struct xb_key *key)
+{
+	__u32 zero = 0;
+	struct xb_explained *explained = bpf_map_lookup_elem(&told, &zero);
+
+	if (explained)
+		explained->key = *key;
+}
+
+static __always_inline int tell_decision(struct xb_decision decision)
+{
+	__u32 zero = 0;
+	struct xb_explained *explained = bpf_map_lookup_elem(&told, &zero);
+
+	if (explained)
+		explained->decision = decision;
+	return XDP_PASS;
+}
+
+/* The rank of the first rule that matches, by way of the flow cache; it masks the key. */
+static __always_inline __u32 remembered(struct question *question, const struct xb_image *image)
+{
+	__u32 place = xb_flow_place(&question->key, image);
+	struct xb_flow *flow = bpf_map_lookup_elem(&flows, &place);
+
+	if (!flow)
+		return XB_RANK_NONE;
+	if (forgetful)
+		flow->generation = 0;
+	return xb_flow_find(flow, image, &question->key, &question->walk);
+}
+
 /* Finds the first rule that matches; question->rule is that. Returns 0 where there is none.
  *
  * A function of its own, since what the verifier finds in it would else be multiplied by what it
@@ -136,19 +179,18 @@ __attribute__((noinline)) int ask_rules(struct xdp_md *ctx, struct question *que
 	__u32 which = generation % XB_IMAGES;
 	const struct xb_image *image = bpf_map_lookup_elem(&images, &which);
 	struct xb_parsed parsed;
-	struct xb_flow *flow;
-	__u32 place, rank;
+	__u32 rank;
 
 	if (!question || !image || xb_parse(data, end, &parsed))
 		return 0;
 	xb_parse_key(data, end, &parsed, &origin, &question->key);
-	place = xb_flow_place(&question->key, image);
-	flow = bpf_map_lookup_elem(&flows, &place);
-	if (!flow)
-		return 0;
-	if (forgetful)
-		flow->generation = 0;
-	rank = xb_flow_find(flow, image, &question->key, &question->walk);
+	if (explain) {
+		tell_key(&question->key);
+		xb_walk_start(&question->walk, &question->key);
+		rank = xb_walk_find(&question->walk, image);
+	} else {
+		rank = remembered(question, image);
+	}
 	if (rank >= image->head.n_rules)
 		return 0;
 	question->rule = xb_image_rule(image, rank);
@@ -288,6 +330,8 @@ int steer(struct xdp_md *ctx)
 	    ask_rules(ctx, question, XB_IN_FORCE_GENERATION(in_force), uplink->port,
 		      xb_own_of(&scene)))
 		rule = &question->rule;
+	if (explain)
+		return tell_decision(xb_classify(&scene, rule));
 	if (rule && !count_hit(rule, bpf_xdp_get_buff_len(ctx), now->now_ns)) {
 		stats->limit++;
 		stats->limit_bytes += bpf_xdp_get_buff_len(ctx);

@@ -18,7 +18,7 @@ XB_BUILD_PACKAGES=(
 	gcc libc6-dev clang llvm cmake ninja-build pkg-config
 	libbpf-dev libxdp-dev libelf-dev zlib1g-dev bpftool
 	libnl-3-dev libnl-route-3-dev liburing-dev libjson-c-dev
-	libcap-ng-dev libseccomp-dev libsystemd-dev linux-libc-dev
+	libcap-ng-dev libpcap-dev libseccomp-dev libsystemd-dev linux-libc-dev
 )
 XB_DEMO_PACKAGES=(iproute2 iputils-ping iperf3 ethtool tcpdump)
 XB_TEST_PACKAGES=(

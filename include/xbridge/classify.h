@@ -27,6 +27,12 @@ struct xb_decision {
 	__u32 rule;  /* id of the rule, 0 where none matched */
 };
 
+/** What a twin of the program tells of a frame (steer.bpf.c, `explain`). */
+struct xb_explained {
+	struct xb_decision decision;
+	struct xb_key key; /* what was parsed; all 0 where rules were not asked */
+};
+
 /** A shared uplink's group frames belong to its stack, whatever rules say. */
 XB_INLINE int xb_is_kept_group(const struct xb_scene *scene)
 {

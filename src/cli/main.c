@@ -5,6 +5,7 @@
  */
 #include "cli/client.h"
 #include "cli/doctor.h"
+#include "cli/explain.h"
 #include "cli/text.h"
 #include "core/error.h"
 #include "daemon/config.h"
@@ -39,6 +40,7 @@ struct command {
 };
 
 static int run_steer_load(const struct common *common, int argc, char **argv);
+static int run_explain(const struct common *common, int argc, char **argv);
 static int run_detach(const struct common *common, int argc, char **argv);
 static int run_doctor(const struct common *common, int argc, char **argv);
 
@@ -62,6 +64,9 @@ static const struct command commands[] = {
 	{"steer confirm", "", "keep what `steer load --confirm` has loaded", NULL, NULL},
 	{"steer flush", "", "remove all rules", NULL, NULL},
 	{"steer default", "VERDICT", "what becomes of a frame that no rule matches", NULL, NULL},
+	{"explain", "[in PORT] MATCH...|pcap FILE|- [in PORT]",
+	 "what would become of a frame, and why; of each frame of a capture file", NULL,
+	 run_explain},
 	{"doctor", "[IFACE]", "what this host can do, and what stands in the way", NULL,
 	 run_doctor},
 	{"detach", "IFACE", "take xbridge's XDP program off an interface", NULL, run_detach},
@@ -249,6 +254,11 @@ static int run_steer_load(const struct common *common, int argc, char **argv)
 	status = ask(&quiet, common, 2 + argc, argv - 2);
 	free(text);
 	return status;
+}
+
+static int run_explain(const struct common *common, int argc, char **argv)
+{
+	return xb_explain(common->name, common->json, argc, argv);
 }
 
 /* ---- dispatch ---- */

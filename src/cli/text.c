@@ -168,3 +168,44 @@ void xb_text_id(struct json_object *result)
 {
 	printf("%" PRIu64 "\n", number(result, "id"));
 }
+
+static void print_decision(struct json_object *decision)
+{
+	const char *stage = text(decision, "stage");
+
+	printf("%s", text(decision, "verdict"));
+	if (!strcmp(stage, "rule"))
+		printf(", by rule %" PRIu64, number(decision, "rule"));
+	else if (!strcmp(stage, "default"))
+		printf(", by default");
+	else if (!strcmp(stage, "own_mac"))
+		printf(": an own MAC of the uplink");
+	else if (!strcmp(stage, "group"))
+		printf(": a group frame of a shared uplink");
+	else
+		printf(": %s", stage);
+	if (field(decision, "to"))
+		printf("; goes to %s", text(decision, "to"));
+	if (field(decision, "drop"))
+		printf("; then dropped: %s", text(decision, "drop"));
+	if (field(decision, "passes"))
+		printf("; passes, as it is %s", text(decision, "passes"));
+	if (field(decision, "copy")) {
+		printf("; xbridge's copy: ");
+		print_decision(field(decision, "copy"));
+	}
+}
+
+void xb_text_packet(struct json_object *packet, const char *port, unsigned count)
+{
+	struct json_object *parsed = field(packet, "parsed");
+
+	printf("%u: in %s, %" PRIu64 " bytes: ", count, port, number(packet, "bytes"));
+	print_decision(packet);
+	printf("\n  ");
+	if (parsed) {
+		json_object_object_foreach(parsed, keyword, value)
+			printf(" %s %s", keyword, json_object_get_string(value));
+	}
+	printf("\n");
+}

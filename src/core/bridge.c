@@ -30,14 +30,12 @@ static uint16_t load_be16(const uint8_t *p)
 	return (uint16_t)(p[0] << 8 | p[1]);
 }
 
-static struct l2 parse_l2(const struct xb_frame *pkt)
+static struct l2 parse_l2(const uint8_t *data, uint32_t bytes)
 {
-	const uint8_t *data = xb_frame_data(pkt);
 	uint16_t type = load_be16(data + 2 * ETH_ALEN);
 	struct l2 l2 = {.dmac = data, .smac = data + ETH_ALEN};
 
-	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) &&
-	    pkt->len >= ETH_HLEN + VLAN_HEADER_BYTES)
+	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) && bytes >= ETH_HLEN + VLAN_HEADER_BYTES)
 		l2.vlan = load_be16(data + ETH_HLEN) & 0xfff;
 	return l2;
 }
@@ -120,41 +118,44 @@ static void flood(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
 }
 
-static void bridge(struct xb_worker *worker, const struct xb_snapshot *snapshot,
-		   struct xb_port *port, unsigned rx_queue, struct xb_frame *pkt,
-		   const struct l2 *l2)
+static struct xb_route no_route(enum xb_drop reason)
 {
-	struct xb_port *to = NULL;
-	int id;
-
-	if (is_group(l2->dmac)) {
-		if (is_reserved(l2->dmac))
-			xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_RESERVED);
-		else
-			flood(worker, snapshot, port, rx_queue, pkt);
-		return;
-	}
-	id = xb_fdb_lookup(snapshot->fdb, xb_fdb_key(l2->dmac, l2->vlan));
-	if (id >= 0)
-		to = snapshot->ports[id];
-	/* behind a port that isn't there just now: nobody else is asked */
-	if (id >= 0 && !to)
-		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
-	else if (to == port)
-		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_HAIRPIN);
-	else if (to)
-		put(worker, snapshot, to, rx_queue, pkt);
-	else
-		flood(worker, snapshot, port, rx_queue, pkt);
+	return (struct xb_route){.kind = XB_ROUTE_DROP, .reason = reason};
 }
 
-/* An own address of the uplink that it came in by: the one kind of entry that holds in each VLAN.
- */
+/* NULL: a port that isn't there just now; nobody else is asked. */
+static struct xb_route route_to(const struct xb_port *from, struct xb_port *to)
+{
+	if (!to)
+		return no_route(XB_DROP_NO_PORT);
+	if (to == from)
+		return no_route(XB_DROP_HAIRPIN);
+	return (struct xb_route){.kind = XB_ROUTE_PORT, .to = to};
+}
+
+static struct xb_route find_route(const struct xb_snapshot *snapshot, const struct xb_port *from,
+				  uint16_t verdict, const struct l2 *l2)
+{
+	int id = -1;
+
+	if (verdict >= XB_VERDICT_PORT(XB_PORTS_MAX))
+		return no_route(XB_DROP_NO_PORT);
+	if (verdict >= XB_VERDICT_PORT0)
+		return route_to(from, snapshot->ports[verdict - XB_VERDICT_PORT0]);
+	if (is_reserved(l2->dmac))
+		return no_route(XB_DROP_RESERVED);
+	if (!is_group(l2->dmac))
+		id = xb_fdb_lookup(snapshot->fdb, xb_fdb_key(l2->dmac, l2->vlan));
+	if (id >= 0)
+		return route_to(from, snapshot->ports[id]);
+	return (struct xb_route){.kind = XB_ROUTE_FLOOD};
+}
+
 static enum xb_own own_of(const struct xb_snapshot *snapshot, const struct xb_port *port,
 			  const struct l2 *l2)
 {
 	if (!port->caps.uplink || is_group(l2->dmac) ||
-	    xb_fdb_lookup(snapshot->fdb, xb_fdb_key(l2->dmac, XB_FDB_VLAN_ANY)) != port->id)
+	    !xb_snapshot_has_own(snapshot, port, l2->dmac))
 		return XB_OWN_NO;
 	return port->caps.shared ? XB_OWN_KEPT : XB_OWN_YES;
 }
@@ -206,33 +207,30 @@ static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, s
 		 unsigned rx_queue, struct xb_frame *pkt)
 {
 	enum xb_drop reason;
-	struct xb_port *to;
-	uint16_t verdict;
+	struct xb_route route;
 	struct l2 l2;
 
 	if (pkt->len < ETH_HLEN) {
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_RUNT);
 		return;
 	}
-	l2 = parse_l2(pkt);
+	l2 = parse_l2(xb_frame_data(pkt), pkt->len);
 	reason = admit(worker, snapshot, port, &l2, pkt);
 	if (reason != XB_DROP_COUNT) {
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, reason);
 		return;
 	}
-	verdict = pkt->fate.verdict;
-	if (verdict < XB_VERDICT_PORT0) {
-		bridge(worker, snapshot, port, rx_queue, pkt, &l2);
-		return;
+	route = find_route(snapshot, port, pkt->fate.verdict, &l2);
+	switch (route.kind) {
+	case XB_ROUTE_DROP:
+		xb_port_drop(port, rx_queue, &worker->cache, pkt, route.reason);
+		break;
+	case XB_ROUTE_PORT:
+		put(worker, snapshot, route.to, rx_queue, pkt);
+		break;
+	case XB_ROUTE_FLOOD:
+		flood(worker, snapshot, port, rx_queue, pkt);
 	}
-	to = verdict < XB_VERDICT_PORT(XB_PORTS_MAX) ? snapshot->ports[verdict - XB_VERDICT_PORT0]
-						     : NULL;
-	if (!to)
-		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
-	else if (to == port)
-		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_HAIRPIN);
-	else
-		put(worker, snapshot, to, rx_queue, pkt);
 }
 
 void xb_bridge_batch(struct xb_worker *worker, const struct xb_snapshot *snapshot,
@@ -253,4 +251,64 @@ void xb_bridge_batch(struct xb_worker *worker, const struct xb_snapshot *snapsho
 	xb_count(&queue->rx_csum_left, csum);
 	for (unsigned i = 0; i < n; i++)
 		sort(worker, snapshot, port, rx_queue, pkts[i]);
+}
+
+/* ---- without touching anything ---- */
+
+static struct xb_decision decide(const struct xb_snapshot *snapshot, const struct xb_port *port,
+				 const struct l2 *l2, const uint8_t *end, bool shared)
+{
+	enum xb_own own = own_of(snapshot, port, l2);
+	struct xb_origin origin = {.in = (uint8_t)port->id, .own = (uint8_t)own};
+	struct xb_scene scene = {
+		.shared = shared,
+		.verdict = snapshot->verdict,
+		.own = own != XB_OWN_NO,
+		.group = is_group(l2->dmac),
+	};
+	struct xb_image_rule rule;
+	struct xb_walk walk;
+
+	if (!xb_is_kept_group(&scene) &&
+	    xb_rules_look(&snapshot->rules, &walk, l2->dmac, end, &origin, &rule))
+		return xb_classify(&scene, &rule);
+	return xb_classify(&scene, NULL);
+}
+
+static bool sender_may(const struct xb_snapshot *snapshot, const struct xb_port *port,
+		       const struct l2 *l2)
+{
+	enum xb_fdb_learned asked = xb_fdb_ask(snapshot->fdb, xb_fdb_key(l2->smac, l2->vlan),
+					       port->id);
+
+	return asked == XB_FDB_FINE || (asked == XB_FDB_OURS && !port->caps.uplink);
+}
+
+void xb_bridge_explain(const struct xb_snapshot *snapshot, const struct xb_port *port,
+		       const uint8_t *data, uint32_t bytes, struct xb_explanation *ret)
+{
+	struct l2 l2 = parse_l2(data, bytes);
+	uint16_t verdict;
+
+	*ret = (struct xb_explanation){
+		.decision = decide(snapshot, port, &l2, data + bytes, port->caps.shared)};
+	if (!port->caps.uplink && ret->decision.verdict == XB_VERDICT_PASS)
+		ret->decision.verdict = XB_VERDICT_BRIDGE; /* it has no stack to pass to */
+	verdict = ret->decision.verdict;
+	if (ret->decision.stage == XB_STAGE_GROUP) {
+		ret->copied = true;
+		ret->copy = decide(snapshot, port, &l2, data + bytes, false);
+		verdict = ret->copy.verdict;
+	}
+	if (verdict == XB_VERDICT_PASS || verdict == XB_VERDICT_DROP)
+		return;
+	ret->routed = true;
+	if (is_group(l2.smac))
+		ret->route = no_route(XB_DROP_SMAC_GROUP);
+	else if (!sender_may(snapshot, port, &l2))
+		ret->route = no_route(XB_DROP_SMAC_TAKEN);
+	else if (verdict == XB_VERDICT_BRIDGE && !memcmp(l2.smac, l2.dmac, ETH_ALEN))
+		ret->route = no_route(XB_DROP_HAIRPIN); /* it would be learned before */
+	else
+		ret->route = find_route(snapshot, port, verdict, &l2);
 }

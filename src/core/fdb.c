@@ -183,6 +183,17 @@ static void learn_locked(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t por
 	atomic_fetch_add_explicit(&fdb->n_refused[port], 1, memory_order_relaxed);
 }
 
+enum xb_fdb_learned xb_fdb_ask(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port)
+{
+	uint64_t value;
+
+	if (!find_for((struct xb_fdb *)fdb, key, &value) || kind_of(value) == XB_FDB_LEARNED)
+		return XB_FDB_FINE;
+	if (port_of(value) != port)
+		return XB_FDB_TAKEN;
+	return kind_of(value) == XB_FDB_OWN ? XB_FDB_OURS : XB_FDB_FINE;
+}
+
 enum xb_fdb_learned xb_fdb_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,
 				 uint32_t now_s)
 {

@@ -73,6 +73,9 @@ void xb_fdb_free(struct xb_fdb *fdb);
 /** The id of the port behind which the address lies, or -1. Any thread. */
 int xb_fdb_lookup(const struct xb_fdb *fdb, struct xb_fdb_key key);
 
+/** What xb_fdb_learn would answer; learns nothing. Any thread. */
+enum xb_fdb_learned xb_fdb_ask(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port);
+
 /** Notes that a packet from `key` came in on `port`. Any worker. */
 enum xb_fdb_learned xb_fdb_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,
 				 uint32_t now_s);

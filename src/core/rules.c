@@ -60,3 +60,22 @@ enum xb_rules_answer xb_rules_ask(const struct xb_rules *rules, struct xb_rules_
 		return XB_RULES_BEYOND;
 	return XB_RULES_MATCH;
 }
+
+bool xb_rules_look(const struct xb_rules *rules, struct xb_walk *walk, const uint8_t *data,
+		   const uint8_t *end, const struct xb_origin *origin,
+		   struct xb_image_rule *ret_rule)
+{
+	struct xb_parsed parsed;
+	struct xb_key key;
+	uint32_t rank;
+
+	if (!rules->image || !rules->image->head.n_rules || xb_parse(data, end, &parsed))
+		return false;
+	xb_parse_key(data, end, &parsed, origin, &key);
+	xb_walk_start(walk, &key);
+	rank = xb_walk_find(walk, rules->image);
+	if (rank >= rules->image->head.n_rules)
+		return false;
+	*ret_rule = xb_image_rule(rules->image, rank);
+	return true;
+}

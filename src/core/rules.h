@@ -45,4 +45,14 @@ enum xb_rules_answer xb_rules_ask(const struct xb_rules *rules, struct xb_rules_
 				  const struct xb_frame *pkt, const struct xb_origin *origin,
 				  uint64_t now_ns, struct xb_image_rule *ret_rule);
 
+/**
+ * Finds the first rule that matches a frame, whose first bytes, XB_PARSE_BYTES or all there are,
+ * lie from `data` to `end`: no runt. Counts nothing, charges nothing, remembers nothing.
+ *
+ * Returns whether there is one, which is `ret_rule` then.
+ */
+bool xb_rules_look(const struct xb_rules *rules, struct xb_walk *walk, const uint8_t *data,
+		   const uint8_t *end, const struct xb_origin *origin,
+		   struct xb_image_rule *ret_rule);
+
 #endif

@@ -40,11 +40,22 @@ struct xb_snapshot {
 	uint16_t queues[XB_PORTS_MAX];       /* by id: queues that are in use */
 	struct xb_fdb *fdb;
 	struct xb_rules rules;
+	unsigned n_own;
+	uint64_t own[XB_OWN_MACS_MAX]; /* own MACs of uplinks, sorted; see xb_snapshot_add_own */
 };
 
 /** Adds a port, with the queues that it has started, to a snapshot under construction. Where it has
  *  started none it is down: what is for it is a drop (port_down), and none of its ops is called. */
 void xb_snapshot_add(struct xb_snapshot *snapshot, struct xb_port *port);
+
+/** Adds an own MAC of an uplink: its interface's, or that of a device stacked on it. One too many
+ * is left out. */
+void xb_snapshot_add_own(struct xb_snapshot *snapshot, const struct xb_port *port,
+			 const uint8_t mac[6]);
+
+/** Whether `mac` is an own MAC of that uplink. */
+bool xb_snapshot_has_own(const struct xb_snapshot *snapshot, const struct xb_port *port,
+			 const uint8_t mac[6]);
 
 /** The queue of `port` on which worker `worker` sends what came in on its source's queue
  * `rx_queue`: one of the worker's own where it has any, so that nobody else sends there. The port

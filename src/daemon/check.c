@@ -177,12 +177,15 @@ static void check_kernel(struct xb_instance *instance)
 
 /* ---- all of them ---- */
 
-static void check_macs(struct xb_uplink *uplink)
+static void check_macs(struct xb_instance *instance, struct xb_uplink *uplink)
 {
 	struct xb_error err = {0};
+	int ret = xb_uplink_refresh_macs(uplink, &err);
 
-	if (xb_uplink_refresh_macs(uplink, NULL, &err) < 0 && err.code != -ENODEV)
+	if (ret < 0 && err.code != -ENODEV)
 		xb_log_error(XB_LOG_WARNING, "own addresses", &err);
+	if (ret > 0)
+		xb_instance_publish(instance);
 }
 
 void xb_instance_check(struct xb_instance *instance, bool links_changed)
@@ -190,7 +193,7 @@ void xb_instance_check(struct xb_instance *instance, bool links_changed)
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
 		check_uplink(instance, &instance->uplinks[i]);
 		if (links_changed && !instance->uplinks[i].lost)
-			check_macs(instance->uplinks[i].uplink);
+			check_macs(instance, instance->uplinks[i].uplink);
 	}
 	if (instance->n_uplinks)
 		follow_mtu(instance);

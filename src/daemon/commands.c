@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/commands.h"
 
+#include "daemon/explain.h"
 #include "daemon/rule_text.h"
 
 #include <errno.h>
@@ -396,6 +397,21 @@ static int steer_default(const struct request *request)
 	return ret < 0 ? ret : done(request);
 }
 
+/* PORT FRAME…: what the client has parsed, made or read from a file; see daemon/explain.h. */
+static int explain(const struct request *request)
+{
+	const struct xb_port *port;
+
+	if (request->argc < 2)
+		return usage(request->err, "explain PORT FRAME...");
+	port = xb_instance_port(request->instance, request->argv[0]);
+	if (!port)
+		return no_port(request, request->argv[0]);
+	*request->ret_result = xb_explain_frames(request->instance, port, request->argc - 1,
+						 request->argv + 1, request->err);
+	return *request->ret_result ? 0 : XB_USAGE;
+}
+
 /* ---- the table ---- */
 
 #define WORDS_MAX 64 /* of a rule */
@@ -420,6 +436,7 @@ static const struct command {
 	{{"steer", "confirm"}, steer_confirm, 0},
 	{{"steer", "flush"}, steer_flush, 0},
 	{{"steer", "default"}, steer_default, 1},
+	{{"explain"}, explain, 1 + XB_EXPLAIN_FRAMES_MAX},
 };
 
 static bool names(const struct command *command, int argc, const char *const *argv)

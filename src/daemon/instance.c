@@ -327,6 +327,13 @@ static struct xb_snapshot *blank_snapshot(struct xb_instance *instance)
 	return snapshot;
 }
 
+static void add_uplink(struct xb_snapshot *snapshot, struct xb_uplink *uplink)
+{
+	xb_snapshot_add(snapshot, &uplink->port);
+	for (unsigned i = 0; i < uplink->n_own_macs; i++)
+		xb_snapshot_add_own(snapshot, &uplink->port, uplink->own_macs[i].mac);
+}
+
 static void publish(struct xb_instance *instance, const struct xb_port *out)
 {
 	struct xb_snapshot *snapshot = blank_snapshot(instance);
@@ -337,10 +344,15 @@ static void publish(struct xb_instance *instance, const struct xb_port *out)
 		struct xb_uplink *uplink = instance->uplinks[i].uplink;
 
 		if (uplink->running && &uplink->port != out)
-			xb_snapshot_add(snapshot, &uplink->port);
+			add_uplink(snapshot, uplink);
 	}
 	xb_workers_publish(&instance->workers, snapshot);
 	instance->published ^= 1;
+}
+
+const struct xb_snapshot *xb_instance_snapshot(const struct xb_instance *instance)
+{
+	return &instance->snapshots[instance->published];
 }
 
 void xb_instance_publish(struct xb_instance *instance)

@@ -76,6 +76,9 @@ void xb_instance_publish(struct xb_instance *instance);
 /** Publishes the ports without `out`: nobody but the control thread touches that one then. */
 void xb_instance_unpublish(struct xb_instance *instance, const struct xb_port *out);
 
+/** What is published. */
+const struct xb_snapshot *xb_instance_snapshot(const struct xb_instance *instance);
+
 /* Parts of a start that are repeated when an interface comes back; the port is unpublished. */
 
 /** Binds an uplink's sockets, and says how it runs. */

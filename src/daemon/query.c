@@ -43,8 +43,7 @@ const char *xb_port_name(const struct xb_instance *instance, unsigned id)
 	return id < instance->n_uplinks ? instance->uplinks[id].uplink->port.name : "?";
 }
 
-static void verdict_text(const struct xb_instance *instance, uint16_t verdict, char *buf,
-			 size_t bytes)
+void xb_verdict_text(const struct xb_instance *instance, uint16_t verdict, char *buf, size_t bytes)
 {
 	static const char *const words[] = {"none", "pass", "bridge", "drop"};
 
@@ -89,6 +88,7 @@ static struct json_object *port_common(const struct xb_instance *instance,
 	struct json_object *to = json_object_new_object();
 
 	add_text(to, "name", port->name);
+	add_u64(to, "id", port->id);
 	add_text(to, "type", type);
 	add_mac(to, "mac", mac);
 	add_bool(to, "running", running);
@@ -182,7 +182,7 @@ struct json_object *xb_query_status(struct xb_instance *instance)
 	struct json_object *arena = json_object_new_object();
 	char verdict[XB_NAME_BYTES];
 
-	verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
+	xb_verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
 	add_text(to, "name", instance->config.name);
 	add_text(to, "version", XB_VERSION);
 	add_u64(to, "pid", (uint64_t)getpid());
@@ -379,7 +379,7 @@ struct json_object *xb_query_rules(struct xb_instance *instance, bool counters)
 			add_counters(one, &steering->rules.stats[steered->slot], now_ns);
 		json_object_array_add(list, one);
 	}
-	verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
+	xb_verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
 	json_object_object_add(to, "rules", list);
 	add_text(to, "default", verdict);
 	if (steering->confirm_by_ns)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WORD_BYTES     64u /* an IPv6 prefix in its longest form fits */
@@ -23,6 +24,7 @@ struct reader {
 	char word[WORD_BYTES]; /* "" at the end of the text */
 	struct xb_rule rule;
 	bool prio_given;
+	bool match_only; /* no rule, but what stands before `to` in one */
 	struct xb_error *err;
 };
 
@@ -256,24 +258,29 @@ static int read_prio(struct reader *in)
 	return read_count(in, 0, &in->rule.prio, "a number from 0 to 4294967295");
 }
 
-/* Up to `to`. */
+#define MATCH_WORDS                                                                              \
+	"in, vlan, smac, dmac, ethertype, proto, src, dst, sport, dport, tcp-flags, icmp-type, " \
+	"dscp, frag, each once,"
+
+/* Up to `to`, or, of a match alone, to the end. */
 static int read_matches(struct reader *in)
 {
-	for (read_word(in); strcmp(in->word, "to") != 0; read_word(in)) {
+	const char *end = in->match_only ? "" : "to";
+
+	for (read_word(in); strcmp(in->word, end) != 0; read_word(in)) {
 		const struct match *match = find_match(in);
 		int ret;
 
-		if (!strcmp(in->word, "id") && !in->rule.id)
+		if (match && !was_read(in, match))
+			ret = read_match(in, match);
+		else if (in->match_only)
+			return unexpected(in, "one of " MATCH_WORDS " or the end");
+		else if (!strcmp(in->word, "id") && !in->rule.id)
 			ret = read_count(in, 1, &in->rule.id, "a rule's number, from 1 on,");
 		else if (!strcmp(in->word, "prio") && !in->prio_given)
 			ret = read_prio(in);
-		else if (match && !was_read(in, match))
-			ret = read_match(in, match);
 		else
-			return unexpected(
-				in, "one of prio, in, vlan, smac, dmac, ethertype, proto, src, "
-				    "dst, sport, dport, tcp-flags, icmp-type, dscp, frag, each "
-				    "once, or to");
+			return unexpected(in, "one of prio, " MATCH_WORDS " or to");
 		if (ret < 0)
 			return ret;
 	}
@@ -382,22 +389,56 @@ static int check_transport(const struct reader *in)
 	return 0;
 }
 
+/* Reads a rule, or a match alone. */
+static int parse(struct reader *in, struct xb_rule *ret_rule)
+{
+	int ret = read_matches(in);
+
+	if (!ret && !in->match_only)
+		ret = read_action(in);
+	if (!ret)
+		ret = check_ip(in);
+	if (!ret)
+		ret = check_transport(in);
+	if (!ret)
+		*ret_rule = in->rule;
+	return ret;
+}
+
 int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *err)
 {
 	struct reader in = {.text = text, .at = text, .err = err};
-	int ret;
 
 	in.rule.prio = XB_RULE_PRIO_DEFAULT;
-	ret = read_matches(&in);
-	if (!ret)
-		ret = read_action(&in);
-	if (!ret)
-		ret = check_ip(&in);
-	if (!ret)
-		ret = check_transport(&in);
-	if (!ret)
-		*ret_rule = in.rule;
-	return ret;
+	return parse(&in, ret_rule);
+}
+
+int xb_match_parse(const char *text, struct xb_rule *ret_match, struct xb_error *err)
+{
+	struct reader in = {.text = text, .at = text, .err = err, .match_only = true};
+
+	return parse(&in, ret_match);
+}
+
+int xb_rule_each_match(const struct xb_rule *rule,
+		       void (*say)(void *arg, const char *keyword, const char *value), void *arg)
+{
+	for (unsigned what = 0; what < XB_MATCH_COUNT; what++) {
+		char *value = NULL;
+		size_t bytes;
+		FILE *out;
+
+		if (!XB_RULE_TESTS(rule, what))
+			continue;
+		out = open_memstream(&value, &bytes);
+		if (!out)
+			return -ENOMEM;
+		print_value(&matches[what], rule, out);
+		if (!fclose(out))
+			say(arg, matches[what].keyword, value);
+		free(value);
+	}
+	return 0;
 }
 
 void xb_rule_print(const struct xb_rule *rule, FILE *out)

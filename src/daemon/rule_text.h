@@ -26,6 +26,17 @@
  */
 int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *err);
 
+/**
+ * Reads what stands before `to` in a rule, alone: MATCH…, without id and prio. Errors as
+ * xb_rule_parse.
+ */
+int xb_match_parse(const char *text, struct xb_rule *ret_match, struct xb_error *err);
+
+/** Calls `say` for each thing that a rule tests, in the language's words and order: "proto", "tcp".
+ * The strings are good until it returns. Returns 0 or -ENOMEM. */
+int xb_rule_each_match(const struct xb_rule *rule,
+		       void (*say)(void *arg, const char *keyword, const char *value), void *arg);
+
 /** Writes a rule as xb_rule_parse reads it, on one line without its end; the id only if it has one.
  */
 void xb_rule_print(const struct xb_rule *rule, FILE *out);

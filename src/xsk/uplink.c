@@ -200,17 +200,36 @@ static int write_config(struct xb_uplink *uplink, struct xb_error *err)
 	return xb_gate_set_config(uplink->own->gate, uplink->slot, &config, err);
 }
 
-/* Tells the gate which addresses are the stack's own. */
+static bool has_own_macs(const struct xb_uplink *uplink, const struct xb_own_mac_entry *macs,
+			 unsigned n)
+{
+	if (n != uplink->n_own_macs)
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		if (memcmp(uplink->own_macs[i].mac, macs[i].mac, sizeof(macs[i].mac)) != 0)
+			return false;
+	return true;
+}
+
+/* Tells the gate which addresses are the stack's own. Returns 1 where they have changed, 0 or
+ * -errno. */
 static int write_own_macs(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_error *err)
 {
 	unsigned n = 0;
+	bool changed;
+	int ret;
 
 	for (unsigned i = 0; i < stack->n_macs; i++)
 		if (!uplink->options.lends_mac || uplink->shared ||
 		    memcmp(stack->macs[i].mac, uplink->mac, sizeof(uplink->mac)))
 			stack->macs[n++] = stack->macs[i];
-	stack->n_macs = n;
-	return xb_gate_set_own_macs(uplink->own->gate, uplink->slot, stack->macs, n, err);
+	ret = xb_gate_set_own_macs(uplink->own->gate, uplink->slot, stack->macs, n, err);
+	if (ret < 0)
+		return ret;
+	changed = !has_own_macs(uplink, stack->macs, n);
+	memcpy(uplink->own_macs, stack->macs, n * sizeof(stack->macs[0]));
+	uplink->n_own_macs = n;
+	return changed;
 }
 
 /* Brings the gate into force on the interface, closed: everything that it would redirect passes. */
@@ -225,8 +244,9 @@ static int attach(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_er
 			return ret;
 	}
 	ret = write_config(uplink, err);
-	if (!ret)
-		ret = write_own_macs(uplink, stack, err);
+	if (ret < 0)
+		return ret;
+	ret = write_own_macs(uplink, stack, err);
 	if (ret < 0)
 		return ret;
 	xb_cleanup_close(&own->promisc_fd);
@@ -551,8 +571,7 @@ int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache)
 
 /* ---- while it lives ---- */
 
-int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_stack *ret_stack,
-			   struct xb_error *err)
+int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_error *err)
 {
 	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
 	int ret;
@@ -560,11 +579,7 @@ int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_stack *ret_stack,
 	if (!stack)
 		return xb_fail(err, -ENOMEM, "read own MACs of %s", uplink->options.ifname);
 	ret = xb_stack_query(uplink->ifindex, stack, err);
-	if (!ret)
-		ret = write_own_macs(uplink, stack, err);
-	if (!ret && ret_stack)
-		*ret_stack = *stack;
-	return ret;
+	return ret < 0 ? ret : write_own_macs(uplink, stack, err);
 }
 
 void xb_uplink_refresh_stats(struct xb_uplink *uplink)

@@ -81,6 +81,8 @@ struct xb_uplink {
 			 rxvlan off), on veth the peer's tag insertion (txvlan off) */
 	bool shared;
 	char shared_reason[160];
+	unsigned n_own_macs; /* as the gate has them */
+	struct xb_own_mac_entry own_macs[XB_STACK_MACS_MAX];
 	bool zerocopy; /* while running */
 	bool running;
 	struct xb_attachment attachment;
@@ -132,10 +134,10 @@ int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache);
  */
 int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err);
 
-/** Reads the stack on the uplink anew and updates the gate's own MACs: to be called when links
- *  change (RTM_NEWLINK, RTM_DELLINK, RTM_NEWNEIGH with NTF_SELF). `ret_stack` may be NULL. */
-int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_stack *ret_stack,
-			   struct xb_error *err);
+/** Reads the stack on the uplink anew and updates own MACs, the gate's and own_macs: to be called
+ *  when links change (RTM_NEWLINK, RTM_DELLINK, RTM_NEWNEIGH with NTF_SELF). Returns 1 where they
+ *  have changed, 0 where not, or -errno. */
+int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_error *err);
 
 /** Adds to each queue's rx_missed what the kernel's counters have grown by; the only writer of it.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The steering table in the XDP program: on random tables and frames around their rules the
- * program, userspace and a reference that asks rule after rule agree on the rule and the verdict;
+ * program, its twin, userspace and a reference that asks rule after rule agree on the rule and the
+ * verdict;
  * a second frame of a flow, which the cache answers, is judged as the first.
  */
 #include "steer.skel.h"
@@ -28,6 +29,7 @@
 #define PORT   1u
 
 static struct steer_bpf *skeleton;
+static struct steer_bpf *twin; /* over the same maps, to be asked */
 static struct xb_image *images;
 static struct xb_table *table;
 static struct xb_rule_stats *rule_stats;
@@ -44,6 +46,29 @@ static void *map_memory(const struct bpf_map *map)
 	return at;
 }
 
+static struct steer_bpf *load_twin(void)
+{
+	struct steer_bpf *made = steer_bpf__open();
+	const struct {
+		struct bpf_map *ours, *theirs;
+	} shared_maps[] = {
+		{made->maps.config, skeleton->maps.config},
+		{made->maps.own_macs, skeleton->maps.own_macs},
+		{made->maps.verdict_stats, skeleton->maps.verdict_stats},
+		{made->maps.rule_stats, skeleton->maps.rule_stats},
+		{made->maps.rule_limits, skeleton->maps.rule_limits},
+		{made->maps.table, skeleton->maps.table},
+		{made->maps.images, skeleton->maps.images},
+	};
+
+	made->rodata->slot = SLOT;
+	made->rodata->explain = 1;
+	for (size_t i = 0; i < sizeof(shared_maps) / sizeof(shared_maps[0]); i++)
+		if (bpf_map__reuse_fd(shared_maps[i].ours, bpf_map__fd(shared_maps[i].theirs)) < 0)
+			return NULL;
+	return steer_bpf__load(made) < 0 ? NULL : made;
+}
+
 static int load(void **state)
 {
 	struct xb_own_mac own = {.slot = SLOT};
@@ -56,6 +81,9 @@ static int load(void **state)
 	skeleton->rodata->slot = SLOT;
 	if (steer_bpf__load(skeleton) < 0)
 		return -1;
+	twin = load_twin();
+	if (!twin)
+		return -1;
 	images = map_memory(skeleton->maps.images);
 	table = map_memory(skeleton->maps.table);
 	rule_stats = map_memory(skeleton->maps.rule_stats);
@@ -67,6 +95,7 @@ static int load(void **state)
 static int unload(void **state)
 {
 	(void)state;
+	steer_bpf__destroy(twin);
 	steer_bpf__destroy(skeleton);
 	return 0;
 }
@@ -96,12 +125,28 @@ static void publish(unsigned n)
 	table->in_force = XB_IN_FORCE(generation, n);
 }
 
-static int run(uint8_t *frame, unsigned bytes)
+static int run_in(const struct steer_bpf *which, uint8_t *frame, unsigned bytes)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = bytes);
 
-	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(skeleton->progs.steer), &opts), 0);
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(which->progs.steer), &opts), 0);
 	return (int)opts.retval;
+}
+
+static int run(uint8_t *frame, unsigned bytes)
+{
+	return run_in(skeleton, frame, bytes);
+}
+
+/* What the twin tells of a frame. */
+static struct xb_decision ask_twin(uint8_t *frame, unsigned bytes)
+{
+	struct xb_explained told = {0};
+	uint32_t only = 0;
+
+	assert_int_equal(run_in(twin, frame, bytes), XDP_PASS);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(twin->maps.told), &only, &told), 0);
+	return told.decision;
 }
 
 /* The rule, by userspace, of a frame that comes in by the uplink; NULL where none matches. */
@@ -166,6 +211,9 @@ static void check(unsigned n, uint8_t *frame, unsigned bytes, uint32_t *matched)
 	uint64_t packets = rule ? rule_stats[rule->slot].packets : 0;
 	uint64_t octets = rule ? rule_stats[rule->slot].bytes : 0;
 
+	struct xb_decision told = ask_twin(frame, bytes);
+
+	assert_memory_equal(&told, &decision, sizeof(told));
 	/* the walk, and then the cache */
 	for (unsigned again = 1; again <= 2; again++) {
 		int action = run(frame, bytes);

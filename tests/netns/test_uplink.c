@@ -513,11 +513,11 @@ static void own_macs_follow_the_stack(void **state)
 	assert_non_null(pkt);
 	xb_packet_free(&rig.cache, pkt);
 	sandbox_run("ip link add link up0 name mv0 address 02:00:00:00:00:99 type macvlan");
-	MUST(xb_uplink_refresh_macs(rig.uplink, NULL, &err));
+	MUST(xb_uplink_refresh_macs(rig.uplink, &err));
 	send_frame(rig.peer, to_macvlan, 2, 60);
 	assert_int_equal(sandbox_receive(rig.own, to_macvlan, buf, sizeof(buf)), 60);
 	sandbox_run("ip link del mv0");
-	MUST(xb_uplink_refresh_macs(rig.uplink, NULL, &err));
+	MUST(xb_uplink_refresh_macs(rig.uplink, &err));
 	send_frame(rig.peer, to_macvlan, 3, 60);
 	pkt = receive(&rig, NULL);
 	assert_non_null(pkt);

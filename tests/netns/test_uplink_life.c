@@ -216,7 +216,7 @@ static void interface_may_go_and_come_back(void **state)
 	xb_uplink_refresh_stats(rig.uplink);
 	assert_int_equal(xb_uplink_refresh_link(rig.uplink), -ENODEV);
 	assert_false(port->up);
-	assert_int_equal(xb_uplink_refresh_macs(rig.uplink, NULL, NULL), -ENODEV);
+	assert_int_equal(xb_uplink_refresh_macs(rig.uplink, NULL), -ENODEV);
 	assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
 	for (q = 0; q < port->n_queues; q++)
 		assert_int_equal(xb_counted(&port->queues[q].drops[XB_DROP_TX_RESET]), 100);

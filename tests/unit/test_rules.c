@@ -207,7 +207,6 @@ static void beyond_its_limit_a_rule_drops(void **state)
 	assert_int_equal(room_came_out(&room), 1u << 1);
 }
 
-/* The uplink's own address stands in the forwarding table as such. */
 static void pass_to(const uint8_t *dmac)
 {
 	struct mem_packet *pkt = udp(53, 50);
@@ -219,19 +218,109 @@ static void pass_to(const uint8_t *dmac)
 
 static void own_addresses_of_a_shared_uplink_are_for_rules_that_name_them(void **state)
 {
-	static const uint8_t own[6] = {0x02, 0, 0, 0, 0, 0x99}, other[6] = {0x02, 0, 0, 0, 0, 7};
+	static const uint8_t own[6] = {0x02, 0, 0, 0, 0, 0x99}, other[6] = {0x02, 0, 0, 0, 0, 7},
+			     somebody[6] = {0x02, 0, 0, 0, 0, 8};
 
 	(void)state;
 	room.mem[0].port.caps.uplink = true;
-	xb_fdb_set(room.snapshot.fdb, xb_fdb_key(own, XB_FDB_VLAN_ANY), 0, XB_FDB_OWN);
+	xb_snapshot_add_own(&room.snapshot, &room.mem[0].port, other);
+	xb_snapshot_add_own(&room.snapshot, &room.mem[0].port, own);
 	TABLE("dst 10.0.0.2 to p1", "dmac own to p2");
 	pass_to(own);
 	assert_int_equal(room_came_out(&room), 1u << 1);
 	room.mem[0].port.caps.shared = true;
 	pass_to(own);
 	assert_int_equal(room_came_out(&room), 1u << 2);
-	pass_to(other);
+	pass_to(somebody);
 	assert_int_equal(room_came_out(&room), 1u << 1);
+}
+
+/* ---- what would become of a frame ---- */
+
+/* The ports that a frame is said to come out of, a bit each; 0 and the reason where it is dropped.
+ */
+static unsigned explained(unsigned in, const struct mem_packet *pkt, enum xb_drop *ret_reason)
+{
+	struct xb_explanation told;
+
+	xb_bridge_explain(&room.snapshot, &room.mem[in].port, pkt->data, pkt->len, &told);
+	*ret_reason = XB_DROP_VERDICT;
+	if (!told.routed)
+		return 0;
+	*ret_reason = told.route.reason;
+	switch (told.route.kind) {
+	case XB_ROUTE_PORT:
+		return 1u << told.route.to->id;
+	case XB_ROUTE_FLOOD:
+		return 7u & ~(1u << in);
+	default:
+		return 0;
+	}
+}
+
+/* Addresses that mean something: 1 is learned behind p1, 2 is set behind p2, 3 is p0's own; a
+ * group, a reserved one, and one that nobody has. */
+static const uint8_t stations[][6] = {
+	{0x02, 0, 0, 0, 0, 1},    {0x02, 0, 0, 0, 0, 2},       {0x02, 0, 0, 0, 0, 3},
+	{0x01, 0, 0x5e, 0, 0, 1}, {0x01, 0x80, 0xc2, 0, 0, 0}, {0x02, 0, 0, 0, 0, 9},
+};
+#define N_STATIONS (sizeof(stations) / sizeof(stations[0]))
+
+static bool goes(const struct xb_fdb_row *row, void *arg)
+{
+	(void)row;
+	(void)arg;
+	return false;
+}
+
+static void seat_stations(void)
+{
+	struct xb_fdb *fdb = room.snapshot.fdb;
+
+	xb_fdb_sweep(fdb, goes, NULL);
+	xb_fdb_learn(fdb, xb_fdb_key(stations[0], 0), 1, 1);
+	xb_fdb_set(fdb, xb_fdb_key(stations[1], 0), 2, XB_FDB_STATIC);
+	xb_fdb_set(fdb, xb_fdb_key(stations[2], XB_FDB_VLAN_ANY), 0, XB_FDB_OWN);
+}
+
+/* What is said of a frame is done with it, and saying it changes nothing. */
+static void explained_is_done(unsigned in, unsigned to, unsigned from, uint16_t dport)
+{
+	struct mem_packet *pkt = udp(dport, 50);
+	struct xb_port *port = &room.mem[in].port;
+	uint64_t dropped = port_sums(port).drops, hits = stats[10].packets + stats[11].packets;
+	enum xb_drop reason;
+	uint64_t for_reason;
+	unsigned said;
+
+	memcpy(pkt->data, stations[to], 6);
+	memcpy(pkt->data + 6, stations[from], 6);
+	said = explained(in, pkt, &reason);
+	for_reason = port_drops(port, reason);
+	assert_int_equal(stats[10].packets + stats[11].packets, hits);
+	mem_inject(&room.mem[in], 0, pkt);
+	room_run(&room);
+	assert_int_equal(room_came_out(&room), said);
+	assert_int_equal(port_sums(port).drops - dropped, said ? 0 : 1);
+	if (!said)
+		assert_int_equal(port_drops(port, reason) - for_reason, 1);
+}
+
+static void what_is_explained_is_done(void **state)
+{
+	(void)state;
+	TABLE("dport 1 to p2", "dport 2 to drop", "dport 3 to pass", "dport 4 to p7");
+	for (unsigned uplink = 0; uplink < 2; uplink++) {
+		room.mem[0].port.caps.uplink = uplink;
+		for (unsigned i = 0; i < 3 * N_STATIONS * N_STATIONS * 6; i++) {
+			unsigned at = i / 3;
+
+			seat_stations();
+			room.worker->last_key.bits = 0;
+			explained_is_done(i % 3, at % N_STATIONS, at / N_STATIONS % N_STATIONS,
+					  (uint16_t)(at / N_STATIONS / N_STATIONS));
+		}
+	}
 }
 
 int main(void)
@@ -246,6 +335,7 @@ int main(void)
 		TEST(what_the_program_could_not_tell_is_found_again_and_not_counted),
 		TEST(headers_in_pieces_are_read_all_the_same),
 		TEST(beyond_its_limit_a_rule_drops),
+		TEST(what_is_explained_is_done),
 		TEST(own_addresses_of_a_shared_uplink_are_for_rules_that_name_them),
 	};
 

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cli/explain.h"
+
+#include "cli/client.h"
+#include "cli/sample.h"
+#include "cli/text.h"
+#include "core/cleanup.h"
+#include "daemon/explain.h"
+#include "daemon/rule_text.h"
+#include "xbridge/parse.h"
+#include "xsk/twin.h"
+
+#include <json-c/json.h>
+#include <pcap/pcap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define EXIT_USAGE 2
+
+/* Between two looks the rules may have changed: who disagrees is asked again. */
+#define TRIES 3
+
+struct asked {
+	const char *name; /* of the instance, as typed; NULL: the only one */
+	bool json;
+	struct json_object *status; /* the instance's */
+	/* the port that frames come in by */
+	const char *port;
+	uint32_t port_id;
+	uint8_t mac[6];
+	struct xb_twin *twin; /* NULL: no uplink */
+	/* frames that are yet to be explained, and the answers */
+	unsigned n;
+	char frame[XB_EXPLAIN_FRAMES_MAX][16 + 2 * XB_PARSE_BYTES];
+	uint8_t bytes[XB_EXPLAIN_FRAMES_MAX][XB_PARSE_BYTES];
+	uint32_t n_bytes[XB_EXPLAIN_FRAMES_MAX];
+	unsigned done;
+	struct json_object *packets; /* with json: all answers */
+};
+
+static int complain(const struct xb_error *err)
+{
+	char text[512];
+
+	fprintf(stderr, "xbridge: explain: %s\n",
+		xb_error_text((struct xb_error *)err, text, sizeof(text)));
+	return 1;
+}
+
+static int wrong_usage(const char *what)
+{
+	fprintf(stderr, "xbridge: explain: %s\n", what);
+	return EXIT_USAGE;
+}
+
+static const char *text_of(struct json_object *of, const char *field)
+{
+	struct json_object *value = NULL;
+
+	return json_object_object_get_ex(of, field, &value) ? json_object_get_string(value) : "";
+}
+
+static uint32_t number_of(struct json_object *of, const char *field)
+{
+	struct json_object *value = NULL;
+
+	return json_object_object_get_ex(of, field, &value) ? (uint32_t)json_object_get_int64(value)
+							    : 0;
+}
+
+/* ---- the port ---- */
+
+static bool is_called(struct json_object *port, const char *name)
+{
+	return !strcmp(text_of(port, "name"), name) || !strcmp(text_of(port, "alias"), name);
+}
+
+/* The named port, or, where none is, the first uplink, else the kernel's. */
+static struct json_object *find_port(struct json_object *status, const char *name)
+{
+	struct json_object *list = NULL, *found = NULL;
+
+	json_object_object_get_ex(status, "ports", &list);
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *port = json_object_array_get_idx(list, i);
+
+		if (name ? is_called(port, name) : !strcmp(text_of(port, "type"), "uplink"))
+			return port;
+		found = name || found ? found : port;
+	}
+	return found;
+}
+
+/* Learns where frames come in, and gets the twin where that is an uplink. Returns the exit status.
+ */
+static int choose_port(struct asked *asked, const char *name)
+{
+	char command[] = "status";
+	char *words[] = {command};
+	struct xb_error err = {0};
+	struct json_object *port;
+	int status = xb_client_ask(asked->name, 1, words, &asked->status, &err);
+
+	if (status)
+		return complain(&err);
+	port = find_port(asked->status, name);
+	if (!port) {
+		fprintf(stderr, "xbridge: explain: no port '%s'; `xbridge port list` names them\n",
+			name);
+		return 1;
+	}
+	asked->port = text_of(port, "name");
+	asked->port_id = number_of(port, "id");
+	sscanf(text_of(port, "mac"), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &asked->mac[0],
+	       &asked->mac[1], &asked->mac[2], &asked->mac[3], &asked->mac[4], &asked->mac[5]);
+	if (strcmp(text_of(port, "type"), "uplink") != 0)
+		return 0;
+	if (xb_twin_open(text_of(asked->status, "name"), asked->port_id, &asked->twin, &err) < 0)
+		return complain(&err);
+	return 0;
+}
+
+/* ---- answers ---- */
+
+/* Both have to see the same in it. */
+static bool parses_alike(const struct asked *asked, unsigned i, const struct xb_explained *told)
+{
+	struct xb_origin origin = {.in = (__u8)asked->port_id, .own = told->key.own};
+	const uint8_t *data = asked->bytes[i];
+	struct xb_parsed parsed;
+	struct xb_key key;
+
+	if (!told->key.has)
+		return true; /* no rule was asked */
+	if (xb_parse(data, data + asked->n_bytes[i], &parsed))
+		return false;
+	xb_parse_key(data, data + asked->n_bytes[i], &parsed, &origin, &key);
+	return !memcmp(&key, &told->key, sizeof(key));
+}
+
+static bool agrees(const struct asked *asked, unsigned i, struct json_object *packet,
+		   const struct xb_explained *told)
+{
+	return told->decision.verdict == number_of(packet, "verdict_id") &&
+	       told->decision.rule == number_of(packet, "rule") &&
+	       !strcmp(text_of(packet, "stage"), xb_stage_name(told->decision.stage)) &&
+	       parses_alike(asked, i, told);
+}
+
+/* The first packet on which the program says otherwise; asked->n: none. */
+static int compare(const struct asked *asked, struct json_object *packets, unsigned *ret_differs,
+		   struct xb_explained *ret_told, struct xb_error *err)
+{
+	unsigned i;
+
+	for (i = 0; i < asked->n; i++) {
+		struct json_object *packet = json_object_array_get_idx(packets, i);
+
+		if (asked->n_bytes[i] < ETH_HLEN)
+			continue; /* runts pass, and no rule is asked */
+		if (xb_twin_ask(asked->twin, asked->bytes[i], asked->n_bytes[i], ret_told, err) < 0)
+			return err->code;
+		if (!agrees(asked, i, packet, ret_told))
+			break;
+	}
+	*ret_differs = i;
+	return 0;
+}
+
+static int ask_instance(const struct asked *asked, struct json_object **ret_result,
+			struct xb_error *err)
+{
+	char command[] = "explain";
+	char *words[2 + XB_EXPLAIN_FRAMES_MAX] = {command, (char *)asked->port};
+
+	for (unsigned i = 0; i < asked->n; i++)
+		words[2 + i] = (char *)asked->frame[i];
+	return xb_client_ask(asked->name, 2 + (int)asked->n, words, ret_result, err);
+}
+
+static int disagree(const struct asked *asked, unsigned i, struct json_object *packet,
+		    const struct xb_explained *told)
+{
+	fprintf(stderr,
+		"xbridge: explain: packet %u: the XDP program says verdict %u, stage %s, rule %u; "
+		"userspace says verdict %u, stage %s, rule %u: please report it\n",
+		asked->done + i + 1, told->decision.verdict, xb_stage_name(told->decision.stage),
+		told->decision.rule, number_of(packet, "verdict_id"), text_of(packet, "stage"),
+		number_of(packet, "rule"));
+	return 1;
+}
+
+static void keep_or_print(struct asked *asked, struct json_object *packets)
+{
+	for (unsigned i = 0; i < asked->n; i++) {
+		struct json_object *packet = json_object_array_get_idx(packets, i);
+
+		if (asked->json)
+			json_object_array_add(asked->packets, json_object_get(packet));
+		else
+			xb_text_packet(packet, asked->port, asked->done + i + 1);
+	}
+}
+
+/* Explains the frames that are gathered. Returns the exit status. */
+static int flush(struct asked *asked)
+{
+	static const struct timespec pause = {.tv_nsec = 50000000};
+	struct json_object *result = NULL, *packets = NULL;
+	struct xb_explained told = {0};
+	struct xb_error err = {0};
+	unsigned differs = asked->n;
+	int status = 0;
+
+	for (unsigned try = 0; asked->n && try < TRIES; try++) {
+		if (try)
+			nanosleep(&pause, NULL);
+		json_object_put(result);
+		result = NULL;
+		status = ask_instance(asked, &result, &err);
+		if (status)
+			return complain(&err);
+		json_object_object_get_ex(result, "packets", &packets);
+		if (asked->twin && compare(asked, packets, &differs, &told, &err) < 0) {
+			status = complain(&err);
+			break;
+		}
+		if (differs == asked->n)
+			break;
+	}
+	if (!status && differs < asked->n)
+		status = disagree(asked, differs, json_object_array_get_idx(packets, differs),
+				  &told);
+	if (!status && asked->n)
+		keep_or_print(asked, packets);
+	json_object_put(result);
+	asked->done += asked->n;
+	asked->n = 0;
+	return status;
+}
+
+/* Gathers a frame of `len` bytes, of which `n` are there. Returns the exit status. */
+static int add_frame(struct asked *asked, const uint8_t *data, uint32_t n, uint32_t len)
+{
+	char *at;
+
+	if (asked->n == XB_EXPLAIN_FRAMES_MAX) {
+		int status = flush(asked);
+
+		if (status)
+			return status;
+	}
+	if (n > XB_PARSE_BYTES)
+		n = XB_PARSE_BYTES;
+	at = asked->frame[asked->n];
+	at += sprintf(at, "%u:", len);
+	for (uint32_t i = 0; i < n; i++)
+		at += sprintf(at, "%02x", data[i]);
+	memcpy(asked->bytes[asked->n], data, n);
+	asked->n_bytes[asked->n++] = n;
+	return 0;
+}
+
+/* ---- what is explained ---- */
+
+static int explain_match(struct asked *asked, int argc, char **argv)
+{
+	uint8_t frame[XB_SAMPLE_BYTES];
+	struct xb_rule match;
+	struct xb_error err = {0};
+	size_t bytes;
+	char *text = NULL;
+	FILE *out = open_memstream(&text, &bytes);
+	uint32_t len;
+	int status;
+
+	if (!out)
+		return wrong_usage("out of memory");
+	for (int i = 0; i < argc; i++)
+		fprintf(out, "%s%s", i ? " " : "", argv[i]);
+	fclose(out);
+	status = xb_match_parse(text, &match, &err);
+	free(text);
+	if (status < 0) {
+		complain(&err);
+		return EXIT_USAGE;
+	}
+	status = choose_port(asked, match.in[0] ? match.in : NULL);
+	if (status)
+		return status;
+	len = xb_sample_frame(&match, asked->mac, frame);
+	return add_frame(asked, frame, len, len);
+}
+
+static int explain_file(struct asked *asked, pcap_t *file, const char *path)
+{
+	struct pcap_pkthdr *header;
+	const u_char *data;
+	int got, status = 0;
+
+	if (pcap_datalink(file) != DLT_EN10MB) {
+		fprintf(stderr, "xbridge: explain: %s holds %s, not Ethernet frames\n", path,
+			pcap_datalink_val_to_name(pcap_datalink(file))
+				? pcap_datalink_val_to_name(pcap_datalink(file))
+				: "something");
+		return 1;
+	}
+	while (!status && (got = pcap_next_ex(file, &header, &data)) == 1)
+		status = add_frame(asked, data, header->caplen, header->len);
+	if (!status && got != PCAP_ERROR_BREAK) {
+		fprintf(stderr, "xbridge: explain: %s, packet %u: %s\n", path,
+			asked->done + asked->n + 1, pcap_geterr(file));
+		status = 1;
+	}
+	return status;
+}
+
+/* FILE|- [in PORT] */
+static int explain_pcap(struct asked *asked, int argc, char **argv)
+{
+	char why[PCAP_ERRBUF_SIZE];
+	pcap_t *file;
+	int status;
+
+	if (argc != 1 && (argc != 3 || strcmp(argv[1], "in") != 0))
+		return wrong_usage("pcap FILE|- [in PORT] is expected");
+	file = pcap_open_offline(argv[0], why);
+	if (!file) {
+		fprintf(stderr, "xbridge: explain: read %s: %s\n", argv[0], why);
+		return 1;
+	}
+	status = choose_port(asked, argc == 3 ? argv[2] : NULL);
+	if (!status)
+		status = explain_file(asked, file, argv[0]);
+	pcap_close(file);
+	return status;
+}
+
+static void print_json(struct asked *asked)
+{
+	struct json_object *document = json_object_new_object();
+
+	json_object_object_add(document, "in", json_object_new_string(asked->port));
+	json_object_object_add(document, "packets", json_object_get(asked->packets));
+	puts(json_object_to_json_string_ext(document,
+					    JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
+	json_object_put(document);
+}
+
+int xb_explain(const char *name, bool json, int argc, char **argv)
+{
+	xb_auto_free struct asked *asked = calloc(1, sizeof(*asked));
+	int status;
+
+	if (!argc)
+		return wrong_usage("[in PORT] MATCH... or pcap FILE [in PORT] is expected");
+	if (!asked)
+		return wrong_usage("out of memory");
+	asked->name = name;
+	asked->json = json;
+	asked->packets = json_object_new_array();
+	if (!strcmp(argv[0], "pcap"))
+		status = explain_pcap(asked, argc - 1, argv + 1);
+	else
+		status = explain_match(asked, argc, argv);
+	if (!status)
+		status = flush(asked);
+	if (!status && json)
+		print_json(asked);
+	if (asked->twin)
+		xb_twin_close(asked->twin);
+	json_object_put(asked->packets);
+	json_object_put(asked->status);
+	if (fflush(stdout) && !status)
+		status = 1;
+	return status;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/explain.h"
+
+#include "core/bridge.h"
+#include "daemon/commands.h"
+#include "daemon/instance.h"
+#include "daemon/rule_text.h"
+#include "xbridge/parse.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void add_u64(struct json_object *to, const char *name, uint64_t value)
+{
+	json_object_object_add(to, name, json_object_new_uint64(value));
+}
+
+static void add_text(struct json_object *to, const char *name, const char *value)
+{
+	json_object_object_add(to, name, json_object_new_string(value));
+}
+
+/* ---- frames as they are handed over ---- */
+
+struct sample {
+	uint32_t bytes; /* of the whole frame */
+	uint32_t n;     /* of these */
+	uint8_t data[XB_PARSE_BYTES];
+};
+
+static int digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+static int parse_sample(const char *text, struct sample *ret_sample, struct xb_error *err)
+{
+	struct sample sample = {0};
+	char *hex;
+	size_t len;
+
+	errno = 0;
+	sample.bytes = (uint32_t)strtoul(text, &hex, 10);
+	len = strlen(hex);
+	if (errno || hex == text || *hex != ':' || len % 2 == 0 || len / 2 > sizeof(sample.data))
+		return xb_fail(err, -EINVAL, "a frame is LEN:HEX, of at most %zu bytes",
+			       sizeof(sample.data));
+	for (hex++; *hex; hex += 2) {
+		int upper = digit(hex[0]), lower = digit(hex[1]);
+
+		if (upper < 0 || lower < 0)
+			return xb_fail(err, -EINVAL, "'%.2s' is no byte of a frame", hex);
+		sample.data[sample.n++] = (uint8_t)(upper << 4 | lower);
+	}
+	*ret_sample = sample;
+	return 0;
+}
+
+/* ---- what was parsed ---- */
+
+static void add_prefix(const struct xb_key *key, const uint8_t *addr, struct xb_prefix *ret_prefix)
+{
+	ret_prefix->family = key->family;
+	ret_prefix->bits = key->family == 4 ? 32 : 128;
+	memcpy(ret_prefix->addr, addr, ret_prefix->bits / 8);
+}
+
+/* The rule that asks for all that is known of a frame. */
+static struct xb_rule rule_of(const struct xb_key *key, const char *in)
+{
+	struct xb_rule rule = {
+		.match = key->has,
+		.vlan = key->vlan,
+		.ethertype = key->ethertype,
+		.proto = key->proto,
+		.sport = {key->sport, key->sport},
+		.dport = {key->dport, key->dport},
+		.icmp_type = {key->icmp_type, key->icmp_type},
+		.dscp = key->dscp,
+		.frag = key->frag,
+		.tcp_flags = key->tcp_flags,
+		.tcp_mask = 0xff,
+	};
+
+	snprintf(rule.in, sizeof(rule.in), "%s", in);
+	memcpy(rule.smac, key->smac, sizeof(rule.smac));
+	memcpy(rule.dmac, key->dmac, sizeof(rule.dmac));
+	if (XB_RULE_TESTS(&rule, XB_MATCH_SRC)) {
+		add_prefix(key, key->src, &rule.src);
+		add_prefix(key, key->dst, &rule.dst);
+	}
+	rule.match &= ~(1u << XB_MATCH_DMAC_OWN); /* the address itself says more */
+	return rule;
+}
+
+static void say_match(void *to, const char *keyword, const char *value)
+{
+	add_text(to, keyword, value);
+}
+
+static struct json_object *parsed(const struct xb_port *port, const struct sample *sample)
+{
+	struct xb_origin origin = {.in = (uint8_t)port->id};
+	struct json_object *to = json_object_new_object();
+	const uint8_t *end = sample->data + sample->n;
+	struct xb_parsed parsed;
+	struct xb_rule rule;
+	struct xb_key key;
+
+	if (xb_parse(sample->data, end, &parsed))
+		return to;
+	xb_parse_key(sample->data, end, &parsed, &origin, &key);
+	rule = rule_of(&key, port->name);
+	xb_rule_each_match(&rule, say_match, to);
+	return to;
+}
+
+/* ---- what becomes of it ---- */
+
+const char *xb_stage_name(unsigned stage)
+{
+	static const char *const names[] = {
+		[XB_STAGE_NONE] = "none",       [XB_STAGE_RULE] = "rule",
+		[XB_STAGE_OWN_MAC] = "own_mac", [XB_STAGE_GROUP] = "group",
+		[XB_STAGE_DEFAULT] = "default", [XB_STAGE_UNTOLD] = "untold",
+	};
+
+	return stage < sizeof(names) / sizeof(names[0]) ? names[stage] : "?";
+}
+
+static void add_decision(const struct xb_instance *instance, struct json_object *to,
+			 const struct xb_decision *decision)
+{
+	char verdict[XB_NAME_BYTES];
+
+	xb_verdict_text(instance, decision->verdict, verdict, sizeof(verdict));
+	add_text(to, "verdict", verdict);
+	add_u64(to, "verdict_id", decision->verdict);
+	add_text(to, "stage", xb_stage_name(decision->stage));
+	if (decision->rule)
+		add_u64(to, "rule", decision->rule);
+}
+
+static void add_route(struct json_object *to, const struct xb_route *route)
+{
+	static const char *const reasons[] = {
+#define REASON(NAME, name, side, text) [XB_DROP_##NAME] = #name,
+		XB_DROP_REASONS(REASON)
+#undef REASON
+	};
+
+	switch (route->kind) {
+	case XB_ROUTE_DROP:
+		add_text(to, "drop", reasons[route->reason]);
+		break;
+	case XB_ROUTE_PORT:
+		add_text(to, "to", route->to->name);
+		break;
+	case XB_ROUTE_FLOOD:
+		add_text(to, "to", "all");
+	}
+}
+
+static struct json_object *explain(const struct xb_instance *instance, const struct xb_port *port,
+				   const struct sample *sample)
+{
+	struct json_object *to = json_object_new_object();
+	struct xb_explanation told = {0};
+
+	add_u64(to, "bytes", sample->bytes);
+	if (sample->n < ETH_HLEN) {
+		add_text(to, "verdict", port->caps.uplink ? "pass" : "drop");
+		add_text(to, "stage", "runt");
+		return to;
+	}
+	xb_bridge_explain(xb_instance_snapshot(instance), port, sample->data, sample->n, &told);
+	add_decision(instance, to, &told.decision);
+	json_object_object_add(to, "parsed", parsed(port, sample));
+	if (told.copied) {
+		struct json_object *copy = json_object_new_object();
+
+		add_decision(instance, copy, &told.copy);
+		if (told.routed)
+			add_route(copy, &told.route);
+		json_object_object_add(to, "copy", copy);
+	} else if (told.routed && port->caps.uplink && sample->bytes > XB_REDIRECT_BYTES_MAX) {
+		add_text(to, "passes", "longer than an AF_XDP frame");
+	} else if (told.routed) {
+		add_route(to, &told.route);
+	}
+	return to;
+}
+
+struct json_object *xb_explain_frames(const struct xb_instance *instance,
+				      const struct xb_port *port, int n, const char *const *frames,
+				      struct xb_error *err)
+{
+	struct json_object *to = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+
+	json_object_object_add(to, "packets", list);
+	for (int i = 0; i < n; i++) {
+		struct sample sample;
+
+		if (parse_sample(frames[i], &sample, err) < 0) {
+			json_object_put(to);
+			return NULL;
+		}
+		json_object_array_add(list, explain(instance, port, &sample));
+	}
+	return to;
+}

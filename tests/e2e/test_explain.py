@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`explain`: what it says of a frame is what the wire then does, and nothing counts."""
+
+import contextlib
+import json
+import struct
+import subprocess
+
+import pytest
+from scapy.layers.inet import TCP, UDP
+
+from steer import CASES, Ends, frame
+from xbridge import interesting
+
+RULES = """
+prio 40000 proto sctp to drop
+vlan 7 to drop
+ethertype arp to pass
+src 198.51.100.0/31 proto udp dport 1-60 to kernel limit 100000
+tcp-flags syn/syn,ack to kernel
+proto icmp icmp-type 8 to pass
+dst 2001:db8:2::2 to kernel
+dscp 46 to pass
+frag later to drop
+dport 80 to bridge
+"""
+
+
+def write_pcap(path, frames, linktype=1):
+    with open(path, "wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, linktype))
+        for number, data in enumerate(frames):
+            file.write(struct.pack("<IIII", number, 0, len(data), len(data)) + data)
+
+
+def explain_file(daemon, path, *words):
+    return json.loads(daemon.cli("explain", "pcap", str(path), *words, "--json").stdout)["packets"]
+
+
+def arrivals(packet):
+    """Where a frame arrives, by what was said of it."""
+    if packet["verdict"] == "pass":
+        return {"pass"} | (arrivals(packet["copy"]) if "copy" in packet else set())
+    if packet["verdict"] == "drop" or "drop" in packet:
+        return set()
+    if "passes" in packet:
+        return {"pass"}
+    assert packet["to"] in ("tap0", "all")
+    return {"kernel"}
+
+
+def counters(bed):
+    """All that counts, or remembers."""
+    dumps = [subprocess.run(bed.in_host("bpftool", "-j", "map", "dump", "pinned", f"/sys/fs/bpf/xbridge/{bed.name}/{name}"),
+                            check=True, capture_output=True, text=True).stdout
+             for name in ("rule_stats", "verdict_stats", "internal/rule_limits")]
+    return dumps, interesting(bed.daemon.rest()), bed.daemon.ask("steer", "list", "-s")["rules"][0]["packets"]
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("sharing", ["dedicated", "shared"])
+def test_the_wire_does_what_explain_says(make_bed, tmp_path, sharing):
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--default", "bridge", uplinks=[f"va,{sharing}"])
+    daemon.ask("steer", "load", RULES + ("dmac own proto tcp to kernel\n" if sharing == "shared" else ""))
+    own = bed.host.mac("va")
+    frames = [data for _, hit, near in CASES.values() for data in (hit, near)]
+    frames += [frame(layers, dst=dst) for layers in (UDP(dport=9), UDP(dport=99), TCP(flags="S"))
+               for dst in (own, "ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:0e")]
+    frames += [frame(UDP(dport=99), src="01:00:00:00:00:01"), frame(UDP(dport=99), src=own)]
+    path = tmp_path / "frames.pcap"
+    write_pcap(path, frames)
+    with contextlib.ExitStack() as stack:
+        ends = Ends(bed, stack)
+        for data in frames:  # what is to be learned is learned
+            ends.arrivals(data)
+        before = counters(bed)
+        packets = explain_file(daemon, path)
+        assert counters(bed) == before
+        assert len(packets) == len(frames)
+        differs = [(data.hex(), packet, found) for data, packet in zip(frames, packets)
+                   if (found := ends.arrivals(data)) != arrivals(packet)]
+    assert not differs
+    assert len({(packet["verdict"], packet["stage"], packet.get("rule")) for packet in packets}) > 8
+
+
+def test_frames_of_the_kernel_are_explained_by_userspace(make_bed, tmp_path):
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--rule", "in kernel proto udp to drop", "--rule", "proto tcp to pass")
+    said = daemon.ask("explain", "kernel", *(f"{len(data)}:{data.hex()}" for data in (frame(UDP()), frame(TCP()))))
+    assert [(packet["verdict"], packet.get("rule"), packet.get("to")) for packet in said["packets"]] == [
+        ("drop", 1, None), ("bridge", 2, "all")]
+    path = tmp_path / "frames.pcap"
+    write_pcap(path, [frame(UDP()), frame(TCP())])
+    assert explain_file(daemon, path, "in", "tap0") == said["packets"]
+    assert [packet["verdict"] for packet in explain_file(daemon, path)] == ["bridge", "pass"]  # the uplink's
+
+
+@pytest.fixture(scope="module")
+def bed(make_module_bed):
+    bed = make_module_bed(quiet=True)
+    bed.start("--default", "drop")
+    return bed
+
+
+@pytest.mark.parametrize("words", [
+    "in va vlan 7 smac 02:00:00:00:00:0a dmac 02:00:00:00:00:0b",
+    "ethertype arp", "proto tcp", "proto 89", "src 10.0.0.0/8 dst 10.1.2.3", "src 2001:db8::/32", "dport 80", "sport 7-9",
+    "proto udp dport 53", "proto sctp sport 5", "tcp-flags syn/syn,ack", "proto icmp icmp-type 8", "proto icmpv6 icmp-type 128",
+    "dscp 46", "dscp 46 dst ::1", "frag no", "frag first dport 80", "frag later proto udp", "frag first proto udp src ::1 sport 5",
+    "frag later dst ::1", "vlan 0 ethertype 0x1234", "dmac own", "ethertype ipv6 proto tcp dport 22"])
+def test_a_match_meets_the_rule_that_says_the_same(bed, words):
+    daemon = bed.daemon
+    daemon.ask("steer", "load", f"{words} to kernel\n")
+    said = daemon.cli("explain", *words.split()).stdout
+    assert "verdict" not in said and "kernel" not in said.splitlines()[1]
+    first = said.splitlines()[0]
+    assert first.startswith("1: in va, ") and "tap0, by rule" in first and "goes to tap0" in first
+
+
+def test_what_was_parsed_is_told(bed):
+    bed.daemon.ask("steer", "load", "to drop\n")
+    said = bed.daemon.cli("explain", *"vlan 5 proto udp src 10.0.0.1 dst 10.0.0.2 sport 7 dport 9 dscp 3".split()).stdout
+    assert said.splitlines()[1].split() == (
+        "in va vlan 5 smac 02:00:00:00:00:02 dmac 02:00:00:00:00:01 ethertype ipv4 proto udp "
+        "src 10.0.0.1/32 dst 10.0.0.2/32 sport 7 dport 9 dscp 3 frag no").split()
+
+
+def test_a_program_that_says_otherwise_is_an_error(bed):
+    """Somebody has written the pinned configuration: the program's default is not ours any more."""
+    path = f"/sys/fs/bpf/xbridge/{bed.name}/config"
+    bed.daemon.ask("steer", "flush")
+    key = ["key", "0", "0", "0", "0"]
+
+    def bpftool(*words):
+        return subprocess.run(bed.in_host("bpftool", "-j", "map", *words), check=True, capture_output=True, text=True).stdout
+
+    value = json.loads(bpftool("lookup", "pinned", path, *key))["value"]
+    assert value[16] == "0x03"  # drop
+    bpftool("update", "pinned", path, *key, "value", *value[:16], "0x01", *value[17:])
+    try:
+        done = bed.daemon.cli("explain", "proto", "udp", check=False)
+    finally:
+        bpftool("update", "pinned", path, *key, "value", *value)
+    assert done.returncode == 1 and not done.stdout
+    assert "program says verdict 1" in done.stderr and "userspace says verdict 3" in done.stderr
+    assert bed.daemon.cli("explain", "proto", "udp").returncode == 0
+
+
+def test_runts_pass(bed, tmp_path):
+    path = tmp_path / "runts.pcap"
+    write_pcap(path, [b"x" * 13, frame(UDP())[:14]])
+    assert [(packet["verdict"], packet["stage"]) for packet in explain_file(bed.daemon, path)] == [
+        ("pass", "runt"), ("drop", "default")]
+
+
+def test_a_long_file_is_explained_whole(bed, tmp_path):
+    path = tmp_path / "many.pcap"
+    bed.daemon.ask("steer", "load", "proto udp dport 1-500 to kernel\n")
+    write_pcap(path, [frame(UDP(dport=1 + i % 1000)) for i in range(1000)])
+    assert [packet["verdict"] for packet in explain_file(bed.daemon, path)] == (["tap0"] * 500 + ["drop"] * 500)
+
+
+@pytest.mark.parametrize("words, status, said", [
+    ("", 2, ["MATCH", "pcap FILE"]),
+    ("dport 70000", 2, ["character 7", "'70000'", "a port or a range"]),
+    ("proto udp to drop", 2, ["'to'", "the end"]),
+    ("prio 5", 2, ["'prio'"]),
+    ("in nowhere proto udp", 1, ["nowhere", "port list"]),
+    ("pcap", 2, ["FILE"]),
+    ("pcap /nonexistent", 1, ["/nonexistent", "No such file"]),
+    ("pcap /dev/null", 1, ["/dev/null"]),
+    ("pcap WIFI", 1, ["IEEE802_11", "not Ethernet"]),
+    ("pcap CUT", 1, ["packet 1", "truncated"]),
+    ("pcap CUT in nowhere", 1, ["nowhere"]),
+])
+def test_mistakes_are_told(bed, tmp_path, words, status, said):
+    write_pcap(tmp_path / "WIFI", [bytes(100)], linktype=105)
+    write_pcap(tmp_path / "CUT", [bytes(100)])
+    (tmp_path / "CUT").write_bytes((tmp_path / "CUT").read_bytes()[:-5])
+    words = [str(tmp_path / word) if word in ("WIFI", "CUT") else word for word in words.split()]
+    done = bed.daemon.cli("explain", *words, check=False)
+    assert done.returncode == status and not done.stdout
+    assert all(part in done.stderr for part in said), done.stderr
