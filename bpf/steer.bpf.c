@@ -112,6 +112,12 @@ struct {
 	__type(value, struct xb_flow);
 } flows SEC(".maps");
 
+/* Frames that were dropped, while somebody watches. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} dropped SEC(".maps");
+
 /* What a twin tells of the frame. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -215,6 +221,33 @@ static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 byt
 	return !due_ns || xb_gcra_allows(due_ns, bpf_ktime_get_ns(), rule->each_ns, rule->ahead_ns);
 }
 
+/* Shows a frame that is about to be dropped to who watches. */
+static __always_inline void show_drop(struct xdp_md *ctx, struct xb_table *now, __u32 port,
+				      const struct xb_decision *decision, __u32 limited)
+{
+	__u64 bytes = bpf_xdp_get_buff_len(ctx);
+	__u64 n = bytes < XB_DROPPED_BYTES ? bytes : XB_DROPPED_BYTES;
+	struct xb_dropped *frame;
+
+	if (!now->watched || n < sizeof(struct ethhdr)) /* it is none: so the verifier knows */
+		return;
+	frame = bpf_ringbuf_reserve(&dropped, sizeof(*frame), 0);
+	if (!frame) {
+		__sync_fetch_and_add(&now->unseen, 1);
+		return;
+	}
+	frame->time_ns = bpf_ktime_get_ns();
+	frame->rule = decision->rule;
+	frame->bytes = (__u32)bytes;
+	frame->n = bpf_xdp_load_bytes(ctx, 0, frame->data, (__u32)n) ? 0 : (__u32)n;
+	frame->port = (__u16)port;
+	frame->queue = (__u16)ctx->rx_queue_index;
+	frame->verdict = decision->verdict;
+	frame->stage = decision->stage;
+	frame->limited = limited;
+	bpf_ringbuf_submit(frame, 0);
+}
+
 /* Makes the metadata exactly our size, whatever lies there, and writes it; where that can't be done
  * none is left, and userspace classifies the frame itself. */
 static __always_inline void write_meta(struct xdp_md *ctx, const struct xb_decision *decision,
@@ -304,7 +337,7 @@ int steer(struct xdp_md *ctx)
 	const struct xb_image_rule *rule = NULL;
 	const struct xb_steer_config *uplink;
 	struct xb_decision decision;
-	const struct xb_table *now;
+	struct xb_table *now;
 	struct xb_xdp_stats *stats;
 	struct question *question;
 	__u32 key = slot, zero = 0;
@@ -330,14 +363,15 @@ int steer(struct xdp_md *ctx)
 	    ask_rules(ctx, question, XB_IN_FORCE_GENERATION(in_force), uplink->port,
 		      xb_own_of(&scene)))
 		rule = &question->rule;
+	decision = xb_classify(&scene, rule);
 	if (explain)
-		return tell_decision(xb_classify(&scene, rule));
+		return tell_decision(decision);
 	if (rule && !count_hit(rule, bpf_xdp_get_buff_len(ctx), now->now_ns)) {
 		stats->limit++;
 		stats->limit_bytes += bpf_xdp_get_buff_len(ctx);
+		show_drop(ctx, now, uplink->port, &decision, 1);
 		return XDP_DROP;
 	}
-	decision = xb_classify(&scene, rule);
 
 	switch (decision.verdict) {
 	case XB_VERDICT_NONE: /* a slot that nobody has configured */
@@ -346,6 +380,7 @@ int steer(struct xdp_md *ctx)
 	case XB_VERDICT_DROP:
 		stats->drop++;
 		stats->drop_bytes += bpf_xdp_get_buff_len(ctx);
+		show_drop(ctx, now, uplink->port, &decision, 0);
 		return XDP_DROP;
 	default:
 		return redirect(ctx, uplink, &decision, stats);

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define XB_SCHEMA   3u
+#define XB_SCHEMA   4u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge"
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
@@ -108,6 +108,8 @@ struct xb_rule_stats {
 struct xb_table {
 	__u64 in_force;                 /* XB_IN_FORCE(generation, n_rules) */
 	__u64 now_ns;                   /* CLOCK_MONOTONIC, to a second */
+	__u64 watched;                  /* 1: what is dropped goes into `dropped` */
+	__u64 unseen;                   /* what found no room there */
 	__u64 own_bits[XB_UPLINKS_MAX]; /* by slot: which XB_OWN_BIT have own MACs; a frame of
 					   another is not looked for among them */
 };
@@ -116,6 +118,21 @@ struct xb_table {
 #define XB_IN_FORCE(generation, n_rules) ((__u64)(n_rules) << 32 | (generation))
 #define XB_IN_FORCE_GENERATION(in_force) ((__u32)(in_force))
 #define XB_IN_FORCE_RULES(in_force)      ((__u32)((in_force) >> 32))
+
+/** A frame that a program has dropped, for who watches: a record of the ring buffer `dropped`. */
+#define XB_DROPPED_BYTES 2048u
+struct xb_dropped {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u32 rule;    /* its id; 0: the default verdict */
+	__u32 bytes;   /* of the frame */
+	__u32 n;       /* of these */
+	__u16 port;    /* id of the uplink's port */
+	__u16 queue;
+	__u16 verdict;
+	__u16 stage;   /* enum xb_stage */
+	__u32 limited; /* 1: it is beyond the rule's limit */
+	__u8 data[XB_DROPPED_BYTES];
+};
 
 #define XB_OWN_BIT(mac) (1ull << (((mac)[3] ^ (mac)[4] ^ (mac)[5]) & 63))
 #define XB_IMAGES       2u

@@ -104,14 +104,37 @@ static int send_request(int fd, int argc, char *const *argv)
 	return done == bytes && send(fd, "\n", 1, MSG_NOSIGNAL) == 1 ? 0 : -EIO;
 }
 
-static struct json_object *read_reply(int fd)
+/* Receives a piece; a descriptor that comes with it replaces `passed`. */
+static ssize_t receive(int fd, void *buf, size_t bytes, int *passed)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = {buf, bytes};
+	struct msghdr message = {.msg_iov = &part,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof(control.room)};
+	ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+		if (*passed >= 0)
+			close(*passed);
+		memcpy(passed, CMSG_DATA(header), sizeof(*passed));
+	}
+	return n;
+}
+
+static struct json_object *read_reply(int fd, int *passed)
 {
 	struct json_tokener *tokener = json_tokener_new();
 	struct json_object *reply = NULL;
 	char piece[16384];
 
 	while (tokener && !reply) {
-		ssize_t n = recv(fd, piece, sizeof(piece), 0);
+		ssize_t n = receive(fd, piece, sizeof(piece), passed);
 
 		if (n <= 0)
 			break;
@@ -131,10 +154,11 @@ bool xb_client_runs(const char *name)
 	return find_named(name, &fd, &ignored) == 0;
 }
 
-int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
-		  struct xb_error *err)
+int xb_client_hold(const char *name, int argc, char *const *argv, struct json_object **ret_result,
+		   int *ret_socket, int *ret_fd, struct xb_error *err)
 {
 	struct json_object *reply, *value;
+	xb_auto_fd int passed = -1;
 	xb_auto_fd int fd = -1;
 	int status = name ? find_named(name, &fd, err) : find_one(&fd, err);
 	int sent;
@@ -143,13 +167,15 @@ int xb_client_ask(const char *name, int argc, char *const *argv, struct json_obj
 		return status;
 	/* One that hangs up before it has read all of it may have said why. */
 	sent = send_request(fd, argc, argv);
-	reply = read_reply(fd);
+	reply = read_reply(fd, &passed);
 	if (!reply && sent < 0)
 		return fail(err, "the instance hung up");
 	if (!reply)
 		return fail(err, "the instance gave no answer within %d s", REPLY_S);
 	if (json_object_object_get_ex(reply, "result", &value)) {
 		*ret_result = json_object_get(value);
+		*ret_socket = XB_TAKE_FD(fd);
+		*ret_fd = XB_TAKE_FD(passed);
 	} else {
 		json_object_object_get_ex(reply, "error", &value);
 		status = fail(err, "%s", json_object_get_string(value));
@@ -158,4 +184,13 @@ int xb_client_ask(const char *name, int argc, char *const *argv, struct json_obj
 	}
 	json_object_put(reply);
 	return status;
+}
+
+int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
+		  struct xb_error *err)
+{
+	xb_auto_fd int passed = -1;
+	xb_auto_fd int fd = -1;
+
+	return xb_client_hold(name, argc, argv, ret_result, &fd, &passed, err);
 }

@@ -22,6 +22,18 @@
 int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
 		  struct xb_error *err);
 
+/**
+ * As xb_client_ask, for a command that goes on until we hang up.
+ *
+ * @ret_socket: the connection. The instance hangs up, too, when it ends, or after we have shut our
+ *              side down and it has done what was left to do.
+ * @ret_fd:     what the instance handed over; -1: nothing.
+ *
+ * Both are the caller's, where 0 is returned.
+ */
+int xb_client_hold(const char *name, int argc, char *const *argv, struct json_object **ret_result,
+		   int *ret_socket, int *ret_fd, struct xb_error *err);
+
 /** Whether an instance of that name runs (and lets us in). */
 bool xb_client_runs(const char *name);
 

@@ -3,6 +3,7 @@
  * The command line: one table of commands. `run` becomes the daemon; queries and changes go to a
  * running one over its control socket; `doctor` and `detach` look at the host themselves.
  */
+#include "cli/capture.h"
 #include "cli/client.h"
 #include "cli/doctor.h"
 #include "cli/explain.h"
@@ -41,6 +42,7 @@ struct command {
 
 static int run_steer_load(const struct common *common, int argc, char **argv);
 static int run_explain(const struct common *common, int argc, char **argv);
+static int run_capture(const struct common *common, int argc, char **argv);
 static int run_detach(const struct common *common, int argc, char **argv);
 static int run_doctor(const struct common *common, int argc, char **argv);
 
@@ -67,6 +69,10 @@ static const struct command commands[] = {
 	{"explain", "[in PORT] MATCH...|pcap FILE|- [in PORT]",
 	 "what would become of a frame, and why; of each frame of a capture file", NULL,
 	 run_explain},
+	{"capture", "[PORT] [--drops] [-w FILE|-] [-c COUNT] [--snap BYTES]",
+	 "packets as they cross the ports, with their fate; -w: as pcapng, for Wireshark and "
+	 "tcpdump",
+	 NULL, run_capture},
 	{"doctor", "[IFACE]", "what this host can do, and what stands in the way", NULL,
 	 run_doctor},
 	{"detach", "IFACE", "take xbridge's XDP program off an interface", NULL, run_detach},
@@ -259,6 +265,11 @@ static int run_steer_load(const struct common *common, int argc, char **argv)
 static int run_explain(const struct common *common, int argc, char **argv)
 {
 	return xb_explain(common->name, common->json, argc, argv);
+}
+
+static int run_capture(const struct common *common, int argc, char **argv)
+{
+	return xb_capture_packets(common->name, argc, argv);
 }
 
 /* ---- dispatch ---- */

@@ -78,6 +78,8 @@ static void cache_spill(struct xb_cache *cache, unsigned n)
 void xb_cache_init(struct xb_cache *cache, struct xb_arena *arena)
 {
 	cache->arena = arena;
+	cache->captures = NULL;
+	cache->thread = 0;
 	cache->n = 0;
 }
 

@@ -41,9 +41,13 @@ struct xb_arena {
 	uint8_t *ring_pages;   /* n_ring_pages, private: 1 where handed out; control thread only */
 };
 
-/** A worker's own stock of free frames. Not shared. */
+struct xb_captures;
+
+/** A worker's own stock of free frames, and who watches its packets. Not shared. */
 struct xb_cache {
 	struct xb_arena *arena;
+	const struct xb_captures *captures; /* NULL: nobody (core/capture.h) */
+	unsigned thread;                    /* its number there */
 	unsigned n;
 	struct xb_frame *slot[2 * XB_BUNDLE];
 };

@@ -11,6 +11,7 @@
  */
 #include "core/bridge.h"
 
+#include "core/capture.h"
 #include "core/send.h"
 
 #include <linux/if_ether.h>
@@ -88,6 +89,16 @@ static enum xb_drop check_sender(struct xb_worker *worker, const struct xb_snaps
 	return XB_DROP_COUNT;
 }
 
+static void lose_copy(const struct xb_worker *worker, struct xb_port *port, unsigned rx_queue,
+		      const struct xb_frame *pkt)
+{
+	struct xb_capture_event lost = {port->id, (uint16_t)rx_queue, XB_CAPTURE_IN,
+					XB_DROP_NO_FRAME};
+
+	xb_capture(&worker->cache, &lost, pkt);
+	xb_count(&port->queues[rx_queue].drops[XB_DROP_NO_FRAME], 1);
+}
+
 /* Sends a group frame, or one to an unknown address, to every other port: copies to all but the
  * last. */
 static void flood(struct xb_worker *worker, const struct xb_snapshot *snapshot,
@@ -108,7 +119,7 @@ static void flood(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 			if (copy)
 				put(worker, snapshot, last, rx_queue, copy);
 			else
-				xb_count(&port->queues[rx_queue].drops[XB_DROP_NO_FRAME], 1);
+				lose_copy(worker, port, rx_queue, pkt);
 		}
 		last = to;
 	}
@@ -206,6 +217,8 @@ static enum xb_drop admit(struct xb_worker *worker, const struct xb_snapshot *sn
 static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, struct xb_port *port,
 		 unsigned rx_queue, struct xb_frame *pkt)
 {
+	struct xb_capture_event received = {port->id, (uint16_t)rx_queue, XB_CAPTURE_IN,
+					    XB_DROP_COUNT};
 	enum xb_drop reason;
 	struct xb_route route;
 	struct l2 l2;
@@ -221,6 +234,8 @@ static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, s
 		return;
 	}
 	route = find_route(snapshot, port, pkt->fate.verdict, &l2);
+	if (route.kind != XB_ROUTE_DROP)
+		xb_capture(&worker->cache, &received, pkt);
 	switch (route.kind) {
 	case XB_ROUTE_DROP:
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, route.reason);

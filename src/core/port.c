@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/port.h"
 
+#include "core/capture.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+const char *xb_drop_name(unsigned reason)
+{
+	static const char *const names[] = {
+#define DROP_NAME(NAME, name, side, text) [XB_DROP_##NAME] = #name,
+		XB_DROP_REASONS(DROP_NAME)
+#undef DROP_NAME
+	};
+
+	return reason < XB_DROP_COUNT ? names[reason] : "?";
+}
 
 int xb_port_init(struct xb_port *port, const struct xb_port_ops *ops, const char *name,
 		 unsigned queues_max)
@@ -40,7 +53,9 @@ void xb_port_fini(struct xb_port *port)
 void xb_port_sent(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt)
 {
 	struct xb_port_queue *queue = &port->queues[q];
+	struct xb_capture_event sent = {port->id, (uint16_t)q, XB_CAPTURE_OUT, XB_DROP_COUNT};
 
+	xb_capture(cache, &sent, pkt);
 	xb_count(&queue->tx_packets, 1);
 	xb_count(&queue->tx_bytes, pkt->bytes);
 	if (pkt->offload.csum != XB_CSUM_COMPLETE)
@@ -58,10 +73,30 @@ void xb_port_unsent(struct xb_port *port, unsigned q, struct xb_cache *cache, st
 	xb_port_drop(port, q, cache, pkt, reason);
 }
 
-void xb_port_refuse(struct xb_port *port, unsigned q, uint32_t bytes, enum xb_drop reason)
+/* Which way a packet went that is dropped for that reason. */
+static enum xb_capture_way way_of(enum xb_drop reason)
 {
+#define rx XB_CAPTURE_IN
+#define tx XB_CAPTURE_OUT
+	static const enum xb_capture_way ways[] = {
+#define WAY(NAME, name, side, text) [XB_DROP_##NAME] = side,
+		XB_DROP_REASONS(WAY)
+#undef WAY
+	};
+#undef rx
+#undef tx
+
+	return ways[reason];
+}
+
+void xb_port_refuse(struct xb_port *port, unsigned q, const struct xb_cache *cache,
+		    const struct xb_frame *pkt, uint32_t bytes, enum xb_drop reason)
+{
+	struct xb_capture_event refused = {port->id, (uint16_t)q, XB_CAPTURE_IN, reason};
 	struct xb_port_queue *queue = &port->queues[q];
 
+	if (cache->captures)
+		xb_capture_write(cache, &refused, pkt, bytes);
 	xb_count(&queue->rx_packets, 1);
 	xb_count(&queue->rx_bytes, bytes);
 	xb_count(&queue->drops[reason], 1);
@@ -70,6 +105,9 @@ void xb_port_refuse(struct xb_port *port, unsigned q, uint32_t bytes, enum xb_dr
 void xb_port_drop(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt,
 		  enum xb_drop reason)
 {
+	struct xb_capture_event dropped = {port->id, (uint16_t)q, way_of(reason), reason};
+
+	xb_capture(cache, &dropped, pkt);
 	xb_count(&port->queues[q].drops[reason], 1);
 	xb_packet_free(cache, pkt);
 }

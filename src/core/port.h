@@ -114,6 +114,9 @@ struct xb_port {
 	struct xb_port_queue *queues; /* queues_max; counters live as long as the port */
 };
 
+/** A drop reason's name, as in `stats`. */
+const char *xb_drop_name(unsigned reason);
+
 /** Readies the common part: name, queues and their counters. Returns 0, -ENOMEM or -EINVAL (name
  *  empty or too long). */
 int xb_port_init(struct xb_port *port, const struct xb_port_ops *ops, const char *name,
@@ -130,8 +133,10 @@ void xb_port_unsent(struct xb_port *port, unsigned q, struct xb_cache *cache, st
 		    enum xb_drop reason);
 
 /** Counts a packet of `bytes` that rx_batch does not hand over on queue `q`: it was ours, so it
- *  counts as received and as dropped. Its frames stay the caller's. For implementations. */
-void xb_port_refuse(struct xb_port *port, unsigned q, uint32_t bytes, enum xb_drop reason);
+ *  counts as received and as dropped. `pkt` is what there is of it, or NULL; it stays the caller's.
+ *  For implementations. */
+void xb_port_refuse(struct xb_port *port, unsigned q, const struct xb_cache *cache,
+		    const struct xb_frame *pkt, uint32_t bytes, enum xb_drop reason);
 
 /** Drops a packet in the worker's hands: counts it on queue `q` and frees it. */
 void xb_port_drop(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt,

@@ -266,6 +266,7 @@ static const struct xb_snapshot *adopt(struct xb_worker *worker, const struct xb
 	worker->n_pending = 0;
 	worker->last_key = (struct xb_fdb_key){0};
 	worker->beat_ns = 0;
+	worker->cache.captures = snapshot && snapshot->captures.n ? &snapshot->captures : NULL;
 	atomic_store(&worker->seen, generation);
 	return snapshot;
 }
@@ -382,6 +383,7 @@ static int start_one(struct xb_workers *workers, unsigned index)
 	worker->set = workers;
 	worker->index = index;
 	xb_cache_init(&worker->cache, workers->arena);
+	worker->cache.thread = worker->index;
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (worker->wake_fd < 0)
 		return -errno;

@@ -25,6 +25,7 @@
 #ifndef XB_CORE_WORKER_H
 #define XB_CORE_WORKER_H
 
+#include "core/capture.h"
 #include "core/error.h"
 #include "core/fdb.h"
 #include "core/port.h"
@@ -40,6 +41,7 @@ struct xb_snapshot {
 	uint16_t queues[XB_PORTS_MAX];       /* by id: queues that are in use */
 	struct xb_fdb *fdb;
 	struct xb_rules rules;
+	struct xb_captures captures;
 	unsigned n_own;
 	uint64_t own[XB_OWN_MACS_MAX]; /* own MACs of uplinks, sorted; see xb_snapshot_add_own */
 };

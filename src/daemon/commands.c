@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/commands.h"
 
+#include "daemon/capturing.h"
 #include "daemon/explain.h"
 #include "daemon/rule_text.h"
 
@@ -15,6 +16,7 @@ struct request {
 	int argc; /* words behind the command */
 	const char *const *argv;
 	struct json_object **ret_result;
+	struct xb_hold *hold;
 	struct xb_error *err;
 };
 
@@ -412,6 +414,38 @@ static int explain(const struct request *request)
 	return *request->ret_result ? 0 : XB_USAGE;
 }
 
+/* [PORT] [--drops] [--snap BYTES]; goes on until the client hangs up. */
+static int capture(const struct request *request)
+{
+	struct xb_capture_filter filter = {.port = -1, .snap = XB_CAPTURE_SNAP_MAX};
+
+	for (int i = 0; i < request->argc; i++) {
+		const char *word = request->argv[i];
+		const struct xb_port *port;
+		unsigned long snap;
+		int ret;
+
+		if (!strcmp(word, "--drops")) {
+			filter.drops = true;
+		} else if (!strcmp(word, "--snap") && i + 1 < request->argc) {
+			ret = parse_count(request, word, request->argv[++i], XB_CAPTURE_SNAP_MAX,
+					  &snap);
+			if (ret < 0)
+				return ret;
+			filter.snap = (uint32_t)snap;
+		} else if (*word == '-' || filter.port >= 0) {
+			return usage(request->err, "capture: '%.64s' is not expected", word);
+		} else {
+			port = xb_instance_port(request->instance, word);
+			if (!port)
+				return no_port(request, word);
+			filter.port = port->id;
+		}
+	}
+	return xb_capturing_start(request->instance, &filter, request->ret_result, request->hold,
+				  request->err);
+}
+
 /* ---- the table ---- */
 
 #define WORDS_MAX 64 /* of a rule */
@@ -436,6 +470,7 @@ static const struct command {
 	{{"steer", "confirm"}, steer_confirm, 0},
 	{{"steer", "flush"}, steer_flush, 0},
 	{{"steer", "default"}, steer_default, 1},
+	{{"capture"}, capture, 4},
 	{{"explain"}, explain, 1 + XB_EXPLAIN_FRAMES_MAX},
 };
 
@@ -446,12 +481,13 @@ static bool names(const struct command *command, int argc, const char *const *ar
 }
 
 int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
-		   struct json_object **ret_result, struct xb_error *err)
+		   struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err)
 {
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		const struct command *command = &commands[i];
 		int words = command->word[1] ? 2 : 1;
-		struct request request = {instance, argc - words, argv + words, ret_result, err};
+		struct request request = {instance,   argc - words, argv + words,
+					  ret_result, hold,         err};
 
 		if (!names(command, argc, argv))
 			continue;

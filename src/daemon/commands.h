@@ -12,16 +12,26 @@
 /** What a handler returns where the words are wrong, not the thing: exit status 2. */
 #define XB_USAGE (-4096)
 
+/** What a command leaves behind for as long as its client stays connected. */
+struct xb_hold {
+	int fd; /* handed to the client with the reply, and closed then; -1: none */
+	/** Takes it back; NULL: there is nothing. */
+	void (*release)(struct xb_instance *instance, void *what);
+	void *what;
+};
+
 /**
  * Runs a command.
  *
  * @argv: its words, as typed behind `xbridge`, without options of the client's own.
  *
+ * @hold: empty; filled by a command that goes on.
+ *
  * Returns 0 with a new document in `ret_result` (the caller's), XB_USAGE with `err->what` set, or
  * -errno.
  */
 int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
-		   struct json_object **ret_result, struct xb_error *err);
+		   struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err);
 
 /* The queries behind them (query.c). Each returns a new document. */
 struct json_object *xb_query_status(struct xb_instance *instance);

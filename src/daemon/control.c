@@ -2,7 +2,6 @@
 #include "daemon/control.h"
 
 #include "core/cleanup.h"
-#include "daemon/commands.h"
 #include "daemon/log.h"
 
 #include <errno.h>
@@ -24,18 +23,54 @@ static struct xb_control_client *client_of(struct xb_watch *watch)
 	return (struct xb_control_client *)watch;
 }
 
+/* What the last command has left behind ends with the next one, or with the client. */
+static void drop_hold(struct xb_control_client *client)
+{
+	if (client->hold.fd >= 0)
+		close(client->hold.fd);
+	if (client->hold.release)
+		client->hold.release(client->control->instance, client->hold.what);
+	client->hold = (struct xb_hold){.fd = -1};
+}
+
 static void client_close(struct xb_control_client *client)
 {
 	int fd = client->watch.fd;
 
+	drop_hold(client);
 	xb_loop_del(&client->control->instance->loop, &client->watch);
 	close(fd);
 	free(client->in);
 	free(client->out);
-	*client = (struct xb_control_client){.watch.fd = -1, .control = client->control};
+	*client = (struct xb_control_client){
+		.watch.fd = -1, .control = client->control, .hold.fd = -1};
 }
 
 /* ---- replies ---- */
+
+/* Sends a piece of the reply; a descriptor goes with the first. */
+static ssize_t client_send(struct xb_control_client *client)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+				.cmsg_level = SOL_SOCKET,
+				.cmsg_type = SCM_RIGHTS}};
+	struct iovec part = {client->out + client->out_done, client->out_bytes - client->out_done};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (client->hold.fd >= 0) {
+		memcpy(CMSG_DATA(&control.header), &client->hold.fd, sizeof(int));
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control.room);
+	}
+	n = sendmsg(client->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n > 0 && client->hold.fd >= 0)
+		close(XB_TAKE_FD(client->hold.fd));
+	return n;
+}
 
 /* Writes what it can; the rest when the socket takes more. Returns false where the client is gone.
  */
@@ -44,8 +79,7 @@ static bool client_flush(struct xb_control_client *client)
 	struct xb_loop *loop = &client->control->instance->loop;
 
 	while (client->out_done < client->out_bytes) {
-		ssize_t n = send(client->watch.fd, client->out + client->out_done,
-				 client->out_bytes - client->out_done, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = client_send(client);
 
 		if (n < 0 && errno == EAGAIN)
 			return xb_loop_change(loop, &client->watch, EPOLLOUT) == 0;
@@ -111,7 +145,7 @@ static int parse_argv(struct json_object *request, const char **ret_argv)
 	return (int)n;
 }
 
-static struct json_object *answer(struct xb_instance *instance, struct json_object *request)
+static struct json_object *answer(struct xb_control_client *client, struct json_object *request)
 {
 	const char *argv[ARGV_MAX];
 	struct json_object *result = NULL;
@@ -123,7 +157,7 @@ static struct json_object *answer(struct xb_instance *instance, struct json_obje
 
 	if (argc < 0)
 		return failure(2, "the request has no \"argv\", an array of strings without NUL");
-	ret = xb_command_run(instance, argc, argv, &result, &err);
+	ret = xb_command_run(client->control->instance, argc, argv, &result, &client->hold, &err);
 	if (ret < 0) {
 		xb_error_text(&err, text, sizeof(text));
 		return failure(ret == XB_USAGE ? 2 : 1, ret == XB_USAGE ? err.what : text);
@@ -134,7 +168,8 @@ static struct json_object *answer(struct xb_instance *instance, struct json_obje
 	return reply;
 }
 
-static struct json_object *answer_line(struct xb_instance *instance, const char *line, size_t bytes)
+static struct json_object *answer_line(struct xb_control_client *client, const char *line,
+				       size_t bytes)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(8);
 	struct json_object *request, *reply;
@@ -144,7 +179,7 @@ static struct json_object *answer_line(struct xb_instance *instance, const char 
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	request = json_tokener_parse_ex(tokener, line, (int)bytes);
 	if (request && json_tokener_get_parse_end(tokener) == bytes)
-		reply = answer(instance, request);
+		reply = answer(client, request);
 	else
 		reply = failure(2, "the request is not one JSON document in UTF-8 on one line");
 	json_object_put(request);
@@ -161,9 +196,10 @@ static bool client_lines(struct xb_control_client *client)
 
 	while (!client->out && (end = memchr(client->in, '\n', client->in_bytes))) {
 		size_t bytes = (size_t)(end - client->in);
-		struct json_object *reply = answer_line(client->control->instance, client->in,
-							bytes);
+		struct json_object *reply;
 
+		drop_hold(client);
+		reply = answer_line(client, client->in, bytes);
 		client->in_bytes -= bytes + 1;
 		memmove(client->in, end + 1, client->in_bytes);
 		if (!client_reply(client, reply))
@@ -236,7 +272,7 @@ static void on_client(struct xb_watch *watch, uint32_t events)
 		turn_away(fd);
 		return;
 	}
-	*client = (struct xb_control_client){.watch.fd = -1, .control = control};
+	*client = (struct xb_control_client){.watch.fd = -1, .control = control, .hold.fd = -1};
 	client->in = malloc(XB_CONTROL_LINE_MAX);
 	if (!client->in ||
 	    xb_loop_add(&control->instance->loop, &client->watch, fd, EPOLLIN, client_ready) < 0) {
@@ -347,7 +383,8 @@ void xb_control_tick(struct xb_control *control)
 	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++) {
 		struct xb_control_client *client = &control->clients[i];
 
-		if (client->watch.fd >= 0 && ++client->idle_s > XB_CONTROL_IDLE_S)
+		if (client->watch.fd >= 0 && !client->hold.release &&
+		    ++client->idle_s > XB_CONTROL_IDLE_S)
 			client_close(client);
 	}
 }

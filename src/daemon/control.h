@@ -8,7 +8,7 @@
 #ifndef XB_DAEMON_CONTROL_H
 #define XB_DAEMON_CONTROL_H
 
-#include "daemon/instance.h"
+#include "daemon/commands.h"
 #include "xbridge/control.h"
 
 struct xb_control;
@@ -22,6 +22,7 @@ struct xb_control_client {
 	char *out; /* what is still to be written; NULL: nothing */
 	size_t out_bytes, out_done;
 	bool closing; /* hang up when `out` is written */
+	struct xb_hold hold;
 	unsigned idle_s;
 };
 

@@ -70,8 +70,7 @@ static void add_prefix(const struct xb_key *key, const uint8_t *addr, struct xb_
 	memcpy(ret_prefix->addr, addr, ret_prefix->bits / 8);
 }
 
-/* The rule that asks for all that is known of a frame. */
-static struct xb_rule rule_of(const struct xb_key *key, const char *in)
+struct xb_rule xb_rule_of_key(const struct xb_key *key, const char *in)
 {
 	struct xb_rule rule = {
 		.match = key->has,
@@ -115,7 +114,7 @@ static struct json_object *parsed(const struct xb_port *port, const struct sampl
 	if (xb_parse(sample->data, end, &parsed))
 		return to;
 	xb_parse_key(sample->data, end, &parsed, &origin, &key);
-	rule = rule_of(&key, port->name);
+	rule = xb_rule_of_key(&key, port->name);
 	xb_rule_each_match(&rule, say_match, to);
 	return to;
 }
@@ -148,15 +147,9 @@ static void add_decision(const struct xb_instance *instance, struct json_object 
 
 static void add_route(struct json_object *to, const struct xb_route *route)
 {
-	static const char *const reasons[] = {
-#define REASON(NAME, name, side, text) [XB_DROP_##NAME] = #name,
-		XB_DROP_REASONS(REASON)
-#undef REASON
-	};
-
 	switch (route->kind) {
 	case XB_ROUTE_DROP:
-		add_text(to, "drop", reasons[route->reason]);
+		add_text(to, "drop", xb_drop_name(route->reason));
 		break;
 	case XB_ROUTE_PORT:
 		add_text(to, "to", route->to->name);

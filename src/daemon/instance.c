@@ -2,6 +2,7 @@
 #include "daemon/instance.h"
 
 #include "daemon/arp.h"
+#include "daemon/capturing.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
 #include "xsk/netdev.h"
@@ -323,6 +324,7 @@ static struct xb_snapshot *blank_snapshot(struct xb_instance *instance)
 		.verdict = instance->config.verdict,
 		.fdb = instance->fdb,
 		.rules = xb_steering_rules(&instance->steering),
+		.captures = instance->captures,
 	};
 	return snapshot;
 }
@@ -348,6 +350,7 @@ static void publish(struct xb_instance *instance, const struct xb_port *out)
 	}
 	xb_workers_publish(&instance->workers, snapshot);
 	instance->published ^= 1;
+	instance->cache.captures = snapshot->captures.n ? &snapshot->captures : NULL;
 }
 
 const struct xb_snapshot *xb_instance_snapshot(const struct xb_instance *instance)
@@ -534,6 +537,7 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	ret = xb_workers_start(&instance->workers, &instance->arena, &options, err);
 	if (ret < 0)
 		return ret;
+	instance->cache.thread = instance->workers.n;
 	instance->started_ns = xb_now_ns();
 	xb_instance_publish(instance);
 	return 0;
@@ -584,6 +588,7 @@ static void stop_uplinks(struct xb_instance *instance)
 
 void xb_instance_stop(struct xb_instance *instance)
 {
+	xb_capturing_unwatch(instance);
 	if (instance->workers.worker) {
 		xb_workers_publish(&instance->workers, NULL);
 		xb_workers_stop(&instance->workers);

@@ -17,6 +17,7 @@
 #include "daemon/kernel_port.h"
 #include "daemon/loop.h"
 #include "daemon/steering.h"
+#include "xsk/drop_feed.h"
 #include "xsk/gate.h"
 #include "xsk/uplink.h"
 
@@ -61,6 +62,11 @@ struct xb_instance {
 	struct xb_snapshot snapshots[2]; /* the published one, and one to fill next */
 	unsigned published;              /* which */
 	struct xb_steering steering;
+	/* daemon/capturing.h */
+	struct xb_captures captures;
+	struct xb_drop_feed *drops; /* NULL: nobody watches, or there is no gate */
+	struct xb_watch drops_watch;
+	uint64_t boot_ns;    /* from CLOCK_MONOTONIC to CLOCK_REALTIME */
 	uint32_t generation; /* of the default verdict */
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
 };

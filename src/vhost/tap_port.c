@@ -104,19 +104,19 @@ struct xb_frame *xb_tap_slot_harvest(struct xb_port *port, unsigned q, struct xb
 		return NULL;
 	}
 	if (got < (ssize_t)HDR_BYTES) {
-		xb_port_refuse(port, q, 0, XB_DROP_BAD_HEADER);
+		xb_port_refuse(port, q, cache, NULL, 0, XB_DROP_BAD_HEADER);
 		return NULL;
 	}
 	bytes = (uint32_t)got - HDR_BYTES;
 	/* A packet that fills the slot to the last byte may have been cut there. */
 	if (bytes > XB_PACKET_BYTES_MAX || bytes >= slot_room(tap_port)) {
-		xb_port_refuse(port, q, bytes, XB_DROP_TOO_LONG);
+		xb_port_refuse(port, q, cache, NULL, bytes, XB_DROP_TOO_LONG);
 		return NULL;
 	}
 	memcpy(&hdr, slot->iov[0].iov_base, sizeof(hdr));
 	pkt = take_packet(slot, bytes);
 	if (xb_net_hdr_read(&hdr, pkt) < 0) {
-		xb_port_refuse(port, q, bytes, XB_DROP_BAD_HEADER);
+		xb_port_refuse(port, q, cache, pkt, bytes, XB_DROP_BAD_HEADER);
 		xb_packet_free(cache, pkt);
 		return NULL;
 	}

@@ -91,7 +91,7 @@ static int take_rest(struct xb_virtio_net_queue *queue, struct xb_frame *first, 
 static void refuse(struct xb_virtio_net *net, unsigned q, struct xb_cache *cache,
 		   struct xb_frame *pkt, enum xb_drop reason)
 {
-	xb_port_refuse(&net->port, q, pkt->bytes, reason);
+	xb_port_refuse(&net->port, q, cache, pkt, pkt->bytes, reason);
 	xb_packet_free(cache, pkt);
 }
 

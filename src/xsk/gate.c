@@ -39,6 +39,7 @@ static const struct gate_map {
 	{"rule_limits", "internal/rule_limits", offsetof(struct xb_gate, rule_limits_fd)},
 	{"table", "internal/table", offsetof(struct xb_gate, table_fd)},
 	{"images", "internal/images", offsetof(struct xb_gate, images_fd)},
+	{"dropped", "internal/dropped", offsetof(struct xb_gate, dropped_fd)},
 };
 #define N_MAPS (sizeof(gate_maps) / sizeof(gate_maps[0]))
 
@@ -262,7 +263,10 @@ static int open_maps(struct xb_gate *gate, bool *ret_made, struct xb_error *err)
 		ret = pin_new_maps(gate, skeleton, err);
 	if (ret < 0)
 		return ret;
-	return map_memory(gate, err);
+	ret = map_memory(gate, err);
+	if (!ret) /* whoever watched an earlier run is gone */
+		__atomic_store_n(&gate->table->watched, 0, __ATOMIC_RELAXED);
+	return ret;
 }
 
 int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *err)

@@ -7,7 +7,7 @@
  *
  *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, verdict_stats, rules, rule_stats
  *                                     internal/xsks, heartbeats, table, images, rule_limits,
- *                                              prog_<slot>, link_<slot>
+ * dropped, prog_<slot>, link_<slot>
  *
  * (bpffs allows no dot in a name: one in an instance's name becomes a colon, which no interface
  * has.)
@@ -53,6 +53,7 @@ struct xb_gate {
 	int rule_limits_fd;
 	int table_fd;
 	int images_fd;
+	int dropped_fd;
 	/* what of them is mapped */
 	_Atomic uint64_t *heartbeats;     /* XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
 	struct xb_rule_stats *rule_stats; /* XB_RULES_MAX */

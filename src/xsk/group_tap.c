@@ -166,7 +166,7 @@ unsigned xb_group_tap_rx(struct xb_group_tap *tap, struct xb_port *port, unsigne
 	n = max ? recvmmsg(tap->fd, messages, max, MSG_DONTWAIT, NULL) : 0;
 	/* Kernels before 6.2 lose a packet of UDP segments here, whose length nobody knows then. */
 	if (n < 0 && errno == EINVAL)
-		xb_port_refuse(port, q, 0, XB_DROP_TOO_LONG);
+		xb_port_refuse(port, q, cache, NULL, 0, XB_DROP_TOO_LONG);
 	if (n <= 0)
 		return 0;
 	for (int i = 0; i < n; i++) {
@@ -179,7 +179,7 @@ unsigned xb_group_tap_rx(struct xb_group_tap *tap, struct xb_port *port, unsigne
 			pkts[got++] = frame;
 			continue;
 		}
-		xb_port_refuse(port, q, packet_bytes(&messages[i]), reason);
+		xb_port_refuse(port, q, cache, NULL, packet_bytes(&messages[i]), reason);
 		xb_packet_free(cache, frame);
 	}
 	tap->n_spare -= (unsigned)n;

@@ -115,7 +115,7 @@ static struct xb_frame *harvest(struct xb_lane *lane, struct xb_cache *cache, ui
 	uint32_t head = (uint32_t)(addr % XB_FRAME_BYTES);
 
 	if (!frame || !unmark(lane->rx_out, lane->arena, frame)) {
-		xb_port_refuse(lane->port, lane->q, 0, XB_DROP_BAD_RING);
+		xb_port_refuse(lane->port, lane->q, cache, NULL, 0, XB_DROP_BAD_RING);
 		return NULL;
 	}
 	lane->posted--;
@@ -123,7 +123,7 @@ static struct xb_frame *harvest(struct xb_lane *lane, struct xb_cache *cache, ui
 	if (len > XB_FRAME_BYTES - head) {
 		xb_packet_init(frame, 0, 0);
 		xb_packet_free(cache, frame);
-		xb_port_refuse(lane->port, lane->q, 0, XB_DROP_BAD_RING);
+		xb_port_refuse(lane->port, lane->q, cache, NULL, 0, XB_DROP_BAD_RING);
 		return NULL;
 	}
 	xb_packet_init(frame, head, len);

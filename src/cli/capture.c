@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory. The daemon's threads write into rings in shared memory (xbridge/capture.h), we read. On
+ * SIGINT our side of the connection is shut down; the daemon takes the rings away from its threads
+ * and then hangs up, so that what is in the rings by then is all there will be.
+ */
+#include "cli/capture.h"
+
+#include "cli/client.h"
+#include "cli/pcapng.h"
+#include "core/capture.h"
+#include "core/cleanup.h"
+#include "core/port.h"
+#include "daemon/explain.h"
+#include "daemon/rule_text.h"
+#include "xbridge/parse.h"
+#include "xbridge/steer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define EXIT_USAGE    2
+#define LOOK_EVERY_MS 20
+#define PASS_ON_MAX   8 /* words */
+#define COMMENT_BYTES 192
+
+struct port {
+	uint16_t id;
+	const char *name;
+};
+
+struct capture {
+	/* as typed */
+	const char *path; /* NULL: text on standard output */
+	uint64_t count;   /* 0: no end */
+	uint32_t snap;
+	int argc;
+	char *argv[PASS_ON_MAX]; /* what the daemon gets */
+	/* from the daemon */
+	struct json_object *result;
+	int socket;
+	unsigned n_ports;
+	struct port ports[XB_PORTS_MAX];
+	uint32_t ring_bytes;
+	unsigned n_taps;
+	struct xb_capture_tap *taps; /* head: what was read up to */
+
+	FILE *out;
+	uint64_t n; /* captured */
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
+/* ---- words ---- */
+
+static int wrong_usage(const char *what, const char *word)
+{
+	fprintf(stderr, "xbridge: capture: %s '%s'\n", what, word);
+	return EXIT_USAGE;
+}
+
+static bool read_count(const char *word, uint64_t max, uint64_t *ret_count)
+{
+	char *end;
+
+	errno = 0;
+	*ret_count = strtoull(word, &end, 10);
+	return !errno && end != word && !*end && *word != '-' && *ret_count && *ret_count <= max;
+}
+
+/* Takes our own options; the rest is the daemon's to judge. */
+static int parse(struct capture *capture, int argc, char **argv)
+{
+	static char command[] = "capture";
+	uint64_t snap;
+
+	capture->argv[capture->argc++] = command;
+	for (int i = 0; i < argc; i++) {
+		const char *value = i + 1 < argc ? argv[i + 1] : "";
+
+		if (!strcmp(argv[i], "-w")) {
+			if (!*value)
+				return wrong_usage("a file is expected behind", "-w");
+			capture->path = argv[++i];
+		} else if (!strcmp(argv[i], "-c")) {
+			if (!read_count(value, UINT64_MAX, &capture->count))
+				return wrong_usage("-c: a number from 1 on is expected, not",
+						   value);
+			i++;
+		} else if (capture->argc == PASS_ON_MAX) {
+			return wrong_usage("this is too much:", argv[i]);
+		} else {
+			if (!strcmp(argv[i], "--snap") && read_count(value, UINT32_MAX, &snap))
+				capture->snap = (uint32_t)snap;
+			capture->argv[capture->argc++] = argv[i];
+		}
+	}
+	return 0;
+}
+
+/* ---- what the daemon says ---- */
+
+static struct json_object *field(struct json_object *of, const char *name)
+{
+	struct json_object *value = NULL;
+
+	json_object_object_get_ex(of, name, &value);
+	return value;
+}
+
+static void read_ports(struct capture *capture)
+{
+	struct json_object *list = field(capture->result, "ports");
+
+	for (size_t i = 0; i < json_object_array_length(list) && i < XB_PORTS_MAX; i++) {
+		struct json_object *port = json_object_array_get_idx(list, i);
+
+		capture->ports[capture->n_ports++] = (struct port){
+			.id = (uint16_t)json_object_get_int(field(port, "id")),
+			.name = json_object_get_string(field(port, "name")),
+		};
+	}
+}
+
+static int map_rings(struct capture *capture, int fd)
+{
+	unsigned n = (unsigned)json_object_get_int(field(capture->result, "rings"));
+
+	capture->ring_bytes =
+		(uint32_t)json_object_get_uint64(field(capture->result, "ring_bytes"));
+	capture->taps = calloc(n, sizeof(*capture->taps));
+	if (!capture->taps)
+		return -ENOMEM;
+	for (; capture->n_taps < n; capture->n_taps++) {
+		int ret = xb_capture_map(&capture->taps[capture->n_taps], fd, capture->n_taps,
+					 capture->ring_bytes);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/* Returns the exit status. */
+static int begin(struct capture *capture, const char *name)
+{
+	struct xb_error err = {0};
+	xb_auto_fd int fd = -1;
+	int status = xb_client_hold(name, capture->argc, capture->argv, &capture->result,
+				    &capture->socket, &fd, &err);
+	int ret;
+
+	if (status) {
+		fprintf(stderr, "xbridge: %s\n", err.what);
+		return status;
+	}
+	read_ports(capture);
+	ret = map_rings(capture, fd);
+	if (ret < 0) {
+		fprintf(stderr, "xbridge: capture: map the rings: %s\n", strerror(-ret));
+		return 1;
+	}
+	return 0;
+}
+
+/* ---- packets ---- */
+
+/* A port's number among those that the daemon named; the first where it named none of that id. */
+static unsigned number_of(const struct capture *capture, uint16_t id)
+{
+	for (unsigned i = 0; i < capture->n_ports; i++)
+		if (capture->ports[i].id == id)
+			return i;
+	return 0;
+}
+
+static const char *port_name(const struct capture *capture, uint16_t id)
+{
+	return capture->ports[number_of(capture, id)].name;
+}
+
+static const char *verdict_name(const struct capture *capture, uint16_t verdict)
+{
+	static const char *const words[] = {"none", "pass", "bridge", "drop"};
+
+	if (verdict >= XB_VERDICT_PORT0)
+		return port_name(capture, verdict - XB_VERDICT_PORT0);
+	return verdict < 4 ? words[verdict] : "?";
+}
+
+/* What is known of a packet, in words and values. */
+static void describe(const struct capture *capture, const struct xb_capture_record *record,
+		     FILE *out)
+{
+	fprintf(out, "verdict=%s stage=%s", verdict_name(capture, record->verdict),
+		xb_stage_name(record->stage));
+	if (record->rule)
+		fprintf(out, " rule=%u", record->rule);
+	if (record->way == XB_CAPTURE_OUT)
+		fprintf(out, " from=%s", port_name(capture, record->from));
+	if (record->gso_size)
+		fprintf(out, " gso_size=%u", record->gso_size);
+	if (record->drop != XB_CAPTURE_NO_DROP)
+		fprintf(out, " drop=%s", xb_drop_name(record->drop));
+	if (record->by_program)
+		fputs(" by=xdp", out);
+}
+
+static void write_packet(const struct capture *capture, const struct xb_capture_record *record)
+{
+	char comment[COMMENT_BYTES] = "";
+	FILE *words = fmemopen(comment, sizeof(comment), "w");
+	struct xb_pcapng_packet packet = {
+		.interface = number_of(capture, record->port),
+		.time_ns = record->time_ns,
+		.data = record + 1,
+		.n = record->n,
+		.bytes = record->bytes,
+		.out = record->way == XB_CAPTURE_OUT,
+		.queue = record->queue,
+		.comment = comment,
+	};
+
+	if (words) {
+		describe(capture, record, words);
+		fclose(words);
+	}
+	xb_pcapng_packet(capture->out, &packet);
+}
+
+static void print_match(void *out, const char *keyword, const char *value)
+{
+	if (strcmp(keyword, "in") != 0)
+		fprintf(out, " %s %s", keyword, value);
+}
+
+static void print_parsed(const struct xb_capture_record *record, FILE *out)
+{
+	const uint8_t *data = (const uint8_t *)(record + 1);
+	const struct xb_origin nowhere = {0};
+	struct xb_parsed parsed;
+	struct xb_rule rule;
+	struct xb_key key;
+
+	if (xb_parse(data, data + record->n, &parsed))
+		return;
+	xb_parse_key(data, data + record->n, &parsed, &nowhere, &key);
+	rule = xb_rule_of_key(&key, "");
+	xb_rule_each_match(&rule, print_match, out);
+}
+
+static void print_packet(const struct capture *capture, const struct xb_capture_record *record)
+{
+	time_t seconds = (time_t)(record->time_ns / 1000000000u);
+	char clock[16];
+	struct tm local;
+
+	localtime_r(&seconds, &local);
+	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
+	fprintf(capture->out, "%s.%06u %s %s %u bytes: ", clock,
+		(unsigned)(record->time_ns % 1000000000u / 1000), port_name(capture, record->port),
+		record->way == XB_CAPTURE_OUT ? "out" : "in", record->bytes);
+	describe(capture, record, capture->out);
+	fputs(" |", capture->out);
+	print_parsed(record, capture->out);
+	fputc('\n', capture->out);
+}
+
+/* ---- the rings ---- */
+
+/* The oldest record of a ring, or NULL. */
+static const struct xb_capture_record *peek(const struct capture *capture,
+					    const struct xb_capture_tap *tap)
+{
+	uint64_t head = atomic_load_explicit(&tap->ring->head, memory_order_acquire);
+
+	return head == tap->head
+		       ? NULL
+		       : (const struct xb_capture_record *)(tap->data +
+							    tap->head % capture->ring_bytes);
+}
+
+/* The ring with the oldest record of all, or NULL. */
+static struct xb_capture_tap *oldest(const struct capture *capture,
+				     const struct xb_capture_record **ret_record)
+{
+	struct xb_capture_tap *found = NULL;
+
+	for (unsigned i = 0; i < capture->n_taps; i++) {
+		const struct xb_capture_record *record = peek(capture, &capture->taps[i]);
+
+		if (!record || (found && record->time_ns >= (*ret_record)->time_ns))
+			continue;
+		found = &capture->taps[i];
+		*ret_record = record;
+	}
+	return found;
+}
+
+static bool is_full(const struct capture *capture)
+{
+	return capture->count && capture->n == capture->count;
+}
+
+/* Takes what there is. Returns whether there was anything. */
+static bool drain(struct capture *capture)
+{
+	const struct xb_capture_record *record = NULL;
+	struct xb_capture_tap *tap;
+	bool any = false;
+
+	while (!is_full(capture) && !ferror(capture->out) && (tap = oldest(capture, &record))) {
+		if (capture->path)
+			write_packet(capture, record);
+		else
+			print_packet(capture, record);
+		tap->head += record->record_bytes;
+		atomic_store_explicit(&tap->ring->tail, tap->head, memory_order_release);
+		capture->n++;
+		any = true;
+	}
+	return any;
+}
+
+/* Until the daemon has hung up. */
+static void follow(struct capture *capture)
+{
+	struct pollfd watch = {.fd = capture->socket, .events = POLLIN};
+	bool asked_to_end = false, ended = false;
+	char nothing;
+
+	while (!ended) {
+		bool enough = interrupted || is_full(capture) || ferror(capture->out);
+
+		if (enough && !asked_to_end) {
+			shutdown(capture->socket, SHUT_WR);
+			asked_to_end = true;
+		}
+		if (drain(capture))
+			continue;
+		fflush(capture->out);
+		if (poll(&watch, 1, LOOK_EVERY_MS) > 0)
+			ended = recv(capture->socket, &nothing, 1, MSG_DONTWAIT) <= 0;
+	}
+	drain(capture);
+}
+
+/* ---- all of it ---- */
+
+static int open_out(struct capture *capture)
+{
+	if (!capture->path || !strcmp(capture->path, "-"))
+		capture->out = stdout;
+	else
+		capture->out = fopen(capture->path, "we");
+	if (!capture->out) {
+		fprintf(stderr, "xbridge: capture: open %s: %s\n", capture->path, strerror(errno));
+		return 1;
+	}
+	if (!capture->path)
+		return 0;
+	xb_pcapng_start(capture->out, "xbridge " XB_VERSION);
+	for (unsigned i = 0; i < capture->n_ports; i++)
+		xb_pcapng_interface(capture->out, capture->ports[i].name, capture->snap);
+	return 0;
+}
+
+static uint64_t lost(const struct capture *capture)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < capture->n_taps; i++)
+		sum += atomic_load_explicit(&capture->taps[i].ring->lost, memory_order_relaxed);
+	return sum;
+}
+
+static int finish(struct capture *capture)
+{
+	uint64_t missing = lost(capture);
+	struct timespec now;
+	bool failed;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (capture->path && missing) /* nobody knows of which port */
+		xb_pcapng_lost(capture->out, 0,
+			       (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, missing);
+	failed = ferror(capture->out) || fflush(capture->out);
+	if (capture->out != stdout && fclose(capture->out))
+		failed = true;
+	if (failed)
+		fprintf(stderr, "xbridge: capture: write %s: %s\n",
+			capture->path ? capture->path : "to standard output", strerror(errno));
+	fprintf(stderr, "%" PRIu64 " packets captured, %" PRIu64 " lost for want of room\n",
+		capture->n, missing);
+	return failed;
+}
+
+int xb_capture_packets(const char *name, int argc, char **argv)
+{
+	struct sigaction on_end = {.sa_handler = interrupt};
+	struct capture capture = {.snap = XB_CAPTURE_SNAP_MAX, .socket = -1};
+	int status = parse(&capture, argc, argv);
+
+	sigaction(SIGINT, &on_end, NULL);
+	sigaction(SIGTERM, &on_end, NULL);
+	if (!status)
+		status = begin(&capture, name);
+	if (!status)
+		status = open_out(&capture);
+	if (!status) {
+		fprintf(stderr, "xbridge: capturing until ^C\n");
+		follow(&capture);
+		status = finish(&capture);
+	}
+	for (unsigned i = 0; i < capture.n_taps; i++)
+		xb_capture_unmap(&capture.taps[i], capture.ring_bytes);
+	free(capture.taps);
+	if (capture.socket >= 0)
+		close(capture.socket);
+	json_object_put(capture.result);
+	return status;
+}

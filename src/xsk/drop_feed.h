@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Frames that the programs of a gate drop, as they drop them: for who watches. While a feed is
+ * open each drop costs a copy of the frame.
+ *
+ * Control thread.
+ */
+#ifndef XB_XSK_DROP_FEED_H
+#define XB_XSK_DROP_FEED_H
+
+#include "xsk/gate.h"
+
+struct xb_drop_feed;
+
+/**
+ * Opens the feed; one at a time for each gate.
+ *
+ * @on_drop: called for each frame, in xb_drop_feed_read and xb_drop_feed_close.
+ *
+ * Returns 0 or -errno.
+ */
+int xb_drop_feed_open(struct xb_gate *gate,
+		      void (*on_drop)(void *arg, const struct xb_dropped *frame), void *arg,
+		      struct xb_drop_feed **ret_feed, struct xb_error *err);
+
+/** A descriptor that is readable while frames wait. */
+int xb_drop_feed_fd(const struct xb_drop_feed *feed);
+
+/** Takes the frames that wait. Returns how many were lost since the last time. */
+uint64_t xb_drop_feed_read(struct xb_drop_feed *feed);
+
+/** Ends the feed, after the frames that wait. Returns how many were lost since the last time. */
+uint64_t xb_drop_feed_close(struct xb_drop_feed *feed);
+
+#endif
