@@ -73,6 +73,13 @@ install_packages() {
 	((${#missing[@]} == 0)) || die "could not install ${missing[*]} (apt-get says above why)"
 }
 
+# install_newest_clang: the newest one that is offered, if any is
+install_newest_clang() {
+	local name
+	name=$(apt-cache search --names-only '^clang-[0-9]+$' | awk '{ print $1 }' | sort -t- -k2 -n | tail -n1)
+	[[ ! $name ]] || install_packages "$name"
+}
+
 apt_install() {
 	DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
 		-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install "$@" </dev/null >&2
