@@ -80,6 +80,14 @@ struct {
 	__type(value, struct xb_rule_stats);
 } rule_stats SEC(".maps");
 
+/* What people see of the forwarding table; nothing here reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XB_FDB_MAX);
+	__type(key, struct xb_fdb_map_key);
+	__type(value, struct xb_fdb_map_entry);
+} fdb SEC(".maps");
+
 /* When the next frame of a rule with a limit is due (gcra.h). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -8,6 +8,9 @@
 #ifndef XBRIDGE_STEER_H
 #define XBRIDGE_STEER_H
 
+#include "rule.h"
+
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 #define XB_SCHEMA   4u
@@ -101,6 +104,37 @@ struct xb_rule_stats {
 	__u64 packets;
 	__u64 bytes;
 	__u64 last_ns; /* CLOCK_MONOTONIC, to a second; 0: never */
+};
+
+/** Most entries of the forwarding table. */
+#define XB_FDB_MAX 32768u
+
+/** The VLAN of an entry that holds in every VLAN; no VLAN has this identifier. */
+#define XB_FDB_VLAN_ANY 4095u
+
+/** Where an entry of the forwarding table comes from. */
+enum xb_fdb_kind {
+	XB_FDB_LEARNED = 1, /* from its frames; ages, and moves with the sender */
+	XB_FDB_STATIC,      /* set by a person; neither ages nor moves */
+	XB_FDB_OWN,         /* the address of a port itself; neither ages nor moves */
+};
+
+/** Key of the hash map `fdb`: an address in a VLAN. */
+struct xb_fdb_map_key {
+	__u8 mac[6];
+	__u16 vlan; /* 0: untagged; 4095: any */
+};
+
+/** Where frames to an address go: an element of the hash map `fdb`, which mirrors the daemon's
+ *  forwarding table and is at most a second old. No program reads it. Whoever walks over it while
+ *  it changes may see an entry twice, but misses none that stays. */
+struct xb_fdb_map_entry {
+	char port[XB_RULE_NAME_BYTES]; /* the name of the port behind which it lies */
+	__u32 port_id;                 /* that port's id */
+	enum xb_fdb_kind kind;
+	__u32 seen_s; /* when a frame came from it last, in seconds of CLOCK_MONOTONIC; 0: it does
+			 not age */
+	struct bpf_spin_lock lock; /* the kernel's, so that an entry changes where it lies */
 };
 
 /** The only element of the array `table`: what each frame is asked first. Memory-mapped.

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/fdb.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+
+static_assert(XB_FDB_BUCKETS * XB_FDB_WAYS == XB_FDB_MAX, "the map `fdb` has room for all of it");
 
 static uint64_t pack(uint16_t port, enum xb_fdb_kind kind, uint32_t seen_s)
 {
@@ -275,13 +278,14 @@ void xb_fdb_sweep(struct xb_fdb *fdb, bool (*keep)(const struct xb_fdb_row *row,
 	struct xb_fdb_entry *entry = &fdb->bucket[0][0];
 
 	pthread_mutex_lock(&fdb->lock);
-	for (unsigned i = 0; i < XB_FDB_BUCKETS * XB_FDB_WAYS; i++, entry++) {
+	for (unsigned i = 0; i < XB_FDB_MAX; i++, entry++) {
 		uint64_t value = atomic_load_explicit(&entry->value, memory_order_relaxed);
 		struct xb_fdb_row row = {
 			.key = {atomic_load_explicit(&entry->key, memory_order_relaxed)},
 			.port = port_of(value),
 			.kind = kind_of(value),
 			.seen_s = seen_of(value),
+			.place = i,
 		};
 
 		if (row.key.bits && !keep(&row, arg))

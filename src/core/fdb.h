@@ -19,15 +19,8 @@
 
 #define XB_FDB_WAYS      8u
 #define XB_FDB_BUCKETS   4096u
-#define XB_FDB_AGE_S     300u   /* default ageing time of learned entries */
-#define XB_FDB_LEARN_MAX 4096u  /* default limit of learned entries behind one port */
-#define XB_FDB_VLAN_ANY  0xfffu /* an entry that holds in every VLAN; no VLAN has this id */
-
-enum xb_fdb_kind {
-	XB_FDB_LEARNED = 1, /* ages, moves with the sender */
-	XB_FDB_STATIC,      /* set by a person: neither ages nor moves */
-	XB_FDB_OWN,         /* address of a port itself: neither ages nor moves */
-};
+#define XB_FDB_AGE_S     300u  /* default ageing time of learned entries */
+#define XB_FDB_LEARN_MAX 4096u /* default limit of learned entries behind one port */
 
 /** A MAC address in a VLAN: mac << 12 | vlan, never 0 for an address that may be learned. */
 struct xb_fdb_key {
@@ -94,6 +87,8 @@ struct xb_fdb_row {
 	uint16_t port;
 	enum xb_fdb_kind kind;
 	uint32_t seen_s;
+	uint32_t place; /* below XB_FDB_MAX; place / XB_FDB_WAYS, the bucket, is the same whenever
+			   the key is found */
 };
 
 /** Calls `keep` for each entry, with the table locked, and removes those for which it says false.

@@ -75,7 +75,7 @@ static int parse_port_change(const struct request *request, struct port_change *
 		long min, max;
 	} options[] = {
 		{"--queues", &change.queues, 1, XB_QUEUES_MAX},
-		{"--learn-max", &change.learn_max, 0, XB_FDB_BUCKETS * XB_FDB_WAYS},
+		{"--learn-max", &change.learn_max, 0, XB_FDB_MAX},
 		{"--storm", &change.storm_pps, 0, 1000000000},
 	};
 	const size_t n = sizeof(options) / sizeof(options[0]);

@@ -487,6 +487,25 @@ void xb_instance_tick(struct xb_instance *instance)
 		xb_uplink_refresh_stats(instance->uplinks[i].uplink);
 }
 
+void xb_instance_mirror_fdb(struct xb_instance *instance)
+{
+	const char *names[XB_PORTS_MAX] = {[XB_KERNEL_PORT_ID] = instance->kernel.port->name};
+	struct xb_error err = {0};
+	int ret;
+
+	if (!instance->fdb_mirror)
+		return;
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		const struct xb_port *port = &instance->uplinks[i].uplink->port;
+
+		names[port->id] = port->name;
+	}
+	ret = xb_fdb_mirror_update(instance->fdb_mirror, instance->fdb, names, &err);
+	if (ret < 0 && !instance->fdb_mirror_lags)
+		xb_log_error(XB_LOG_WARNING, "mirror the forwarding table", &err);
+	instance->fdb_mirror_lags = ret < 0;
+}
+
 /* ---- life ---- */
 
 static void on_worker_start(void *arg, unsigned worker)
@@ -529,8 +548,12 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 		ret = start_ports(instance, err);
 	if (ret < 0)
 		return ret;
-	if (instance->gate_open)
+	if (instance->gate_open) {
 		detach_unnamed(instance);
+		ret = xb_fdb_mirror_new(&instance->gate, &instance->fdb_mirror, err);
+	}
+	if (ret < 0)
+		return ret;
 	xb_instance_refresh_own(instance);
 	options.n = pick_workers(config, &count);
 	options.beat_ns = (uint64_t)config->stall_ms * 1000000u / 4;
@@ -540,6 +563,7 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	instance->cache.thread = instance->workers.n;
 	instance->started_ns = xb_now_ns();
 	xb_instance_publish(instance);
+	xb_instance_mirror_fdb(instance);
 	return 0;
 }
 
@@ -580,6 +604,8 @@ static void stop_uplinks(struct xb_instance *instance)
 	instance->n_uplinks = 0;
 	if (!instance->gate_open)
 		return;
+	xb_fdb_mirror_free(instance->fdb_mirror);
+	instance->fdb_mirror = NULL;
 	xb_gate_close(&instance->gate);
 	if (!keep && xb_gate_remove(instance->config.name, &err) < 0)
 		xb_log_error(XB_LOG_WARNING, "remove the pinned maps", &err);

@@ -18,6 +18,7 @@
 #include "daemon/loop.h"
 #include "daemon/steering.h"
 #include "xsk/drop_feed.h"
+#include "xsk/fdb_mirror.h"
 #include "xsk/gate.h"
 #include "xsk/uplink.h"
 
@@ -56,6 +57,8 @@ struct xb_instance {
 	unsigned n_uplinks;
 	struct xb_instance_uplink uplinks[XB_UPLINKS_MAX];
 	struct xb_fdb *fdb;
+	struct xb_fdb_mirror *fdb_mirror; /* NULL: no uplink, so no maps */
+	bool fdb_mirror_lags;             /* it could not be written, as last said */
 	unsigned n_own;
 	struct xb_instance_own own[1 + XB_UPLINKS_MAX]; /* as the forwarding table has them */
 	struct xb_workers workers;
@@ -116,5 +119,8 @@ void xb_instance_check(struct xb_instance *instance, bool links_changed);
 
 /** Once a second: ages the forwarding table, reads the kernel's counters. */
 void xb_instance_tick(struct xb_instance *instance);
+
+/** Lets the pinned map `fdb` show the forwarding table of now. */
+void xb_instance_mirror_fdb(struct xb_instance *instance);
 
 #endif

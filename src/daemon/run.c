@@ -25,11 +25,14 @@
 
 #define TICK_MS 1000u
 
+/* The map `fdb` is to be at most a second old, however busy this thread is in between. */
+#define MIRROR_MS 500u
+
 /* The daemon: an instance and what its control thread listens to. */
 struct daemon {
 	struct xb_instance instance;
 	struct xb_control control;
-	struct xb_watch signals, ticks, links, netns_links;
+	struct xb_watch signals, ticks, mirror, links, netns_links;
 };
 
 #define daemon_of(watch, member) \
@@ -60,6 +63,13 @@ static void on_tick(struct xb_watch *watch, uint32_t events)
 	xb_instance_tick(&daemon->instance);
 	xb_instance_check(&daemon->instance, false);
 	xb_control_tick(&daemon->control);
+}
+
+static void on_mirror(struct xb_watch *watch, uint32_t events)
+{
+	(void)events;
+	xb_loop_drain(watch->fd);
+	xb_instance_mirror_fdb(&daemon_of(watch, mirror)->instance);
 }
 
 static void on_links(struct xb_watch *watch, uint32_t events)
@@ -123,6 +133,8 @@ static int listen_all(struct daemon *daemon, struct xb_error *err)
 	}
 	if (!ret)
 		ret = watch_fd(daemon, &daemon->ticks, xb_loop_timer(TICK_MS), on_tick, err);
+	if (!ret && daemon->instance.config.n_uplinks)
+		ret = watch_fd(daemon, &daemon->mirror, xb_loop_timer(MIRROR_MS), on_mirror, err);
 	return ret;
 }
 
@@ -168,6 +180,7 @@ int xb_run(int argc, char **argv)
 	daemon = (struct daemon){
 		.signals.fd = -1,
 		.ticks.fd = -1,
+		.mirror.fd = -1,
 		.links.fd = -1,
 		.netns_links.fd = -1,
 	};
@@ -192,6 +205,7 @@ int xb_run(int argc, char **argv)
 	xb_control_close(&daemon.control);
 	unwatch_fd(&daemon, &daemon.signals);
 	unwatch_fd(&daemon, &daemon.ticks);
+	unwatch_fd(&daemon, &daemon.mirror);
 	unwatch_fd(&daemon, &daemon.links);
 	unwatch_fd(&daemon, &daemon.netns_links);
 	xb_loop_fini(&daemon.instance.loop);

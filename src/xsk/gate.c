@@ -37,6 +37,7 @@ static const struct gate_map {
 	{"rules", "rules", offsetof(struct xb_gate, rules_fd)},
 	{"rule_stats", "rule_stats", offsetof(struct xb_gate, rule_stats_fd)},
 	{"rule_limits", "internal/rule_limits", offsetof(struct xb_gate, rule_limits_fd)},
+	{"fdb", "fdb", offsetof(struct xb_gate, fdb_fd)},
 	{"table", "internal/table", offsetof(struct xb_gate, table_fd)},
 	{"images", "internal/images", offsetof(struct xb_gate, images_fd)},
 	{"dropped", "internal/dropped", offsetof(struct xb_gate, dropped_fd)},

@@ -5,7 +5,7 @@
  * One program is loaded for each uplink, in a slot of its own; all programs of an instance share
  * one set of maps. Everything is pinned, and closing the gate leaves it in force:
  *
- *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, verdict_stats, rules, rule_stats
+ *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, verdict_stats, rules, rule_stats, fdb
  *                                     internal/xsks, heartbeats, table, images, rule_limits,
  * dropped, prog_<slot>, link_<slot>
  *
@@ -51,6 +51,7 @@ struct xb_gate {
 	int rules_fd;
 	int rule_stats_fd;
 	int rule_limits_fd;
+	int fdb_fd; /* see fdb_mirror.h */
 	int table_fd;
 	int images_fd;
 	int dropped_fd;
