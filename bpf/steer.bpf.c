@@ -31,7 +31,7 @@ const volatile __u32 explain = 0;
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, XB_UPLINKS_MAX);
-	__type(key, __u32);
+	__type(key, __u32); /* the uplink's slot */
 	__type(value, struct xb_steer_config);
 } config SEC(".maps");
 
@@ -39,16 +39,17 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, XB_OWN_MACS_MAX);
 	__type(key, struct xb_own_mac);
-	__type(value, __u32);
+	__type(value, __u32); /* ifindex of the device whose address it is */
 } own_macs SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, XB_UPLINKS_MAX);
-	__type(key, __u32);
+	__type(key, __u32); /* the uplink's slot */
 	__type(value, struct xb_xdp_stats);
 } verdict_stats SEC(".maps");
 
+/* The AF_XDP sockets, by XB_QUEUE_SLOT. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, XB_UPLINKS_MAX *XB_QUEUES_MAX);
@@ -56,6 +57,8 @@ struct {
 	__type(value, __u32);
 } xsks SEC(".maps");
 
+/* When each queue's owner was alive last (CLOCK_MONOTONIC_COARSE, ns; 0: no socket), by
+ * XB_QUEUE_SLOT. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -68,7 +71,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, XB_RULES_MAX);
-	__type(key, __u32);
+	__type(key, __u32); /* the rule's slot */
 	__type(value, struct xb_rule);
 } rules SEC(".maps");
 
@@ -76,7 +79,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, XB_RULES_MAX);
-	__type(key, __u32);
+	__type(key, __u32); /* the rule's slot */
 	__type(value, struct xb_rule_stats);
 } rule_stats SEC(".maps");
 
@@ -88,7 +91,7 @@ struct {
 	__type(value, struct xb_fdb_map_entry);
 } fdb SEC(".maps");
 
-/* When the next frame of a rule with a limit is due (gcra.h). */
+/* When the next frame of a rule with a limit is due (CLOCK_MONOTONIC, ns), by the rule's slot. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -97,6 +100,7 @@ struct {
 	__type(value, __u64);
 } rule_limits SEC(".maps");
 
+/* Which image is in force, and what each frame is asked first. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -105,6 +109,7 @@ struct {
 	__type(value, struct xb_table);
 } table SEC(".maps");
 
+/* The compiled table, and the one before it or to come (image.h). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

@@ -19,24 +19,25 @@
 /** What a rule can ask of a frame, in the order in which a rule is printed; bits of xb_rule.match.
  */
 enum xb_match {
-	XB_MATCH_IN,       /* it came in by that port */
-	XB_MATCH_VLAN,     /* the identifier of its outermost tag */
-	XB_MATCH_SMAC,     /* source MAC */
-	XB_MATCH_DMAC,     /* destination MAC */
-	XB_MATCH_DMAC_OWN, /* the destination is an own MAC of the uplink */
-	XB_MATCH_ETHERTYPE,
-	XB_MATCH_PROTO, /* IPv4 protocol; IPv6: what follows the extension headers */
-	XB_MATCH_SRC,   /* IPv4 or IPv6 */
-	XB_MATCH_DST,
-	XB_MATCH_SPORT, /* of TCP, UDP or SCTP; never in a fragment but the first */
-	XB_MATCH_DPORT,
-	XB_MATCH_TCP_FLAGS,
+	XB_MATCH_IN,        /* it came in by that port */
+	XB_MATCH_VLAN,      /* the identifier of its outermost tag */
+	XB_MATCH_SMAC,      /* source MAC */
+	XB_MATCH_DMAC,      /* destination MAC */
+	XB_MATCH_DMAC_OWN,  /* the destination is an own MAC of the uplink */
+	XB_MATCH_ETHERTYPE, /* behind its tags, two at most */
+	XB_MATCH_PROTO,     /* IPv4 protocol; IPv6: what follows the extension headers */
+	XB_MATCH_SRC,       /* source address, IPv4 or IPv6 */
+	XB_MATCH_DST,       /* destination address, IPv4 or IPv6 */
+	XB_MATCH_SPORT,     /* of TCP, UDP or SCTP; never in a fragment but the first */
+	XB_MATCH_DPORT,     /* the same */
+	XB_MATCH_TCP_FLAGS, /* those that a mask names */
 	XB_MATCH_ICMP_TYPE, /* of ICMP or ICMPv6 */
-	XB_MATCH_DSCP,
-	XB_MATCH_FRAG,
+	XB_MATCH_DSCP,      /* of IPv4 or IPv6 */
+	XB_MATCH_FRAG,      /* whether it is a fragment, and which */
 	XB_MATCH_COUNT,
 };
 
+/** What a rule can ask about fragments. */
 enum xb_frag {
 	XB_FRAG_NO,    /* IP, and whole */
 	XB_FRAG_FIRST, /* of several */
@@ -47,29 +48,36 @@ enum xb_frag {
 struct xb_prefix {
 	__u8 addr[16]; /* IPv4: the first four bytes; bits beyond the prefix are zero */
 	__u8 family;   /* 4 or 6; 0: none */
-	__u8 bits;     /* of the prefix */
+	__u8 bits;     /* length of the prefix, in bits */
 };
 
 /** Both ends belong to it. Host order. */
 struct xb_range {
-	__u16 first, last;
+	__u16 first; /* the lowest */
+	__u16 last;  /* the highest; equal to the lowest: this one */
 };
 
-/** One rule: an element of the array `rules`. Numbers are in host order. */
+/** One rule: an element of the array `rules`, at its slot, which `xbridge steer list --json` tells.
+ *  Numbers are in host order; what a rule does not test is zero. */
 struct xb_rule {
-	__u32 id;    /* 0: no rule */
-	__u32 prio;  /* the highest is asked first; of equals the lowest id */
-	__u32 match; /* what is tested: bits 1 << enum xb_match */
-	char in[XB_RULE_NAME_BYTES];
+	__u32 id;                         /* as `xbridge steer list` prints it; 0: no rule */
+	__u32 prio;                       /* the highest is asked first; of equals the lowest id */
+	__u32 match;                      /* what is tested: bits 1 << enum xb_match */
+	char in[XB_RULE_NAME_BYTES];      /* the port by which the frame came in */
 	char verdict[XB_RULE_NAME_BYTES]; /* pass, bridge, drop or the name of a port */
-	struct xb_prefix src, dst;
-	struct xb_range sport, dport, icmp_type;
-	__u16 vlan, ethertype, proto, dscp;
+	struct xb_prefix src, dst;        /* source and destination address */
+	struct xb_range sport, dport;     /* ports of TCP, UDP or SCTP */
+	struct xb_range icmp_type;        /* of ICMP or ICMPv6 */
+	__u16 vlan;                       /* identifier of the outermost tag */
+	__u16 ethertype;                  /* behind the tags, two at most */
+	__u16 proto;              /* IPv4 protocol; IPv6: what follows the extension headers */
+	__u16 dscp;               /* 0 to 63 */
 	__u16 frag;               /* enum xb_frag */
-	__u8 tcp_flags, tcp_mask; /* the byte of CWR ECE URG ACK PSH RST SYN FIN */
-	__u8 smac[6], dmac[6];
-	__u32 limit_pps; /* frames a second; 0: no limit */
-	__u32 limit_burst;
+	__u8 tcp_flags, tcp_mask; /* the byte of CWR ECE URG ACK PSH RST SYN FIN: what it is where
+				     the mask has ones */
+	__u8 smac[6], dmac[6];    /* source and destination MAC address */
+	__u32 limit_pps;          /* frames a second; 0: no limit */
+	__u32 limit_burst;        /* frames that a rule which has rested lets through at once */
 };
 
 #define XB_RULE_TESTS(rule, what) ((rule)->match >> (what)&1)

@@ -23,11 +23,11 @@
 
 /** Where a packet goes. A port's verdict is XB_VERDICT_PORT(id). */
 enum xb_verdict {
-	XB_VERDICT_NONE,   /* nobody has decided yet */
-	XB_VERDICT_PASS,   /* stay on the uplink's own netdev (XDP_PASS) */
-	XB_VERDICT_BRIDGE, /* learned L2 forwarding, in userspace */
-	XB_VERDICT_DROP,
-	XB_VERDICT_PORT0 = 16,
+	XB_VERDICT_NONE,       /* nobody has decided yet */
+	XB_VERDICT_PASS,       /* stay on the uplink's own netdev (XDP_PASS) */
+	XB_VERDICT_BRIDGE,     /* learned L2 forwarding, in userspace */
+	XB_VERDICT_DROP,       /* nobody gets it */
+	XB_VERDICT_PORT0 = 16, /* to the port of id 0; that of id N is 16 + N */
 };
 #define XB_VERDICT_PORT(id) ((__u16)(XB_VERDICT_PORT0 + (id)))
 
@@ -48,22 +48,23 @@ enum xb_stage {
 #define XB_UPLINKS_MAX             16u
 #define XB_QUEUE_SLOT(slot, queue) ((slot)*XB_QUEUES_MAX + (queue))
 
-/** What the program knows of its uplink: an element of `config`, written by the daemon. */
+/** What the program knows of its uplink, written by the daemon: an element of the array `config`.
+ */
 struct xb_steer_config {
-	__u32 schema;     /* XB_SCHEMA; 0: the slot is free */
-	__u32 ifindex;    /* of the uplink */
+	__u32 schema;     /* of all these maps, XB_SCHEMA; 0: the slot is free */
+	__u32 ifindex;    /* of the uplink's interface */
 	__u32 generation; /* of this configuration; in each frame's metadata */
 	__u32 shared;     /* 1: the uplink keeps its own MACs and group frames */
 	__u32 verdict;    /* the default verdict, enum xb_verdict */
 	__u32 port;       /* the uplink's id among the ports */
-	__u64 stall_ns;   /* a heartbeat older than this means that nobody reads the queue */
+	__u64 stall_ns;   /* a heartbeat older than so many nanoseconds: nobody reads the queue */
 };
 
-/** Key of the hash map `own_macs`: an address that belongs to the stack of the uplink in `slot`.
- * The value (__u32) is the ifindex of the device whose address it is. */
+/** An address that belongs to an uplink's stack, its own or that of a device stacked on it: a key
+ * of the hash map `own_macs`. */
 struct xb_own_mac {
-	__u8 mac[6];
-	__u16 slot;
+	__u8 mac[6]; /* the address */
+	__u16 slot;  /* of that uplink */
 };
 
 /** Longest frame that is redirected: what fits behind the headroom of an AF_XDP chunk. AF_XDP would
@@ -82,8 +83,9 @@ struct xb_meta {
 	__u32 rule;  /* id of the rule, 0 where none matched */
 };
 
-/** What became of frames in the program: an element of the per-CPU array `verdict_stats`, the index
- *  is the uplink's slot. Frames, and bytes of those that were kept from both stacks. */
+/** What became of an uplink's frames in the program: an element of the per-CPU array
+ * `verdict_stats`. Each CPU counts for itself; `xbridge stats --json` has the sums, under `xdp`.
+ * Numbers of frames, and bytes of those that were kept from both stacks. */
 struct xb_xdp_stats {
 	__u64 pass_verdict; /* passed: a rule, or the default verdict */
 	__u64 pass_own;     /* passed: own MAC */
@@ -94,16 +96,18 @@ struct xb_xdp_stats {
 	__u64 pass_long;    /* passed: longer than XB_REDIRECT_BYTES_MAX */
 	__u64 redirect;     /* given to the AF_XDP socket */
 	__u64 drop;         /* dropped: a rule, or the default verdict */
-	__u64 drop_bytes;
-	__u64 limit; /* dropped: beyond a rule's limit */
-	__u64 limit_bytes;
+	__u64 drop_bytes;   /* of these frames */
+	__u64 limit;        /* dropped: beyond a rule's limit */
+	__u64 limit_bytes;  /* of these frames */
 };
 
-/** What a rule has met, by all programs and userspace: an element of the array `rule_stats`. */
+/** What a rule has met, by all programs and userspace: an element of the array `rule_stats`, at the
+ *  rule's slot. `xbridge steer list -s` says the same. */
 struct xb_rule_stats {
-	__u64 packets;
-	__u64 bytes;
-	__u64 last_ns; /* CLOCK_MONOTONIC, to a second; 0: never */
+	__u64 packets; /* frames that matched, those beyond the limit too */
+	__u64 bytes;   /* of these frames */
+	__u64 last_ns; /* when it matched last, in nanoseconds of CLOCK_MONOTONIC, to a second; 0:
+			  never */
 };
 
 /** Most entries of the forwarding table. */
@@ -121,8 +125,8 @@ enum xb_fdb_kind {
 
 /** Key of the hash map `fdb`: an address in a VLAN. */
 struct xb_fdb_map_key {
-	__u8 mac[6];
-	__u16 vlan; /* 0: untagged; 4095: any */
+	__u8 mac[6]; /* the address */
+	__u16 vlan;  /* identifier of the outermost tag; 0: untagged; 4095: in any VLAN */
 };
 
 /** Where frames to an address go: an element of the hash map `fdb`, which mirrors the daemon's
@@ -131,7 +135,7 @@ struct xb_fdb_map_key {
 struct xb_fdb_map_entry {
 	char port[XB_RULE_NAME_BYTES]; /* the name of the port behind which it lies */
 	__u32 port_id;                 /* that port's id */
-	enum xb_fdb_kind kind;
+	enum xb_fdb_kind kind;         /* where the entry comes from */
 	__u32 seen_s; /* when a frame came from it last, in seconds of CLOCK_MONOTONIC; 0: it does
 			 not age */
 	struct bpf_spin_lock lock; /* the kernel's, so that an entry changes where it lies */

@@ -9,8 +9,8 @@
  *                                     internal/xsks, heartbeats, table, images, rule_limits,
  * dropped, prog_<slot>, link_<slot>
  *
- * (bpffs allows no dot in a name: one in an instance's name becomes a colon, which no interface
- * has.)
+ * What is in them: docs/steering-maps.md. (bpffs allows no dot in a name: one in an instance's name
+ * becomes a colon, which no interface has.)
  *
  * A program whose daemon is gone passes everything that it would redirect: the sockets' entries
  * leave `xsks` with them, and the heartbeats grow stale. The next start takes link and maps over,
