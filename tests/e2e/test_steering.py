@@ -2,7 +2,6 @@
 """The steering table: what its commands say, and what its rules do to frames on the wire (steer.py)."""
 
 import contextlib
-import json
 import signal
 import subprocess
 import time
@@ -156,7 +155,7 @@ def test_confirmed_rules_stay(daemon):
     assert [rule["rule"] for rule in rules(daemon)] == ["to drop"]
 
 
-def test_a_full_table_is_loaded_and_dumped(bed, daemon):
+def test_a_full_table_is_loaded(bed, daemon):
     text = "".join(f"src 10.{i >> 8}.{i & 255}.0/24 proto udp dport {i} to kernel\n" for i in range(4096))
     daemon.ask("steer", "load", text)
     assert len(rules(daemon)) == 4096
@@ -164,28 +163,6 @@ def test_a_full_table_is_loaded_and_dumped(bed, daemon):
     with Wire(bed.peer, "vp") as wire, Wire(bed.kern, "tap0") as tap:
         wire.send(frame(IP(src="10.15.255.9") / UDP(dport=4095)))
         tap.expect(PAYLOAD)
-    dump = {row["key"]: row["value"] for row in bpftool(bed, "rules")}
-    hits = {row["key"]: row["value"] for row in bpftool(bed, "rule_stats")}
-    for rule in rules(daemon):
-        shown = dump[rule["slot"]]
-        assert (shown["id"], shown["verdict"]) == (rule["id"], "kernel")
-        assert (hits[rule["slot"]]["packets"], hits[rule["slot"]]["bytes"]) == (rule["packets"], rule["bytes"])
-    assert sum(row["packets"] for row in hits.values()) == 1
-
-
-def bpftool(bed, name):
-    out = subprocess.run(bed.in_host("bpftool", "-j", "map", "dump", "pinned", f"/sys/fs/bpf/xbridge/{bed.name}/{name}"),
-                         check=True, capture_output=True, text=True).stdout
-    return [{"key": row["formatted"]["key"],
-             "value": {field: text(value) for field, value in row["formatted"]["value"].items()}}
-            for row in json.loads(out)]
-
-
-def text(value):
-    """A field of a dump: arrays of characters are names."""
-    if isinstance(value, list) and value and isinstance(value[0], str):
-        return "".join(value).rstrip("\0").replace("\\0", "")
-    return value
 
 
 # ---- on the wire ----
