@@ -2,6 +2,7 @@
 #include "cli/explain.h"
 
 #include "cli/client.h"
+#include "cli/frame_file.h"
 #include "cli/sample.h"
 #include "cli/text.h"
 #include "core/cleanup.h"
@@ -11,7 +12,7 @@
 #include "xsk/twin.h"
 
 #include <json-c/json.h>
-#include <pcap/pcap.h>
+#include <linux/if_ether.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -294,47 +295,30 @@ static int explain_match(struct asked *asked, int argc, char **argv)
 	return add_frame(asked, frame, len, len);
 }
 
-static int explain_file(struct asked *asked, pcap_t *file, const char *path)
-{
-	struct pcap_pkthdr *header;
-	const u_char *data;
-	int got, status = 0;
-
-	if (pcap_datalink(file) != DLT_EN10MB) {
-		fprintf(stderr, "xbridge: explain: %s holds %s, not Ethernet frames\n", path,
-			pcap_datalink_val_to_name(pcap_datalink(file))
-				? pcap_datalink_val_to_name(pcap_datalink(file))
-				: "something");
-		return 1;
-	}
-	while (!status && (got = pcap_next_ex(file, &header, &data)) == 1)
-		status = add_frame(asked, data, header->caplen, header->len);
-	if (!status && got != PCAP_ERROR_BREAK) {
-		fprintf(stderr, "xbridge: explain: %s, packet %u: %s\n", path,
-			asked->done + asked->n + 1, pcap_geterr(file));
-		status = 1;
-	}
-	return status;
-}
-
 /* FILE|- [in PORT] */
 static int explain_pcap(struct asked *asked, int argc, char **argv)
 {
-	char why[PCAP_ERRBUF_SIZE];
-	pcap_t *file;
-	int status;
+	struct xb_filed_frame frame;
+	struct xb_error err = {0};
+	struct xb_frame_file *file;
+	int got, status;
 
 	if (argc != 1 && (argc != 3 || strcmp(argv[1], "in") != 0))
 		return wrong_usage("pcap FILE|- [in PORT] is expected");
-	file = pcap_open_offline(argv[0], why);
-	if (!file) {
-		fprintf(stderr, "xbridge: explain: read %s: %s\n", argv[0], why);
+	if (xb_frame_file_open(argv[0], &file, &err) < 0) {
+		fprintf(stderr, "xbridge: explain: %s\n", err.what);
 		return 1;
 	}
 	status = choose_port(asked, argc == 3 ? argv[2] : NULL);
-	if (!status)
-		status = explain_file(asked, file, argv[0]);
-	pcap_close(file);
+	while (!status && (got = xb_frame_file_next(file, &frame, &err))) {
+		if (got > 0)
+			status = add_frame(asked, frame.data, frame.n, frame.bytes);
+		else
+			status = 1;
+		if (got < 0)
+			fprintf(stderr, "xbridge: explain: %s\n", err.what);
+	}
+	xb_frame_file_close(file);
 	return status;
 }
 

@@ -89,7 +89,7 @@ def counted(change):
             for name, port in change["ports"].items() if port["rx_packets"] or port["tx_packets"]}
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 @pytest.mark.parametrize("options", [[], ["--no-offload"]], ids=["offload", "no-offload"])
 def test_a_capture_holds_each_packet_that_stats_counts(make_bed, tmp_path, options):
     bed = make_bed(uplinks=2, quiet=True)
@@ -255,7 +255,7 @@ def test_nobody_waits_for_who_watches(bed, tmp_path):
     assert len(read(path)) == n
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_the_end_of_the_daemon_ends_a_capture(make_bed, tmp_path):
     bed = make_bed(quiet=True)
     daemon = bed.start("--rule", "in kernel proto udp dport 7 to drop")
