@@ -22,6 +22,8 @@
 #include "xbridge/gcra.h"
 
 const volatile __u32 slot = 0;
+/* A longer frame is not redirected. What a test run calls a frame in one piece is shorter. */
+const volatile __u32 redirect_bytes_max = XB_REDIRECT_BYTES_MAX;
 /* 1: the flow cache knows nothing; to measure what a walk takes. */
 const volatile __u32 forgetful = 0;
 /* 1: this is a twin, loaded to be asked what the one on the interface would say: it writes nothing
@@ -197,12 +199,10 @@ __attribute__((noinline)) int ask_rules(struct xdp_md *ctx, struct question *que
 	struct xb_origin origin = {.in = (__u8)port, .own = (__u8)own};
 	__u32 which = generation % XB_IMAGES;
 	const struct xb_image *image = bpf_map_lookup_elem(&images, &which);
-	struct xb_parsed parsed;
 	__u32 rank;
 
-	if (!question || !image || xb_parse(data, end, &parsed))
+	if (!question || !image || xb_parse_key(data, end, &origin, &question->key))
 		return 0;
-	xb_parse_key(data, end, &parsed, &origin, &question->key);
 	if (explain) {
 		tell_key(&question->key);
 		xb_walk_start(&question->walk, &question->key);
@@ -234,15 +234,25 @@ static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 byt
 	return !due_ns || xb_gcra_allows(due_ns, bpf_ktime_get_ns(), rule->each_ns, rule->ahead_ns);
 }
 
+/* The program takes no fragments (SEC "xdp.frags"), so that a frame is in one piece; the helper
+ * that counts them would cost as much as a map lookup. */
+static __always_inline __u32 frame_bytes(const struct xdp_md *ctx)
+{
+	return ctx->data_end - ctx->data;
+}
+
 /* Shows a frame that is about to be dropped to who watches. */
 static __always_inline void show_drop(struct xdp_md *ctx, struct xb_table *now, __u32 port,
 				      const struct xb_decision *decision, __u32 limited)
 {
-	__u64 bytes = bpf_xdp_get_buff_len(ctx);
-	__u64 n = bytes < XB_DROPPED_BYTES ? bytes : XB_DROPPED_BYTES;
 	struct xb_dropped *frame;
+	__u64 bytes, n;
 
-	if (!now->watched || n < sizeof(struct ethhdr)) /* it is none: so the verifier knows */
+	if (!now->watched)
+		return;
+	bytes = bpf_xdp_get_buff_len(ctx); /* a number that the verifier keeps in sight */
+	n = bytes < XB_DROPPED_BYTES ? bytes : XB_DROPPED_BYTES;
+	if (n < sizeof(struct ethhdr)) /* it is not */
 		return;
 	frame = bpf_ringbuf_reserve(&dropped, sizeof(*frame), 0);
 	if (!frame) {
@@ -293,7 +303,7 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_co
 	__u64 beat;
 	long action;
 
-	if (bpf_xdp_get_buff_len(ctx) > XB_REDIRECT_BYTES_MAX) {
+	if (frame_bytes(ctx) > redirect_bytes_max) {
 		stats->pass_long++;
 		return XDP_PASS;
 	}
@@ -379,9 +389,9 @@ int steer(struct xdp_md *ctx)
 	decision = xb_classify(&scene, rule);
 	if (explain)
 		return tell_decision(decision);
-	if (rule && !count_hit(rule, bpf_xdp_get_buff_len(ctx), now->now_ns)) {
+	if (rule && !count_hit(rule, frame_bytes(ctx), now->now_ns)) {
 		stats->limit++;
-		stats->limit_bytes += bpf_xdp_get_buff_len(ctx);
+		stats->limit_bytes += frame_bytes(ctx);
 		show_drop(ctx, now, uplink->port, &decision, 1);
 		return XDP_DROP;
 	}
@@ -392,7 +402,7 @@ int steer(struct xdp_md *ctx)
 		return pass(&decision, stats);
 	case XB_VERDICT_DROP:
 		stats->drop++;
-		stats->drop_bytes += bpf_xdp_get_buff_len(ctx);
+		stats->drop_bytes += frame_bytes(ctx);
 		show_drop(ctx, now, uplink->port, &decision, 0);
 		return XDP_DROP;
 	default:

@@ -20,24 +20,27 @@ struct xb_flow {
 	__u32 rank;       /* or XB_RANK_NONE */
 };
 
-#define XB_KEY_WORDS (sizeof(struct xb_key) / 8)
-typedef __u64 __attribute__((may_alias)) xb_key_word;
-
 /** Takes away what no rule asks for; returns the key's place. */
 XB_INLINE __u32 xb_flow_place(struct xb_key *key, const struct xb_image *image)
 {
 	const xb_key_word *masks = (const xb_key_word *)&image->head.mask;
 	xb_key_word *words = (xb_key_word *)key;
+	static const __u64 odd[XB_KEY_WORDS] = {
+		0x9e3779b97f4a7c15ull, 0xbf58476d1ce4e5b9ull, 0x94d049bb133111ebull,
+		0xd6e8feb86659fd93ull, 0xff51afd7ed558ccdull, 0xc4ceb9fe1a85ec53ull,
+		0xa0761d6478bd642full, 0xe7037ed1a0b428dbull,
+	};
 	__u64 hash = 0;
 
+	/* each bit of the key reaches the product's uppermost bits */
 #ifdef __clang__
 #pragma clang loop unroll(full)
 #endif
 	for (unsigned i = 0; i < XB_KEY_WORDS; i++) {
 		words[i] &= masks[i];
-		hash += (words[i] ^ words[i] >> 32) * (0x9e3779b97f4a7c15ull + 2 * i);
+		hash += words[i] * odd[i];
 	}
-	return (__u32)(hash >> 40) & (XB_FLOWS - 1);
+	return (__u32)(hash >> 52) & (XB_FLOWS - 1);
 }
 
 XB_INLINE int xb_flow_same_key(const struct xb_key *a, const struct xb_key *b)

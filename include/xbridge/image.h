@@ -41,6 +41,10 @@ enum xb_axis_id {
 /** Intervals that share a base set. */
 #define XB_BLOCK_SHIFT 4
 
+/** In `extra`: the interval has a dense set of its own, with all of its rules; no other is asked.
+ */
+#define XB_EXTRA_WHOLE 1u
+
 /** The binary search among 2 * XB_RULES_MAX + 1 intervals ends after so many steps. */
 #define XB_SEARCH_STEPS 14
 
@@ -50,7 +54,7 @@ struct xb_axis {
 	__u32 wide;       /* 1: a value has two halves (SRC6, DST6) */
 	__u32 starts;     /* __u64 a start, or two, the upper first; starts[0] is 0 */
 	__u32 base;       /* __u32 for each 1 << XB_BLOCK_SHIFT intervals: a dense set */
-	__u32 extra;      /* __u32 an interval: a packed set */
+	__u32 extra;      /* __u32 an interval: a packed set, or XB_EXTRA_WHOLE and a dense one */
 	__u32 absent;     /* a dense set */
 	__u32 root;       /* __u32 a bucket, and one more: the interval in which it starts */
 	__u32 root_n;     /* buckets; 0: each value has its place, nothing is searched */
@@ -193,6 +197,10 @@ XB_INLINE struct xb_sets xb_axis_sets(const void *image, const struct xb_axis *a
 
 	sets.base = xb_image_u32(image, axis->base + (interval >> XB_BLOCK_SHIFT) * 4);
 	sets.extra = xb_image_u32(image, axis->extra + interval * 4);
+	if (sets.extra & XB_EXTRA_WHOLE) {
+		sets.base = sets.extra - XB_EXTRA_WHOLE;
+		sets.extra = 0;
+	}
 	return sets;
 }
 
@@ -330,7 +338,7 @@ XB_STEP long xb_ask_axis(__u32 id, void *data)
 }
 
 /* One word of the AND of all sets. */
-XB_GLOBAL __u64 xb_ask_sets(const struct xb_image *image, const struct xb_walk *walk, __u32 word)
+XB_INLINE __u64 xb_ask_sets(const struct xb_image *image, const struct xb_walk *walk, __u32 word)
 {
 	__u64 bits = ~0ull;
 
@@ -341,23 +349,31 @@ XB_GLOBAL __u64 xb_ask_sets(const struct xb_image *image, const struct xb_walk *
 	return bits;
 }
 
-/* Looks at the first word that is left. */
-XB_STEP long xb_ask_word(__u32 i, void *data)
+/* Words that are looked at in one step: to be called costs as much as a word. */
+#define XB_WORDS_A_STEP 8
+
+/* The first rank in the lowest words that `left` names, or XB_RANK_NONE. */
+XB_GLOBAL __u32 xb_ask_words(const struct xb_image *image, const struct xb_walk *walk, __u64 left)
+{
+	for (int n = 0; n < XB_WORDS_A_STEP && left; n++, left &= left - 1) {
+		__u32 word = xb_lowest_bit(left);
+		__u64 bits = xb_ask_sets(image, walk, word);
+
+		if (bits)
+			return word * 64 + xb_lowest_bit(bits);
+	}
+	return XB_RANK_NONE;
+}
+
+XB_STEP long xb_ask_step(__u32 i, void *data)
 {
 	struct xb_quest *quest = data;
-	__u32 word;
-	__u64 bits;
 
 	(void)i;
-	if (!quest->left)
-		return 1;
-	word = xb_lowest_bit(quest->left);
-	quest->left &= quest->left - 1;
-	bits = xb_ask_sets(quest->image, quest->walk, word);
-	if (!bits)
-		return 0;
-	quest->rank = word * 64 + (xb_lowest_bit(bits) & 63);
-	return 1;
+	quest->rank = xb_ask_words(quest->image, quest->walk, quest->left);
+	for (int n = 0; n < XB_WORDS_A_STEP; n++)
+		quest->left &= quest->left - 1;
+	return quest->rank != XB_RANK_NONE || !quest->left;
 }
 
 /**
@@ -382,7 +398,8 @@ XB_GLOBAL __u32 xb_walk_find(struct xb_walk *walk, const struct xb_image *image)
 	    (walk->kept && !(image->head.used & XB_AXIS_BIT(XB_MATCH_DMAC_OWN))))
 		return XB_RANK_NONE;
 	xb_repeat(XB_AXIS_COUNT, xb_ask_axis, &quest);
-	xb_repeat(XB_SET_WORDS, xb_ask_word, &quest);
+	if (quest.left)
+		xb_repeat(XB_SET_WORDS / XB_WORDS_A_STEP, xb_ask_step, &quest);
 	return quest.rank;
 }
 

@@ -251,13 +251,11 @@ static void print_parsed(const struct xb_capture_record *record, FILE *out)
 {
 	const uint8_t *data = (const uint8_t *)(record + 1);
 	const struct xb_origin nowhere = {0};
-	struct xb_parsed parsed;
 	struct xb_rule rule;
 	struct xb_key key;
 
-	if (xb_parse(data, data + record->n, &parsed))
+	if (xb_parse_key(data, data + record->n, &nowhere, &key))
 		return;
-	xb_parse_key(data, data + record->n, &parsed, &nowhere, &key);
 	rule = xb_rule_of_key(&key, "");
 	xb_rule_each_match(&rule, print_match, out);
 }

@@ -130,14 +130,12 @@ static bool parses_alike(const struct asked *asked, unsigned i, const struct xb_
 {
 	struct xb_origin origin = {.in = (__u8)asked->port_id, .own = told->key.own};
 	const uint8_t *data = asked->bytes[i];
-	struct xb_parsed parsed;
 	struct xb_key key;
 
 	if (!told->key.has)
 		return true; /* no rule was asked */
-	if (xb_parse(data, data + asked->n_bytes[i], &parsed))
+	if (xb_parse_key(data, data + asked->n_bytes[i], &origin, &key))
 		return false;
-	xb_parse_key(data, data + asked->n_bytes[i], &parsed, &origin, &key);
 	return !memcmp(&key, &told->key, sizeof(key));
 }
 

@@ -14,7 +14,7 @@ void xb_text_fdb(struct json_object *result);
 void xb_text_rules(struct json_object *result);
 void xb_text_id(struct json_object *result);
 
-/** One packet that `explain` explains; the first one's `number` is 1. */
-void xb_text_packet(struct json_object *packet, const char *port, unsigned number);
+/** One packet that `explain` explains; `count` says which, from 1 on. */
+void xb_text_packet(struct json_object *packet, const char *port, unsigned count);
 
 #endif

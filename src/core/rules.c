@@ -23,15 +23,13 @@ static bool find(const struct xb_image *image, struct xb_rules_cache *cache,
 		 struct xb_image_rule *ret_rule)
 {
 	uint8_t buf[XB_HEADERS_BYTES];
-	struct xb_parsed parsed;
 	struct xb_key key;
 	const uint8_t *data;
 	uint32_t len, rank;
 
 	data = xb_packet_headers(pkt, buf, &len);
-	if (xb_parse(data, data + len, &parsed))
+	if (xb_parse_key(data, data + len, origin, &key))
 		return false;
-	xb_parse_key(data, data + len, &parsed, origin, &key);
 	rank = xb_flow_find(&cache->flows[xb_flow_place(&key, image)], image, &key, &cache->walk);
 	if (rank >= image->head.n_rules)
 		return false;
@@ -65,13 +63,12 @@ bool xb_rules_look(const struct xb_rules *rules, struct xb_walk *walk, const uin
 		   const uint8_t *end, const struct xb_origin *origin,
 		   struct xb_image_rule *ret_rule)
 {
-	struct xb_parsed parsed;
 	struct xb_key key;
 	uint32_t rank;
 
-	if (!rules->image || !rules->image->head.n_rules || xb_parse(data, end, &parsed))
+	if (!rules->image || !rules->image->head.n_rules ||
+	    xb_parse_key(data, end, origin, &key))
 		return false;
-	xb_parse_key(data, end, &parsed, origin, &key);
 	xb_walk_start(walk, &key);
 	rank = xb_walk_find(walk, rules->image);
 	if (rank >= rules->image->head.n_rules)

@@ -107,13 +107,11 @@ static struct json_object *parsed(const struct xb_port *port, const struct sampl
 	struct xb_origin origin = {.in = (uint8_t)port->id};
 	struct json_object *to = json_object_new_object();
 	const uint8_t *end = sample->data + sample->n;
-	struct xb_parsed parsed;
 	struct xb_rule rule;
 	struct xb_key key;
 
-	if (xb_parse(sample->data, end, &parsed))
+	if (xb_parse_key(sample->data, end, &origin, &key))
 		return to;
-	xb_parse_key(sample->data, end, &parsed, &origin, &key);
 	rule = xb_rule_of_key(&key, port->name);
 	xb_rule_each_match(&rule, say_match, to);
 	return to;

@@ -5,7 +5,9 @@
  * cut the axis into at most 2n + 1 pieces in which the set of rules doesn't change. A sweep from
  * the first piece to the last keeps that set: at each start it takes up the rules that begin there
  * and lays down those that have ended. What sixteen pieces in a row have in common goes into one
- * dense set, what each has beyond it into a packed one; equal dense sets are written once.
+ * dense set, what each has beyond it into a packed one; equal dense sets are written once. A packed
+ * set of many words takes longer to be asked than a dense one: as long as there is room to spare,
+ * such a piece gets a dense set of its own.
  */
 #include "daemon/image.h"
 
@@ -24,6 +26,9 @@
 /* What is built may be larger than what is allowed, never than this: an axis has 2 XB_RULES_MAX + 1
  * pieces; each rule begins and ends once and so adds a word to at most sixteen of them twice. */
 #define ROOM_BYTES (8 * XB_IMAGE_BYTES)
+/* Room for dense sets of single pieces, and from how many words on a packed set is made one. */
+#define SPARE_BYTES (XB_IMAGE_BYTES / 2)
+#define PACKED_MAX  16u
 #define DEDUP_SLOTS                                                                  \
 	4096u /* dense sets that are looked for again; more are merely written twice \
 	       */
@@ -45,7 +50,8 @@ struct span {
 
 struct build {
 	uint8_t *image;
-	uint32_t at; /* where the next table goes */
+	uint32_t at;    /* where the next table goes */
+	uint32_t spare; /* bytes left for dense sets of single pieces */
 	const struct xb_ranked_rule *rules;
 	unsigned n;
 	struct span *spans;   /* of the axis that is being written */
@@ -267,26 +273,45 @@ static uint32_t dense(struct build *build, const struct set *set)
 	return place;
 }
 
-/* Writes a packed set: what `set` has beyond `base`. 0 where that is nothing. */
-static uint32_t packed(struct build *build, const struct set *set, const struct set *base)
+static uint32_t packed(struct build *build, const struct set *set)
+{
+	uint64_t summary = summary_of(set);
+	uint32_t place = take(build, 8 + 8 * xb_popcount(summary));
+	uint64_t *out = at(build, place);
+
+	*out++ = summary;
+	for (unsigned w = 0; w < XB_SET_WORDS; w++)
+		if (set->words[w])
+			*out++ = set->words[w];
+	return place;
+}
+
+/* A piece's dense set of its own, where there is room; 0 where not. */
+static uint32_t whole(struct build *build, const struct set *set)
+{
+	uint32_t before = build->at, place;
+
+	if (build->spare < XB_DENSE_BYTES)
+		return 0;
+	place = dense(build, set);
+	build->spare -= build->at - before;
+	return place | XB_EXTRA_WHOLE;
+}
+
+/* Writes what `set` has beyond `base`; 0 where that is nothing. */
+static uint32_t extra(struct build *build, const struct set *set, const struct set *base)
 {
 	struct set beyond;
-	uint64_t summary;
-	uint64_t *out;
-	uint32_t place;
+	uint32_t words, place = 0;
 
 	for (unsigned w = 0; w < XB_SET_WORDS; w++)
 		beyond.words[w] = set->words[w] & ~base->words[w];
-	summary = summary_of(&beyond);
-	if (!summary)
+	words = xb_popcount(summary_of(&beyond));
+	if (!words)
 		return 0;
-	place = take(build, 8 + 8 * xb_popcount(summary));
-	out = at(build, place);
-	*out++ = summary;
-	for (unsigned w = 0; w < XB_SET_WORDS; w++)
-		if (beyond.words[w])
-			*out++ = beyond.words[w];
-	return place;
+	if (words > PACKED_MAX)
+		place = whole(build, set);
+	return place ? place : packed(build, &beyond);
 }
 
 /* Writes the sets of a block of pieces, the first of which is piece `first`. */
@@ -300,7 +325,7 @@ static void write_block(struct build *build, const struct xb_axis *axis, uint32_
 			common.words[w] &= build->block[i].words[w];
 	*entry(build, axis->base, first / BLOCK) = dense(build, &common);
 	for (unsigned i = 0; i < pieces; i++)
-		*entry(build, axis->extra, first + i) = packed(build, &build->block[i], &common);
+		*entry(build, axis->extra, first + i) = extra(build, &build->block[i], &common);
 }
 
 static void take_tables(struct build *build, struct xb_axis *axis, uint32_t pieces)
@@ -517,8 +542,9 @@ static int build_axes(struct build *build, struct xb_image_head *image)
 	return ret;
 }
 
-int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t generation,
-		   struct xb_image **ret_image, struct xb_error *err)
+/* Builds the image with so much room to spare, whatever its size. Returns 0 or -ENOMEM. */
+static int build_with(const struct xb_ranked_rule *rules, unsigned n, uint32_t generation,
+		      uint32_t spare, struct xb_image **ret_image)
 {
 	xb_auto_free struct xb_image *image = calloc(1, ROOM_BYTES);
 	xb_auto_free struct span *spans = calloc(n + 1, sizeof(*spans));
@@ -528,10 +554,10 @@ int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t gene
 	struct xb_image_head *head;
 
 	if (!image || !spans || !starts || !block || !build)
-		return xb_fail(err, -ENOMEM, "make the image of %u rules", n);
-	assert(n <= XB_RULES_MAX);
+		return -ENOMEM;
 	build->image = (uint8_t *)image;
 	build->at = sizeof(*head);
+	build->spare = spare;
 	build->rules = rules;
 	build->n = n;
 	build->spans = spans;
@@ -548,14 +574,30 @@ int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t gene
 	if (head->used >> XB_MATCH_DST & 1)
 		head->used |= 1u << XB_AXIS_DST6;
 	if (build_axes(build, head) < 0)
-		return xb_fail(err, -ENOMEM, "make the image of %u rules", n);
+		return -ENOMEM;
 	head->bytes = build->at;
-	if (head->bytes > XB_IMAGE_BYTES) {
-		xb_fail(err, -E2BIG, "make the image of %u rules: %u KiB, %u are allowed", n,
-			head->bytes >> 10, XB_IMAGE_BYTES >> 10);
-		xb_hint(err, "let fewer ranges and prefixes overlap");
-		return -E2BIG;
-	}
 	*ret_image = XB_TAKE_PTR(image);
 	return 0;
+}
+
+int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t generation,
+		   struct xb_image **ret_image, struct xb_error *err)
+{
+	static const uint32_t spares[] = {SPARE_BYTES, 0};
+
+	assert(n <= XB_RULES_MAX);
+	for (unsigned i = 0; i < sizeof(spares) / sizeof(spares[0]); i++) {
+		xb_auto_free struct xb_image *image = NULL;
+
+		if (build_with(rules, n, generation, spares[i], &image) < 0)
+			return xb_fail(err, -ENOMEM, "make the image of %u rules", n);
+		if (image->head.bytes <= XB_IMAGE_BYTES) {
+			*ret_image = XB_TAKE_PTR(image);
+			return 0;
+		}
+		xb_fail(err, -E2BIG, "make the image of %u rules: %u KiB, %u are allowed", n,
+			image->head.bytes >> 10, XB_IMAGE_BYTES >> 10);
+	}
+	xb_hint(err, "let fewer ranges and prefixes overlap");
+	return -E2BIG;
 }

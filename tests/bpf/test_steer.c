@@ -26,6 +26,8 @@
 #define SLOT       3u
 #define GENERATION 7u
 #define STALL_NS   1000000000ull
+/* In place of XB_REDIRECT_BYTES_MAX: what is as long as that is no frame in one piece here. */
+#define LONG_BYTES 3000u
 
 static struct steer_bpf *skeleton;
 
@@ -169,7 +171,7 @@ static void runt_passes(void **state)
 /* More than the kernel's test run has in one page: the end lies in a fragment, as a NIC's would. */
 static int run_long(unsigned frame_bytes)
 {
-	static uint8_t in[XB_REDIRECT_BYTES_MAX + 1];
+	static uint8_t in[LONG_BYTES + 1];
 	static uint8_t out[sizeof(in) + 256];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in, .data_size_in = frame_bytes,
 		    .data_out = out, .data_size_out = sizeof(out));
@@ -186,9 +188,9 @@ static void frame_too_long_for_a_chunk_passes(void **state)
 
 	(void)state;
 	beat(coarse_ns());
-	assert_int_equal(run_long(XB_REDIRECT_BYTES_MAX), XDP_REDIRECT);
+	assert_int_equal(run_long(LONG_BYTES), XDP_REDIRECT);
 	assert_int_equal(stats().pass_long, 0);
-	assert_int_equal(run_long(XB_REDIRECT_BYTES_MAX + 1), XDP_PASS);
+	assert_int_equal(run_long(LONG_BYTES + 1), XDP_PASS);
 	assert_int_equal(stats().pass_long, 1);
 	assert_int_equal(stats().redirect, 1);
 	close(fd);
@@ -198,8 +200,8 @@ static void too_long_frame_is_dropped_all_the_same(void **state)
 {
 	(void)state;
 	configure(XB_VERDICT_DROP, false);
-	assert_int_equal(run_long(XB_REDIRECT_BYTES_MAX + 1), XDP_DROP);
-	assert_int_equal(stats().drop_bytes, XB_REDIRECT_BYTES_MAX + 1);
+	assert_int_equal(run_long(LONG_BYTES + 1), XDP_DROP);
+	assert_int_equal(stats().drop_bytes, LONG_BYTES + 1);
 	assert_int_equal(stats().pass_long, 0);
 }
 
@@ -446,6 +448,7 @@ int main(void)
 		return 1;
 	}
 	made->rodata->slot = SLOT;
+	made->rodata->redirect_bytes_max = LONG_BYTES;
 	ret = steer_bpf__load(made);
 	if (ret == -EPERM || ret == -ENOSYS) {
 		printf("SKIP: this kernel or user may not load BPF programs: %s\n", strerror(-ret));

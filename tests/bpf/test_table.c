@@ -160,13 +160,11 @@ static const struct xb_ranked_rule *judge(unsigned n, const uint8_t *frame, unsi
 				 .group = frame[0] & 1};
 	struct xb_origin origin = {.in = PORT, .own = (uint8_t)xb_own_of(&scene)};
 	struct xb_image_rule rule;
-	struct xb_parsed parsed = {0};
 	struct xb_walk walk;
 	struct xb_key key;
 	uint32_t rank = XB_RANK_NONE;
 
-	assert_int_equal(xb_parse(frame, frame + bytes, &parsed), 0);
-	xb_parse_key(frame, frame + bytes, &parsed, &origin, &key);
+	assert_int_equal(xb_parse_key(frame, frame + bytes, &origin, &key), 0);
 	if (!xb_is_kept_group(&scene)) {
 		xb_walk_start(&walk, &key);
 		rank = xb_walk_find(&walk, image);

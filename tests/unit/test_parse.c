@@ -37,7 +37,7 @@ static void parse_both(const uint8_t *frame, uint32_t len, struct xb_key *key, s
 
 	memcpy(exact, frame, len);
 	assert_int_equal(xb_parse(exact, exact + len, &l2), 0);
-	xb_parse_key(exact, exact + len, &l2, &origin, key);
+	assert_int_equal(xb_parse_key(exact, exact + len, &origin, key), 0);
 	headers_reference(exact, len, ref);
 	free(exact);
 }
