@@ -12,6 +12,10 @@
  *
  * The metadata that tells userspace the verdict is written only once the redirect is certain: a
  * frame that passes reaches the stack as it came. What a program before us left there is replaced.
+ *
+ * There are two entries. `steer` tells; `steer_mute` does the same without a word of it, and
+ * userspace asks the rules again (XB_STAGE_UNTOLD). It is for a place behind libxdp's dispatcher
+ * under a kernel that takes only such extensions there as leave the packet's data alone.
  */
 #include <linux/bpf.h>
 
@@ -295,7 +299,8 @@ static __always_inline void write_meta(struct xdp_md *ctx, const struct xb_decis
 }
 
 static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_config *uplink,
-				    const struct xb_decision *decision, struct xb_xdp_stats *stats)
+				    const struct xb_decision *decision, struct xb_xdp_stats *stats,
+				    int tells)
 {
 	__u32 queue = ctx->rx_queue_index;
 	__u32 key = XB_QUEUE_SLOT(slot, queue);
@@ -323,7 +328,8 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_co
 		stats->pass_noqueue++;
 		return XDP_PASS;
 	}
-	write_meta(ctx, decision, uplink->generation);
+	if (tells)
+		write_meta(ctx, decision, uplink->generation);
 	stats->redirect++;
 	return XDP_REDIRECT;
 }
@@ -353,8 +359,9 @@ static __always_inline __u32 is_own(const struct xb_table *now, const struct eth
 	return bpf_map_lookup_elem(&own_macs, &key) != NULL;
 }
 
-SEC("xdp")
-int steer(struct xdp_md *ctx)
+/* tells: whether userspace is told what was decided; a constant, so that nothing is left of
+ * write_meta where it is 0: the kernel looks for calls before it looks what is reached. */
+static __always_inline int judge(struct xdp_md *ctx, int tells)
 {
 	const struct ethhdr *eth = (void *)(long)ctx->data;
 	const struct xb_image_rule *rule = NULL;
@@ -406,8 +413,20 @@ int steer(struct xdp_md *ctx)
 		show_drop(ctx, now, uplink->port, &decision, 0);
 		return XDP_DROP;
 	default:
-		return redirect(ctx, uplink, &decision, stats);
+		return redirect(ctx, uplink, &decision, stats, tells);
 	}
+}
+
+SEC("xdp")
+int steer(struct xdp_md *ctx)
+{
+	return judge(ctx, 1);
+}
+
+SEC("?xdp")
+int steer_mute(struct xdp_md *ctx)
+{
+	return judge(ctx, 0);
 }
 
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";
