@@ -54,9 +54,10 @@ static void print_port(struct json_object *port)
 	printf("%-15s %-7s %-5s %s  queues %" PRIu64, text(port, "name"), text(port, "type"),
 	       state(port), text(port, "mac"), number(port, "queues"));
 	if (!strcmp(text(port, "type"), "uplink")) {
-		printf(" of %" PRIu64 "  %s  XDP %s, %s, csum=%s\n", number(port, "rx_queues"),
-		       is(port, "shared") ? "shared" : "dedicated", text(port, "xdp"),
-		       text(port, "mode"), text(port, "csum"));
+		printf(" of %" PRIu64 "  %s  XDP %s by %s, %s, csum=%s\n",
+		       number(port, "rx_queues"), is(port, "shared") ? "shared" : "dedicated",
+		       text(port, "xdp"), text(port, "attached"), text(port, "mode"),
+		       text(port, "csum"));
 		printf("%16s%s because %s\n", "", is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "shared_reason"));
 		return;

@@ -192,11 +192,8 @@ static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, s
 {
 	static const char *const sharing[] = {"auto", "shared", "dedicated", NULL};
 	static const char *const csum[] = {"csum=auto", "csum=trust", "csum=verify", NULL};
-	static const char *const xdp[] = {"xdp=auto", "xdp=native", "xdp=generic", "xdp=exclusive",
-					  NULL};
+	static const char *const xdp[] = {"xdp=auto", "xdp=native", "xdp=generic", NULL};
 	static const char *const mode[] = {"mode=auto", "mode=copy", "mode=zerocopy", NULL};
-	static const enum xb_xdp_mode xdp_modes[] = {XB_XDP_AUTO, XB_XDP_NATIVE, XB_XDP_GENERIC,
-						     XB_XDP_AUTO};
 	int i;
 
 	if ((i = one_of(word, sharing)) >= 0)
@@ -204,7 +201,9 @@ static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, s
 	else if ((i = one_of(word, csum)) >= 0)
 		uplink->csum = (enum xb_csum_policy)i;
 	else if ((i = one_of(word, xdp)) >= 0)
-		uplink->xdp = xdp_modes[i];
+		uplink->xdp.mode = (enum xb_xdp_mode)i;
+	else if (!strcmp(word, "xdp=exclusive")) /* in whichever mode */
+		uplink->xdp.exclusive = true;
 	else if ((i = one_of(word, mode)) >= 0)
 		uplink->mode = (enum xb_xsk_mode)i;
 	else
@@ -324,7 +323,8 @@ static const struct option {
 	 set_no_offload},
 	{"uplink", "IFACE[,OPTION...]",
 	 "read IFACE through AF_XDP; options: shared, dedicated, csum=trust|verify, "
-	 "xdp=auto|native|generic|exclusive, mode=auto|copy|zerocopy",
+	 "xdp=auto|native|generic (in the driver or above it; beside other XDP programs that "
+	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy",
 	 set_uplink},
 	{"rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
 	{"default", "VERDICT",

@@ -127,6 +127,8 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 	if (xb_gate_open(&instance->gate, config->name, err) < 0)
 		return err->code;
 	instance->gate_open = true;
+	instance->gate.delegate = (struct xb_gate_delegate){xb_doorman_carry_out,
+							    &instance->doorman};
 	xb_gate_tick(&instance->gate, xb_now_ns());
 	if (instance->gate.replaced)
 		xb_log(XB_LOG_NOTICE, "maps of another version were pinned; they were replaced");
@@ -153,14 +155,20 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 
 static void say_uplink(const struct xb_uplink *uplink)
 {
-	xb_log(XB_LOG_INFO, "uplink %s: %u of %u queues, XDP %s, AF_XDP %s, checksums %s",
+	xb_log(XB_LOG_INFO, "uplink %s: %u of %u queues, XDP %s by %s, AF_XDP %s, checksums %s",
 	       uplink->port.name, uplink->port.n_queues, uplink->rx_queues,
 	       uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic",
+	       uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link",
 	       uplink->zerocopy ? "zero copy" : "copy",
 	       uplink->port.caps.trusts_csum ? "trusted" : "verified by the receiver");
 	if (uplink->attachment.native_code)
 		xb_log(XB_LOG_NOTICE, "uplink %s: no native XDP (%s), generic instead",
 		       uplink->port.name, strerror(-uplink->attachment.native_code));
+	if (uplink->attachment.dispatcher_code)
+		xb_log(XB_LOG_NOTICE,
+		       "uplink %s: its XDP program is alone there, others can't join it (%s: %s)",
+		       uplink->port.name, uplink->attachment.dispatcher_why,
+		       strerror(-uplink->attachment.dispatcher_code));
 }
 
 int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry,
@@ -532,6 +540,9 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	struct queue_count count;
 	int ret = count_queues(config, &count, err);
 
+	/* before there is anything that it should not have */
+	if (!ret && config->n_uplinks)
+		ret = xb_doorman_start(&instance->doorman, config, err);
 	if (!ret)
 		ret = check_frames(config, &count, err);
 	if (!ret)
@@ -621,6 +632,7 @@ void xb_instance_stop(struct xb_instance *instance)
 	}
 	xb_steering_fini(&instance->steering);
 	stop_uplinks(instance);
+	xb_doorman_stop(&instance->doorman);
 	if (instance->kernel.port)
 		xb_kernel_port_close(&instance->kernel, &instance->cache);
 	instance->kernel_running = false;

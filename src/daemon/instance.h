@@ -14,6 +14,7 @@
 
 #include "core/worker.h"
 #include "daemon/config.h"
+#include "daemon/doorman.h"
 #include "daemon/kernel_port.h"
 #include "daemon/loop.h"
 #include "daemon/steering.h"
@@ -45,6 +46,7 @@ struct xb_instance {
 	struct xb_loop loop;
 	struct xb_arena arena;
 	struct xb_cache cache; /* the control thread's own */
+	struct xb_doorman doorman;
 	struct xb_gate gate;
 	bool gate_open;
 	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */

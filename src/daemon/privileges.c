@@ -21,21 +21,16 @@ int xb_privileges_drop_thread(void)
 	return capng_apply(CAPNG_SELECT_CAPS) < 0 ? -EPERM : 0;
 }
 
-int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *err)
+struct kept {
+	int cap;
+	bool wanted;
+	capng_type_t sets;
+};
+
+/* Gives up all but what is wanted. */
+static int keep_only(const struct kept *keep, size_t n, struct xb_error *err)
 {
-	const struct {
-		int cap;
-		bool wanted;
-		capng_type_t sets;
-	} keep[] = {
-		{CAP_NET_ADMIN, config->n_uplinks || !config->kernel.tap_fds.n, IN_FORCE},
-		{CAP_NET_RAW, config->n_uplinks, IN_FORCE},
-		{CAP_BPF, config->n_uplinks, IN_FORCE},
-		{CAP_SYS_ADMIN, config->kernel.netns[0], IN_FORCE},
-		{CAP_IPC_LOCK, config->n_uplinks && memlock_is_limited(), CAPNG_PERMITTED},
-	};
-	const size_t n = sizeof(keep) / sizeof(keep[0]);
-	bool held[sizeof(keep) / sizeof(keep[0])];
+	bool held[CAP_LAST_CAP + 1];
 
 	/* What we never had can't be kept. */
 	capng_get_caps_process();
@@ -48,6 +43,31 @@ int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *
 	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
 		return xb_fail(err, -EPERM, "give up capabilities");
 	return 0;
+}
+
+int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *err)
+{
+	const struct kept keep[] = {
+		{CAP_NET_ADMIN, config->n_uplinks || !config->kernel.tap_fds.n, IN_FORCE},
+		{CAP_NET_RAW, config->n_uplinks, IN_FORCE},
+		{CAP_BPF, config->n_uplinks, IN_FORCE},
+		{CAP_SYS_ADMIN, config->kernel.netns[0], IN_FORCE},
+		{CAP_IPC_LOCK, config->n_uplinks && memlock_is_limited(), CAPNG_PERMITTED},
+	};
+
+	return keep_only(keep, sizeof(keep) / sizeof(keep[0]), err);
+}
+
+int xb_privileges_drop_doorman(struct xb_error *err)
+{
+	const struct kept keep[] = {
+		{CAP_NET_ADMIN, true, IN_FORCE},
+		{CAP_BPF, true, IN_FORCE},
+		{CAP_PERFMON, true, IN_FORCE},
+		{CAP_SYS_ADMIN, true, IN_FORCE},
+	};
+
+	return keep_only(keep, sizeof(keep) / sizeof(keep[0]), err);
 }
 
 void xb_privileges_lock_memory(bool on)

@@ -21,6 +21,10 @@ int xb_privileges_drop_thread(void);
  */
 int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *err);
 
+/** Gives up the doorman's capabilities but for those that XDP programs are loaded and attached
+ * with: CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN. */
+int xb_privileges_drop_doorman(struct xb_error *err);
+
 /** While on, memory may be locked beyond the limit, if that was permitted to us: an uplink that
  * comes back registers the arena anew. */
 void xb_privileges_lock_memory(bool on);

@@ -139,6 +139,8 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 	add_bool(to, "shared", uplink->shared);
 	add_text(to, "shared_reason", uplink->shared_reason);
 	add_text(to, "xdp", uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic");
+	add_text(to, "attached",
+		 uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link");
 	add_text(to, "mode", uplink->zerocopy ? "zerocopy" : "copy");
 	add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
 	add_bool(to, "lost", entry->lost);

@@ -153,7 +153,8 @@ static bool same_uplinks(const struct xb_config *a, const struct xb_config *b)
 		const struct xb_uplink_options *x = &a->uplinks[i], *y = &b->uplinks[i];
 
 		if (strcmp(x->ifname, y->ifname) || x->sharing != y->sharing ||
-		    x->csum != y->csum || x->xdp != y->xdp || x->mode != y->mode)
+		    x->csum != y->csum || x->xdp.mode != y->xdp.mode ||
+		    x->xdp.exclusive != y->xdp.exclusive || x->mode != y->mode)
 			return false;
 	}
 	return true;

@@ -2,6 +2,7 @@
 #include "xsk/attach.h"
 
 #include "core/cleanup.h"
+#include "xsk/dispatcher.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -39,12 +40,11 @@ uint32_t xb_attached_prog(uint32_t ifindex)
 	return opts.prog_id;
 }
 
-/* The mode that the interface's program runs in. */
-static enum xb_xdp_mode attached_mode(uint32_t ifindex)
+enum xb_xdp_mode xb_attached_mode(uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
 
-	if (bpf_xdp_query((int)ifindex, 0, &opts) < 0)
+	if (bpf_xdp_query((int)ifindex, 0, &opts) < 0 || opts.attach_mode == XDP_ATTACHED_NONE)
 		return XB_XDP_AUTO;
 	return opts.attach_mode == XDP_ATTACHED_SKB ? XB_XDP_GENERIC : XB_XDP_NATIVE;
 }
@@ -64,32 +64,22 @@ int xb_detach(const char *link_path, struct xb_error *err)
 	return 0;
 }
 
-static uint32_t prog_id(int prog_fd)
-{
-	struct bpf_prog_info info = {0};
-	__u32 info_bytes = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(prog_fd, &info, &info_bytes) < 0 ? 0 : info.id;
-}
-
 /* Replaces the program in our link of an earlier run. Returns 1 where that is done, 0 where there
  * is no such link (any more), or -errno. */
 static int take_over(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
 		     const char *link_path, enum xb_xdp_mode *ret_mode, struct xb_error *err)
 {
 	xb_auto_fd int fd = bpf_obj_get(link_path);
-	enum xb_xdp_mode now = attached_mode(ifindex);
+	enum xb_xdp_mode now = xb_attached_mode(ifindex);
 	struct xb_link_info info;
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : xb_fail(err, -errno, "open the pin %s", link_path);
 	if (link_info(fd, &info) < 0)
 		info = (struct xb_link_info){0};
-	/* An index alone does not tell: the interface may have moved to another namespace. And of
-	 * an update with the same program the driver hears nothing: veth would leave queues that it
-	 * got meanwhile without one. */
+	/* An index alone does not tell: the interface may have moved to another namespace. */
 	if (info.ifindex != ifindex || info.prog_id != xb_attached_prog(ifindex) ||
-	    info.prog_id == prog_id(prog_fd) || (mode != XB_XDP_AUTO && mode != now))
+	    (mode != XB_XDP_AUTO && mode != now))
 		return xb_detach(link_path, err);
 	if (bpf_link_update(fd, prog_fd, NULL) < 0)
 		return xb_fail(err, -errno, "replace the XDP program on %s", ifname);
@@ -97,8 +87,9 @@ static int take_over(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_
 	return 1;
 }
 
-static int refuse_foreign(uint32_t ifindex, const char *ifname, struct xb_error *err)
+int xb_refuse_foreign(uint32_t ifindex, const char *ifname, struct xb_error *err)
 {
+	struct xb_dispatched others[XB_DISPATCHED_MAX];
 	uint32_t id = xb_attached_prog(ifindex);
 	struct bpf_prog_info info = {0};
 	__u32 info_bytes = sizeof(info);
@@ -111,10 +102,16 @@ static int refuse_foreign(uint32_t ifindex, const char *ifname, struct xb_error 
 		bpf_obj_get_info_by_fd(fd, &info, &info_bytes);
 	xb_fail(err, -EBUSY, "attach to %s: another XDP program is there (id %u%s%s)", ifname, id,
 		info.name[0] ? ", " : "", info.name);
-	xb_hint(err,
-		"remove it with 'ip link set dev %s xdp off' or 'xdp-loader unload %s --all', "
-		"or, where a bpf_link holds it, end its owner",
-		ifname, ifname);
+	if (xb_dispatcher_list(ifindex, id, others) > 0)
+		xb_hint(err,
+			"behind it are programs that were loaded by libxdp: join them (without "
+			"xdp=exclusive), or 'xdp-loader unload %s --all'",
+			ifname);
+	else
+		xb_hint(err,
+			"remove it with 'ip link set dev %s xdp off' (or, where a bpf_link holds "
+			"it, end its owner); what xdp-loader loads may stay beside xbridge",
+			ifname);
 	return -EBUSY;
 }
 
@@ -126,8 +123,7 @@ static int make_link(uint32_t ifindex, int prog_fd, uint32_t flags)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Whether a driver's refusal leaves the generic mode to be tried. */
-static bool refused_by_driver(int code)
+bool xb_is_driver_refusal(int code)
 {
 	return code != -EBUSY && code != -EPERM && code != -ENODEV && code != -ENOMEM;
 }
@@ -147,7 +143,7 @@ int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mod
 		*ret_attachment = made;
 		return 0;
 	}
-	ret = refuse_foreign(ifindex, ifname, err);
+	ret = xb_refuse_foreign(ifindex, ifname, err);
 	if (ret < 0)
 		return ret;
 
@@ -155,7 +151,7 @@ int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mod
 		made.mode = XB_XDP_NATIVE;
 		fd = make_link(ifindex, prog_fd, XDP_FLAGS_DRV_MODE);
 	}
-	if (mode == XB_XDP_GENERIC || (mode == XB_XDP_AUTO && fd < 0 && refused_by_driver(fd))) {
+	if (mode == XB_XDP_GENERIC || (mode == XB_XDP_AUTO && fd < 0 && xb_is_driver_refusal(fd))) {
 		made.mode = XB_XDP_GENERIC;
 		made.native_code = mode == XB_XDP_AUTO ? fd : 0;
 		fd = make_link(ifindex, prog_fd, XDP_FLAGS_SKB_MODE);

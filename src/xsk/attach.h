@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Putting an XDP program on an interface, so that it outlives this process: by a bpf_link of our
- * own, pinned. A start that finds the pinned link on the interface replaces the program in it.
+ * Putting an XDP program on an interface, so that it outlives this process: alone, by a bpf_link of
+ * our own, pinned. A start that finds the pinned link on the interface replaces the program in it.
+ * (The other way, beside others: dispatcher.h.)
  */
 #ifndef XB_XSK_ATTACH_H
 #define XB_XSK_ATTACH_H
@@ -17,11 +18,25 @@ enum xb_xdp_mode {
 	XB_XDP_GENERIC, /* on skbs, or fail */
 };
 
+/** How a program is to be put on an interface. */
+struct xb_attach_options {
+	enum xb_xdp_mode mode;
+	bool exclusive; /* alone, by a link; else behind libxdp's dispatcher where that works */
+};
+
+enum xb_attach_way {
+	XB_ATTACHED_LINK,       /* alone */
+	XB_ATTACHED_DISPATCHER, /* beside others */
+};
+
 /** How a program sits on its interface. */
 struct xb_attachment {
 	enum xb_xdp_mode mode; /* native or generic */
-	bool taken_over; /* our link was there: the program in it was replaced, without a gap */
-	int native_code; /* where AUTO became generic: why native was refused, -errno; else 0 */
+	enum xb_attach_way way;
+	bool taken_over;     /* one of an earlier run was there, and in force until this one was */
+	int native_code;     /* where AUTO became generic: why native was refused, -errno; else 0 */
+	int dispatcher_code; /* where it is alone and was not to be: why, -errno; else 0 */
+	char dispatcher_why[192]; /* and what was refused, for a person */
 };
 
 /** What a pinned link tells about itself. */
@@ -44,6 +59,10 @@ struct xb_link_info {
 int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
 	      const char *link_path, struct xb_attachment *ret_attachment, struct xb_error *err);
 
+/** Refuses an interface whose program is somebody else's: -EBUSY, with its id and name and what to
+ *  do; 0 where there is none. */
+int xb_refuse_foreign(uint32_t ifindex, const char *ifname, struct xb_error *err);
+
 /** Detaches a pinned link at once and removes the pin. Returns 0 (also where there is no such
  *  pin) or -errno. */
 int xb_detach(const char *link_path, struct xb_error *err);
@@ -54,5 +73,11 @@ int xb_link_read(const char *link_path, struct xb_link_info *ret_info);
 /** The id of the XDP program on an interface, whoever attached it; 0: none, or no such interface.
  */
 uint32_t xb_attached_prog(uint32_t ifindex);
+
+/** The mode that the interface's program runs in; XB_XDP_AUTO: none, or no such interface. */
+enum xb_xdp_mode xb_attached_mode(uint32_t ifindex);
+
+/** Whether a driver's refusal of a native program leaves the generic mode to be tried. */
+bool xb_is_driver_refusal(int code);
 
 #endif

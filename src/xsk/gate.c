@@ -2,7 +2,7 @@
 #include "xsk/gate.h"
 
 #include "core/cleanup.h"
-#include "steer.skel.h"
+#include "xsk/gate_object.h"
 #include "xsk/pins.h"
 
 #include <bpf/bpf.h>
@@ -62,14 +62,7 @@ static int keep_warning(enum libbpf_print_level level, const char *fmt, va_list 
 	return 0;
 }
 
-static void cleanup_skeleton(struct steer_bpf **skeleton)
-{
-	steer_bpf__destroy(*skeleton);
-}
-
-#define auto_skeleton __attribute__((cleanup(cleanup_skeleton)))
-
-static int load_skeleton(struct steer_bpf *skeleton, const char *what, struct xb_error *err)
+int xb_gate_load_object(struct steer_bpf *skeleton, const char *what, struct xb_error *err)
 {
 	int ret;
 
@@ -243,6 +236,21 @@ static void unmap_memory(struct xb_gate *gate)
 	gate->images = NULL;
 }
 
+int xb_gate_open_object(const struct xb_gate *gate, struct steer_bpf **ret_skeleton,
+			struct xb_error *err)
+{
+	auto_skeleton struct steer_bpf *skeleton = steer_bpf__open();
+	int ret;
+
+	if (!skeleton)
+		return xb_fail(err, -errno, "open the BPF object");
+	ret = reuse_maps(gate, skeleton, err);
+	if (ret < 0)
+		return ret;
+	*ret_skeleton = XB_TAKE_PTR(skeleton);
+	return 0;
+}
+
 static int open_maps(struct xb_gate *gate, bool *ret_made, struct xb_error *err)
 {
 	auto_skeleton struct steer_bpf *skeleton = NULL;
@@ -259,7 +267,7 @@ static int open_maps(struct xb_gate *gate, bool *ret_made, struct xb_error *err)
 	if (!ret)
 		ret = reuse_maps(gate, skeleton, err);
 	if (!ret)
-		ret = load_skeleton(skeleton, "the BPF maps", err);
+		ret = xb_gate_load_object(skeleton, "the BPF maps", err);
 	if (!ret)
 		ret = pin_new_maps(gate, skeleton, err);
 	if (ret < 0)
@@ -286,7 +294,6 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 		return -EINVAL;
 	}
 	memcpy(made.instance, instance, strlen(instance) + 1);
-	memset(made.prog_fds, -1, sizeof(made.prog_fds));
 	libbpf_set_print(keep_warning);
 	ret = open_maps(&made, &folder_made, err);
 	if (ret < 0) {
@@ -306,10 +313,6 @@ void xb_gate_close(struct xb_gate *gate)
 	for (size_t i = 0; i < N_MAPS; i++) {
 		xb_cleanup_close(map_fd(gate, &gate_maps[i]));
 		*map_fd(gate, &gate_maps[i]) = -1;
-	}
-	for (uint32_t slot = 0; slot < XB_UPLINKS_MAX; slot++) {
-		xb_cleanup_close(&gate->prog_fds[slot]);
-		gate->prog_fds[slot] = -1;
 	}
 	gate->claimed = 0;
 }
@@ -355,160 +358,6 @@ int xb_gate_show_rules(struct xb_gate *gate, const struct xb_rule *rules, struct
 		slots[slot] = slot;
 	if (bpf_map_update_batch(gate->rules_fd, slots, rules, &n, NULL) < 0)
 		return xb_fail(err, -errno, "write the map `rules`");
-	return 0;
-}
-
-/* ---- slots and programs ---- */
-
-/* Reads the link of a slot; 0 in `ifindex` where there is none, or a dead one. */
-static struct xb_link_info slot_link(const struct xb_gate *gate, uint32_t slot)
-{
-	struct xb_link_info link = {0};
-
-	if (xb_link_read(xb_pin_slot_path(gate->instance, "link", slot).text, &link) < 0)
-		link.ifindex = 0;
-	return link;
-}
-
-static void forget_slot(struct xb_gate *gate, uint32_t slot)
-{
-	int n_cpus = libbpf_num_possible_cpus();
-	xb_auto_free struct xb_xdp_stats *zero = NULL;
-
-	for (uint32_t queue = 0; queue < XB_QUEUES_MAX; queue++)
-		xb_gate_beat(gate, slot, queue, 0);
-	zero = n_cpus > 0 ? calloc((size_t)n_cpus, sizeof(*zero)) : NULL;
-	if (zero)
-		bpf_map_update_elem(gate->stats_fd, &slot, zero, BPF_ANY);
-}
-
-int xb_gate_claim_slot(struct xb_gate *gate, uint32_t ifindex, const char *ifname,
-		       uint32_t *ret_slot, struct xb_error *err)
-{
-	uint32_t attached = xb_attached_prog(ifindex);
-	uint32_t unused = XB_UPLINKS_MAX;
-
-	for (uint32_t slot = 0; slot < XB_UPLINKS_MAX; slot++) {
-		struct xb_link_info link = slot_link(gate, slot);
-		bool claimed = gate->claimed & 1u << slot;
-
-		if (link.ifindex == ifindex && link.prog_id == attached) {
-			if (claimed)
-				return xb_fail(err, -EEXIST, "%s is an uplink already", ifname);
-			gate->claimed |= 1u << slot;
-			*ret_slot = slot;
-			return 0;
-		}
-		if (!link.ifindex && !claimed && unused == XB_UPLINKS_MAX)
-			unused = slot;
-	}
-	if (unused == XB_UPLINKS_MAX)
-		return xb_fail(err, -ENOSPC, "find a slot for %s: %u uplinks at most", ifname,
-			       XB_UPLINKS_MAX);
-	forget_slot(gate, unused);
-	gate->claimed |= 1u << unused;
-	*ret_slot = unused;
-	return 0;
-}
-
-void xb_gate_release_slot(struct xb_gate *gate, uint32_t slot)
-{
-	gate->claimed &= ~(1u << slot);
-}
-
-/* Loads the program of a slot, once: a daemon that has given up its privileges can't do it again.
- */
-static int load_program(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
-{
-	auto_skeleton struct steer_bpf *skeleton = NULL;
-	int ret;
-
-	if (gate->prog_fds[slot] >= 0)
-		return 0;
-	skeleton = steer_bpf__open();
-	if (!skeleton)
-		return xb_fail(err, -errno, "open the BPF object");
-	skeleton->rodata->slot = slot;
-	ret = reuse_maps(gate, skeleton, err);
-	if (!ret)
-		ret = load_skeleton(skeleton, "the XDP program", err);
-	if (ret < 0)
-		return ret;
-	ret = fcntl(bpf_program__fd(skeleton->progs.steer), F_DUPFD_CLOEXEC, 3);
-	if (ret < 0)
-		return xb_fail(err, -errno, "keep the XDP program");
-	gate->prog_fds[slot] = ret;
-	return 0;
-}
-
-/* Where another instance has the interface, its name says more than the program's. */
-static void blame_instance(const char *ifname, struct xb_error *err)
-{
-	struct xb_gate_pin pins[64];
-	int n = xb_gate_list(pins, 64);
-
-	for (int i = 0; i < n && i < 64; i++) {
-		if (strcmp(pins[i].ifname, ifname) != 0)
-			continue;
-		xb_fail(err, -EBUSY, "attach to %s: the instance '%s' of xbridge is on it", ifname,
-			pins[i].instance);
-		xb_hint(err, "stop that one, or, if it was killed, `xbridge detach %s`", ifname);
-		return;
-	}
-}
-
-int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const char *ifname,
-		   enum xb_xdp_mode mode, struct xb_attachment *ret_attachment,
-		   struct xb_error *err)
-{
-	struct xb_pin_path pin = xb_pin_slot_path(gate->instance, "prog", slot);
-	struct xb_pin_path new_pin = xb_pin_slot_path(gate->instance, "new_prog", slot);
-	struct xb_attachment made;
-	int ret;
-
-	ret = load_program(gate, slot, err);
-	if (ret < 0)
-		return ret;
-	/* what a start that was killed here left behind */
-	unlink(new_pin.text);
-	if (bpf_obj_pin(gate->prog_fds[slot], new_pin.text) < 0)
-		return xb_fail(err, -errno, "pin the XDP program at %s", new_pin.text);
-	ret = xb_attach(ifindex, ifname, gate->prog_fds[slot], mode,
-			xb_pin_slot_path(gate->instance, "link", slot).text, &made, err);
-	if (ret == -EBUSY)
-		blame_instance(ifname, err);
-	if (ret < 0) {
-		unlink(new_pin.text);
-		return ret;
-	}
-	if (rename(new_pin.text, pin.text) < 0)
-		return xb_fail(err, -errno, "rename the pin %s", new_pin.text);
-	*ret_attachment = made;
-	return 0;
-}
-
-bool xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifindex)
-{
-	struct bpf_prog_info info = {0};
-	__u32 info_bytes = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(gate->prog_fds[slot], &info, &info_bytes) == 0 &&
-	       xb_attached_prog(ifindex) == info.id;
-}
-
-int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
-{
-	struct xb_steer_config unused = {0};
-	int ret;
-
-	ret = xb_detach(xb_pin_slot_path(gate->instance, "link", slot).text, err);
-	if (ret < 0)
-		return ret;
-	unlink(xb_pin_slot_path(gate->instance, "prog", slot).text);
-	xb_gate_set_own_macs(gate, slot, NULL, 0, NULL);
-	bpf_map_update_elem(gate->config_fd, &slot, &unused, BPF_ANY);
-	forget_slot(gate, slot);
-	xb_gate_release_slot(gate, slot);
 	return 0;
 }
 

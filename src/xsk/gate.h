@@ -7,14 +7,15 @@
  *
  *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, verdict_stats, rules, rule_stats, fdb
  *                                     internal/xsks, heartbeats, table, images, rule_limits,
- * dropped, prog_<slot>, link_<slot>
+ *                                              dropped, prog_<slot>, and, alone on its
+ *                                              interface, link_<slot>
  *
  * What is in them: docs/steering-maps.md. (bpffs allows no dot in a name: one in an instance's name
  * becomes a colon, which no interface has.)
  *
  * A program whose daemon is gone passes everything that it would redirect: the sockets' entries
- * leave `xsks` with them, and the heartbeats grow stale. The next start takes link and maps over,
- * the program in the link is replaced atomically.
+ * leave `xsks` with them, and the heartbeats grow stale. The next start takes the maps over, and
+ * puts its program into the old one's place (xb_gate_attach).
  *
  * Control thread only, but for xb_gate_beat. Needs CAP_BPF and CAP_NET_ADMIN (and CAP_SYS_ADMIN to
  * mount bpffs where nobody did).
@@ -34,14 +35,39 @@
 
 #define XB_INSTANCE_BYTES 64u
 
+/** Something to be done to an interface. */
+struct xb_gate_order {
+	bool attach; /* else the slot's program is taken off, wherever it is */
+	uint32_t slot;
+	uint32_t ifindex; /* this and the rest: to attach */
+	char ifname[IF_NAMESIZE];
+	struct xb_attach_options options;
+};
+
+/** What became of an order. */
+struct xb_gate_outcome {
+	int code; /* 0 or -errno, then with `err` */
+	struct xb_error err;
+	uint32_t prog_id;
+	struct xb_attachment attachment;
+};
+
+/** Another process that carries out orders, with capabilities that this one has given up. */
+struct xb_gate_delegate {
+	void (*carry_out)(void *arg, const struct xb_gate_order *order,
+			  struct xb_gate_outcome *ret_outcome);
+	void *arg;
+};
+
 struct xb_gate {
 	char instance[XB_INSTANCE_BYTES];
 	bool taken_over; /* pins of an earlier run were taken over */
 	bool replaced; /* pins of another schema or other sizes were there and were replaced: say so
 			*/
-	uint32_t claimed;             /* slots in use by this process, as a mask */
-	int prog_fds[XB_UPLINKS_MAX]; /* by slot: the program that this process has loaded; -1: none
-					 yet */
+	uint32_t claimed;                  /* slots in use by this process, as a mask */
+	uint32_t prog_ids[XB_UPLINKS_MAX]; /* by slot: the program that was attached last; 0: none
+					    */
+	struct xb_gate_delegate delegate;  /* who attaches; nobody: this process itself */
 	/* the maps */
 	int config_fd;
 	int own_macs_fd;
@@ -78,8 +104,8 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 void xb_gate_close(struct xb_gate *gate);
 
 /**
- * Claims the slot for an uplink: the one whose pinned link sits on the interface, else one without
- * a living link, whose statistics and heartbeats then start at zero.
+ * Claims the slot for an uplink: the one whose pinned program sits on the interface, else one whose
+ * program sits nowhere, whose statistics and heartbeats then start at zero.
  *
  * Returns 0, -EEXIST where this process has claimed a slot for the interface already, or -ENOSPC
  * where XB_UPLINKS_MAX slots are taken.
@@ -90,19 +116,32 @@ int xb_gate_claim_slot(struct xb_gate *gate, uint32_t ifindex, const char *ifnam
 /** Gives the claim back. What sits on the interface stays, and passes everything. */
 void xb_gate_release_slot(struct xb_gate *gate, uint32_t slot);
 
-/** Attaches the program of `slot` (xb_attach), replacing the one of an earlier run without a gap.
- *  Write config and own MACs before. The first time in a process it is loaded, which where Spectre
- *  mitigations are on takes CAP_PERFMON; after that what was loaded is attached again. */
+/**
+ * Loads a program for `slot` and attaches it, replacing the one of an earlier run without a moment
+ * in which neither is in force; but for a change of the mode or the way, which takes the old one
+ * off first. Write config and own MACs before.
+ *
+ * By libxdp's dispatcher (dispatcher.h), unless it is to be exclusive or the kernel refuses; then
+ * by a link of our own (attach.h).
+ *
+ * Returns 0, -EBUSY where a program is in the way (`err` names it and the remedy), or another
+ * -errno. With a delegate this process needs no capability for it, else those that dispatcher.h
+ * names.
+ */
 int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const char *ifname,
-		   enum xb_xdp_mode mode, struct xb_attachment *ret_attachment,
+		   const struct xb_attach_options *options, struct xb_attachment *ret_attachment,
 		   struct xb_error *err);
 
-/** Whether the program of a slot is still the one on the interface. */
+/** Whether the program of a slot is still on the interface. */
 bool xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifindex);
 
 /** Removes the program of a claimed slot from its interface, and releases the slot; the maps stay
  * (see xb_gate_remove). */
 int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err);
+
+/** Does in this process what xb_gate_attach and xb_gate_detach_slot order: for a delegate. */
+void xb_gate_carry_out(struct xb_gate *gate, const struct xb_gate_order *order,
+		       struct xb_gate_outcome *ret_outcome);
 
 /** Writes an uplink's configuration; `schema` is filled in. */
 int xb_gate_set_config(struct xb_gate *gate, uint32_t slot, const struct xb_steer_config *config,
@@ -172,19 +211,20 @@ int xb_gate_read_stats(const struct xb_gate *gate, uint32_t slot, struct xb_xdp_
 struct xb_gate_pin {
 	char instance[XB_INSTANCE_BYTES];
 	uint32_t slot;
-	uint32_t ifindex; /* 0: the interface is gone */
+	uint32_t ifindex; /* 0: the interface is gone, or, behind a dispatcher, perhaps elsewhere */
 	uint32_t prog_id;
 	char ifname[IF_NAMESIZE]; /* "" where the interface is gone or in another network namespace
 				   */
+	enum xb_attach_way way;
 };
 
-/** Lists the pinned links of all instances, at most `max`. Returns their number, which may be over
- *  `max`, or -errno (-ENOENT, where there is no bpffs, counts as none). */
+/** Lists the pinned programs of all instances, at most `max`. Returns their number, which may be
+ * over `max`, or -errno (-ENOENT, where there is no bpffs, counts as none). */
 int xb_gate_list(struct xb_gate_pin *ret_pins, unsigned max);
 
 /**
  * Takes xbridge's program off an interface of this network namespace and removes its pins; with the
- * last living link of an instance, all pins of the instance.
+ * last one of an instance, all pins of the instance.
  *
  * Returns 0, or -ENOENT where no program of xbridge is on the interface.
  */

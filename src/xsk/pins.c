@@ -2,7 +2,9 @@
 #include "xsk/pins.h"
 
 #include "core/cleanup.h"
+#include "xsk/dispatcher.h"
 
+#include <bpf/bpf.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -103,22 +105,49 @@ static void cleanup_dir(DIR **dir)
 
 #define auto_dir __attribute__((cleanup(cleanup_dir)))
 
+uint32_t xb_pin_prog_id(const char *instance, const char *kind, uint32_t slot)
+{
+	xb_auto_fd int fd = bpf_obj_get(xb_pin_slot_path(instance, kind, slot).text);
+	struct bpf_prog_info info = {0};
+	__u32 info_bytes = sizeof(info);
+
+	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &info_bytes) < 0 ? 0 : info.id;
+}
+
+struct xb_pin_record xb_pin_read(const char *instance, uint32_t slot)
+{
+	struct xb_pin_record record = {.way = XB_ATTACHED_LINK};
+	struct xb_link_info link;
+
+	if (xb_link_read(xb_pin_slot_path(instance, "link", slot).text, &link) == 0) {
+		record.prog_id = link.prog_id;
+		record.ifindex = link.ifindex;
+		/* An index says nothing in another network namespace; the program's id is
+		 * everywhere the same. */
+		record.here = link.ifindex && xb_attached_prog(link.ifindex) == link.prog_id;
+		return record;
+	}
+	record.way = XB_ATTACHED_DISPATCHER;
+	record.prog_id = xb_pin_prog_id(instance, "prog", slot);
+	record.ifindex = xb_dispatcher_ifindex_of(record.prog_id);
+	record.here = record.ifindex;
+	return record;
+}
+
 static void note_pin(const char *instance, uint32_t slot, struct xb_gate_pin *ret_pins,
 		     unsigned max, unsigned *n)
 {
-	struct xb_gate_pin pin = {.slot = slot};
-	struct xb_link_info link;
+	struct xb_pin_record record = xb_pin_read(instance, slot);
+	struct xb_gate_pin pin = {.slot = slot,
+				  .ifindex = record.ifindex,
+				  .prog_id = record.prog_id,
+				  .way = record.way};
 
-	if (xb_link_read(xb_pin_slot_path(instance, "link", slot).text, &link) < 0)
+	if (!record.prog_id)
 		return;
 	if (*n < max) {
 		memcpy(pin.instance, instance, strlen(instance) + 1);
-		pin.ifindex = link.ifindex;
-		pin.prog_id = link.prog_id;
-		/* An index says nothing in another network namespace; the program's id is
-		 * everywhere the same. */
-		if (!link.ifindex || xb_attached_prog(link.ifindex) != link.prog_id ||
-		    !if_indextoname(link.ifindex, pin.ifname))
+		if (!record.here || !if_indextoname(record.ifindex, pin.ifname))
 			pin.ifname[0] = '\0';
 		ret_pins[*n] = pin;
 	}
@@ -146,12 +175,24 @@ int xb_gate_list(struct xb_gate_pin *ret_pins, unsigned max)
 	return (int)n;
 }
 
+int xb_pin_take_off(const char *instance, uint32_t slot, struct xb_error *err)
+{
+	static const char *const kinds[] = {"prog", "new_prog"};
+	int ret = xb_detach(xb_pin_slot_path(instance, "link", slot).text, err);
+
+	for (size_t i = 0; !ret && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		ret = xb_dispatcher_remove(xb_pin_prog_id(instance, kinds[i], slot), err);
+		if (!ret)
+			unlink(xb_pin_slot_path(instance, kinds[i], slot).text);
+	}
+	return ret;
+}
+
 static int empty_folder(const char *path, struct xb_error *err)
 {
 	auto_dir DIR *dir = opendir(path);
 	struct dirent *entry;
 	char name[XB_PIN_PATH_BYTES + 256];
-	int ret;
 
 	if (!dir)
 		return errno == ENOENT ? 0 : xb_fail(err, -errno, "read the folder %s", path);
@@ -159,13 +200,8 @@ static int empty_folder(const char *path, struct xb_error *err)
 		if (entry->d_name[0] == '.' || entry->d_type == DT_DIR)
 			continue;
 		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-		if (!strncmp(entry->d_name, "link_", 5)) {
-			ret = xb_detach(name, err);
-			if (ret < 0)
-				return ret;
-		} else if (unlink(name) < 0) {
+		if (unlink(name) < 0)
 			return xb_fail(err, -errno, "remove the pin %s", name);
-		}
 	}
 	return 0;
 }
@@ -174,11 +210,14 @@ int xb_gate_remove(const char *instance, struct xb_error *err)
 {
 	struct xb_pin_path outer = xb_pin_path(instance, "");
 	struct xb_pin_path inner = xb_pin_path(instance, "internal");
-	int ret;
+	int ret = 0;
 
 	if (!xb_pin_name_ok(instance))
 		return xb_fail(err, -EINVAL, "instance name '%s'", instance);
-	ret = empty_folder(inner.text, err);
+	for (uint32_t slot = 0; !ret && slot < XB_UPLINKS_MAX; slot++)
+		ret = xb_pin_take_off(instance, slot, err);
+	if (!ret)
+		ret = empty_folder(inner.text, err);
 	if (!ret)
 		ret = empty_folder(outer.text, err);
 	if (ret < 0)
@@ -189,21 +228,14 @@ int xb_gate_remove(const char *instance, struct xb_error *err)
 	return 0;
 }
 
-/* Removes one link and its program; with the last living link, the whole instance. */
+/* Removes one program; with the last that is anywhere, the whole instance. */
 static int remove_pin(const struct xb_gate_pin *pin, const struct xb_gate_pin *pins, unsigned n,
 		      struct xb_error *err)
 {
-	int ret;
-
-	for (unsigned i = 0; i < n; i++) {
-		if (pins[i].slot == pin->slot || strcmp(pins[i].instance, pin->instance) != 0 ||
-		    !pins[i].ifindex)
-			continue;
-		ret = xb_detach(xb_pin_slot_path(pin->instance, "link", pin->slot).text, err);
-		if (!ret)
-			unlink(xb_pin_slot_path(pin->instance, "prog", pin->slot).text);
-		return ret;
-	}
+	for (unsigned i = 0; i < n; i++)
+		if (pins[i].slot != pin->slot && !strcmp(pins[i].instance, pin->instance) &&
+		    pins[i].ifindex)
+			return xb_pin_take_off(pin->instance, pin->slot, err);
 	return xb_gate_remove(pin->instance, err);
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where an instance's pins lie in bpffs. For gate.c and pins.c.
+ * Where an instance's pins lie in bpffs, and what they say. For gate.c, slots.c and pins.c.
  */
 #ifndef XB_XSK_PINS_H
 #define XB_XSK_PINS_H
 
 #include "core/error.h"
+#include "xsk/attach.h"
 #include "xsk/gate.h"
 
 #include <stdbool.h>
@@ -29,5 +30,21 @@ struct xb_pin_path xb_pin_slot_path(const char *instance, const char *kind, uint
 /** Mounts bpffs where nobody did, and makes an instance's folders. `ret_made`, set on failure too,
  *  says whether the instance's own was not there before. */
 int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err);
+
+/** What a slot's pins say of its program. */
+struct xb_pin_record {
+	uint32_t prog_id; /* 0: it has none */
+	uint32_t ifindex; /* 0: the interface is gone, or, behind a dispatcher, perhaps elsewhere */
+	bool here;        /* it is on that interface, in this network namespace */
+	enum xb_attach_way way;
+};
+
+struct xb_pin_record xb_pin_read(const char *instance, uint32_t slot);
+
+/** The id of the program of a slot that is pinned as `kind` ("prog", "new_prog"); 0: none. */
+uint32_t xb_pin_prog_id(const char *instance, const char *kind, uint32_t slot);
+
+/** Takes a slot's program off wherever it is, and removes its pins. Returns 0 or -errno. */
+int xb_pin_take_off(const char *instance, uint32_t slot, struct xb_error *err);
 
 #endif

@@ -260,7 +260,7 @@ static int attach(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_er
 		return ret;
 	}
 	return xb_gate_attach(own->gate, uplink->slot, uplink->ifindex, uplink->options.ifname,
-			      uplink->options.xdp, &uplink->attachment, err);
+			      &uplink->options.xdp, &uplink->attachment, err);
 }
 
 /* ---- made and freed ---- */

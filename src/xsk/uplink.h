@@ -50,7 +50,7 @@ struct xb_uplink_options {
 	char ifname[IF_NAMESIZE];
 	enum xb_sharing sharing;
 	enum xb_csum_policy csum;
-	enum xb_xdp_mode xdp;
+	struct xb_attach_options xdp;
 	enum xb_xsk_mode mode;
 	uint32_t ring_size; /* RX, TX, fill and completion ring of each queue: a power of two, 64 to
 			       32768; 0: XB_UPLINK_RING_DEFAULT */
@@ -85,7 +85,7 @@ struct xb_uplink {
 	struct xb_own_mac_entry own_macs[XB_STACK_MACS_MAX];
 	bool zerocopy; /* while running */
 	bool running;
-	struct xb_attachment attachment;
+	struct xb_attachment attachment; /* as it was made last */
 	struct xb_uplink_private *own;
 };
 
@@ -98,7 +98,8 @@ struct xb_uplink {
  *
  * Returns 0, -ENODEV, -EINVAL (options), -EBUSY (another XDP program), -EOPNOTSUPP, or another
  * -errno; on failure nothing is left attached that was not there before.
- * Needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, as start and reopen do.
+ * Needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, as start and reopen do, and what xb_gate_attach
+ * needs.
  */
 int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
 		  struct xb_arena *arena, struct xb_uplink **ret_uplink, struct xb_error *err);

@@ -4,13 +4,15 @@
  */
 #include "sandbox.h"
 #include "support/skip.h"
+#include "xsk/dispatcher.h"
+#include "xsk/extension.h"
 #include "xsk/gate.h"
 #include "xsk/pins.h"
 #include "xsk/stack.h"
 
 #include <bpf/bpf.h>
+#include <dirent.h>
 #include <errno.h>
-#include <linux/capability.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,12 +20,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #define NAME "eth0.5" /* with a dot, which bpffs does not allow */
+
+static const struct xb_attach_options anyhow = {.mode = XB_XDP_AUTO};
+static const struct xb_attach_options alone = {.exclusive = true};
+static bool has_dispatchers; /* else even `anyhow` means alone */
 
 static uint32_t up0(void)
 {
@@ -39,15 +44,51 @@ static void open_gate(struct xb_gate *gate)
 		fail_msg("%s", xb_error_text(&err, text, sizeof(text)));
 }
 
-static void attach(struct xb_gate *gate, enum xb_xdp_mode mode, uint32_t *ret_slot,
-		   struct xb_attachment *ret_attachment)
+static void attach_as(struct xb_gate *gate, const struct xb_attach_options *options,
+		      uint32_t *ret_slot, struct xb_attachment *ret_attachment)
 {
 	struct xb_error err = {0};
 	char text[512];
 
 	if (xb_gate_claim_slot(gate, up0(), "up0", ret_slot, &err) < 0 ||
-	    xb_gate_attach(gate, *ret_slot, up0(), "up0", mode, ret_attachment, &err) < 0)
+	    xb_gate_attach(gate, *ret_slot, up0(), "up0", options, ret_attachment, &err) < 0)
 		fail_msg("%s", xb_error_text(&err, text, sizeof(text)));
+	assert_int_equal(ret_attachment->way, has_dispatchers && !options->exclusive
+						      ? XB_ATTACHED_DISPATCHER
+						      : XB_ATTACHED_LINK);
+	assert_true(xb_gate_is_attached(gate, *ret_slot, up0()));
+}
+
+static void attach(struct xb_gate *gate, enum xb_xdp_mode mode, uint32_t *ret_slot,
+		   struct xb_attachment *ret_attachment)
+{
+	const struct xb_attach_options options = {.mode = mode};
+
+	attach_as(gate, &options, ret_slot, ret_attachment);
+}
+
+/* The program that the gate's pins name. */
+static uint32_t pinned_prog(void)
+{
+	struct xb_gate_pin pin;
+
+	assert_int_equal(xb_gate_list(&pin, 1), 1);
+	assert_string_equal(pin.ifname, "up0");
+	return pin.prog_id;
+}
+
+/* Folders of dispatchers in libxdp's. */
+static unsigned count_dispatchers(void)
+{
+	DIR *dir = opendir("/sys/fs/bpf/xdp");
+	struct dirent *entry;
+	unsigned n = 0;
+
+	while (dir && (entry = readdir(dir)))
+		n += entry->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return n;
 }
 
 static int make_veth(void **state)
@@ -62,7 +103,7 @@ static int clean_up(void **state)
 	(void)state;
 	xb_gate_remove(NAME, NULL);
 	sandbox_delete_veth();
-	return access(XB_PIN_ROOT, F_OK) == 0;
+	return access(XB_PIN_ROOT, F_OK) == 0 || count_dispatchers();
 }
 
 static void bad_names_are_refused(void **state)
@@ -115,20 +156,19 @@ static void closing_leaves_program_and_pins(void **state)
 	assert_string_equal(pin.instance, NAME);
 	assert_string_equal(pin.ifname, "up0");
 	assert_int_equal(pin.slot, slot);
-	assert_int_equal(pin.prog_id, xb_attached_prog(up0()));
+	assert_true(xb_program_is_on(pin.prog_id, up0()));
 }
 
 static void next_start_takes_over_without_a_gap(void **state)
 {
 	struct xb_attachment attachment;
-	struct xb_link_info before, after;
 	struct xb_gate gate;
-	uint32_t slot, again;
+	uint32_t slot, again, before;
 
 	(void)state;
 	open_gate(&gate);
 	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
-	assert_int_equal(xb_link_read(xb_pin_slot_path(NAME, "link", slot).text, &before), 0);
+	before = pinned_prog();
 	xb_gate_close(&gate);
 
 	open_gate(&gate);
@@ -138,13 +178,73 @@ static void next_start_takes_over_without_a_gap(void **state)
 	assert_true(attachment.taken_over);
 	assert_int_equal(attachment.mode, XB_XDP_NATIVE);
 	assert_int_equal(again, slot);
-	assert_int_equal(xb_link_read(xb_pin_slot_path(NAME, "link", slot).text, &after), 0);
-	assert_int_not_equal(after.prog_id, before.prog_id);
-	assert_int_equal(after.prog_id, xb_attached_prog(up0()));
+	assert_int_not_equal(pinned_prog(), before);
+	assert_true(xb_program_is_on(pinned_prog(), up0()));
+	assert_false(xb_program_is_on(before, up0()));
 	xb_gate_close(&gate);
 }
 
-static void other_mode_replaces_the_link(void **state)
+static void other_way_replaces_the_program(void **state)
+{
+	struct xb_attachment attachment;
+	struct xb_gate gate;
+	uint32_t slot, before;
+
+	(void)state;
+	open_gate(&gate);
+	attach_as(&gate, &alone, &slot, &attachment);
+	for (unsigned i = 0; i < 2; i++) {
+		before = pinned_prog();
+		xb_gate_close(&gate);
+		open_gate(&gate);
+		attach_as(&gate, i ? &alone : &anyhow, &slot, &attachment);
+		assert_false(xb_program_is_on(before, up0()));
+		assert_int_equal(count_dispatchers(), attachment.way == XB_ATTACHED_DISPATCHER);
+	}
+	xb_gate_close(&gate);
+}
+
+static void program_of_a_start_that_was_killed_before_it_pinned_it_goes(void **state)
+{
+	struct xb_attachment attachment;
+	struct xb_gate gate;
+	uint32_t slot, before;
+
+	(void)state;
+	if (!has_dispatchers)
+		skip_because("this kernel refuses extension programs");
+	open_gate(&gate);
+	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
+	before = pinned_prog();
+	assert_int_equal(unlink(xb_pin_slot_path(NAME, "prog", slot).text), 0);
+	xb_gate_close(&gate);
+	open_gate(&gate);
+	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
+	assert_true(attachment.taken_over);
+	assert_false(xb_program_is_on(before, up0()));
+	xb_gate_close(&gate);
+}
+
+static void program_whose_dispatcher_somebody_took_off_is_attached_anew(void **state)
+{
+	struct xb_attachment attachment;
+	struct xb_gate gate;
+	uint32_t slot;
+
+	(void)state;
+	if (!has_dispatchers)
+		skip_because("this kernel refuses extension programs");
+	open_gate(&gate);
+	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
+	sandbox_run("ip link set up0 xdp off");
+	assert_false(xb_gate_is_attached(&gate, slot, up0()));
+	assert_int_equal(xb_gate_attach(&gate, slot, up0(), "up0", &anyhow, &attachment, NULL), 0);
+	assert_true(xb_gate_is_attached(&gate, slot, up0()));
+	assert_int_equal(count_dispatchers(), 1);
+	xb_gate_close(&gate);
+}
+
+static void other_mode_replaces_the_program(void **state)
 {
 	struct xb_attachment attachment;
 	struct xb_gate gate;
@@ -168,6 +268,7 @@ static void other_mode_replaces_the_link(void **state)
 
 static void auto_falls_back_to_generic_and_says_why(void **state)
 {
+	const struct xb_attach_options native = {.mode = XB_XDP_NATIVE};
 	struct xb_attachment attachment;
 	struct xb_gate gate;
 	uint32_t slot;
@@ -177,11 +278,9 @@ static void auto_falls_back_to_generic_and_says_why(void **state)
 	sandbox_run("ip link set up0 mtu 9000 && ip link set peer0 mtu 9000");
 	open_gate(&gate);
 	assert_int_equal(xb_gate_claim_slot(&gate, up0(), "up0", &slot, NULL), 0);
-	assert_true(xb_gate_attach(&gate, slot, up0(), "up0", XB_XDP_NATIVE, &attachment, NULL) <
-		    0);
+	assert_true(xb_gate_attach(&gate, slot, up0(), "up0", &native, &attachment, NULL) < 0);
 	assert_int_equal(xb_attached_prog(up0()), 0);
-	assert_int_equal(xb_gate_attach(&gate, slot, up0(), "up0", XB_XDP_AUTO, &attachment, NULL),
-			 0);
+	assert_int_equal(xb_gate_attach(&gate, slot, up0(), "up0", &anyhow, &attachment, NULL), 0);
 	assert_int_equal(attachment.mode, XB_XDP_GENERIC);
 	assert_true(attachment.native_code < 0);
 	xb_gate_close(&gate);
@@ -197,14 +296,14 @@ static void foreign_program_is_left_alone(void **state)
 
 	(void)state;
 	open_gate(&gate);
-	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
+	attach_as(&gate, &alone, &slot, &attachment);
 	assert_int_equal(rename(xb_pin_slot_path(NAME, "link", slot).text, XB_PIN_ROOT "/somebody"),
 			 0);
 	xb_gate_release_slot(&gate, slot);
 	foreign = xb_attached_prog(up0());
 
 	assert_int_equal(xb_gate_claim_slot(&gate, up0(), "up0", &slot, NULL), 0);
-	assert_int_equal(xb_gate_attach(&gate, slot, up0(), "up0", XB_XDP_AUTO, &attachment, &err),
+	assert_int_equal(xb_gate_attach(&gate, slot, up0(), "up0", &anyhow, &attachment, &err),
 			 -EBUSY);
 	assert_non_null(strstr(err.what, "steer"));
 	assert_true(err.hint[0]);
@@ -214,7 +313,7 @@ static void foreign_program_is_left_alone(void **state)
 	assert_int_equal(xb_attached_prog(up0()), 0);
 }
 
-static void dead_link_is_replaced(void **state)
+static void program_of_a_deleted_interface_is_replaced(void **state)
 {
 	struct xb_attachment attachment;
 	struct xb_gate_pin pin;
@@ -235,6 +334,7 @@ static void dead_link_is_replaced(void **state)
 	assert_false(attachment.taken_over);
 	assert_int_equal(xb_gate_list(&pin, 1), 1);
 	assert_string_equal(pin.ifname, "up0");
+	assert_int_equal(count_dispatchers(), has_dispatchers);
 	xb_gate_close(&gate);
 }
 
@@ -295,7 +395,7 @@ static void detach_by_name_removes_everything_with_the_last_uplink(void **state)
 	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
 	assert_int_equal(xb_gate_claim_slot(&gate, if_nametoindex("up1"), "up1", &other, NULL), 0);
 	assert_int_not_equal(other, slot);
-	assert_int_equal(xb_gate_attach(&gate, other, if_nametoindex("up1"), "up1", XB_XDP_AUTO,
+	assert_int_equal(xb_gate_attach(&gate, other, if_nametoindex("up1"), "up1", &anyhow,
 					&attachment, NULL),
 			 0);
 	xb_gate_close(&gate);
@@ -325,38 +425,6 @@ static void interface_is_an_uplink_once(void **state)
 	assert_int_equal(xb_gate_detach_slot(&gate, slot, NULL), 0);
 	assert_int_equal(xb_attached_prog(up0()), 0);
 	assert_int_equal(xb_gate_claim_slot(&gate, up0(), "up0", &slot, NULL), 0);
-	xb_gate_close(&gate);
-}
-
-/* What the control thread keeps while it has an uplink (DESIGN.md, 7). */
-static void set_capabilities(uint64_t mask)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2];
-
-	assert_int_equal(syscall(SYS_capget, &header, data), 0);
-	data[0].effective = data[0].permitted & (uint32_t)mask;
-	data[1].effective = data[1].permitted & (uint32_t)(mask >> 32);
-	assert_int_equal(syscall(SYS_capset, &header, data), 0);
-}
-
-static void three_capabilities_are_enough_when_an_interface_comes_back(void **state)
-{
-	struct xb_attachment attachment;
-	struct xb_gate gate;
-	uint32_t slot;
-
-	(void)state;
-	open_gate(&gate);
-	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
-	sandbox_delete_veth();
-	sandbox_make_veth(1, 1);
-	set_capabilities(1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW | 1ull << CAP_BPF);
-	assert_int_equal(xb_gate_attach(&gate, slot, up0(), "up0", XB_XDP_AUTO, &attachment, NULL),
-			 0);
-	assert_int_not_equal(xb_attached_prog(up0()), 0);
-	assert_int_equal(xb_gate_detach_slot(&gate, slot, NULL), 0);
-	set_capabilities(UINT64_MAX);
 	xb_gate_close(&gate);
 }
 
@@ -480,15 +548,17 @@ int main(void)
 		TEST(failed_open_leaves_pins_that_were_there),
 		TEST(closing_leaves_program_and_pins),
 		TEST(next_start_takes_over_without_a_gap),
-		TEST(other_mode_replaces_the_link),
+		TEST(other_mode_replaces_the_program),
+		TEST(other_way_replaces_the_program),
+		TEST(program_of_a_start_that_was_killed_before_it_pinned_it_goes),
+		TEST(program_whose_dispatcher_somebody_took_off_is_attached_anew),
 		TEST(auto_falls_back_to_generic_and_says_why),
 		TEST(foreign_program_is_left_alone),
-		TEST(dead_link_is_replaced),
+		TEST(program_of_a_deleted_interface_is_replaced),
 		TEST(pins_of_another_schema_are_replaced),
 		TEST(pins_of_other_sizes_are_replaced),
 		TEST(detach_by_name_removes_everything_with_the_last_uplink),
 		TEST(interface_is_an_uplink_once),
-		TEST(three_capabilities_are_enough_when_an_interface_comes_back),
 		TEST(own_macs_change_by_their_difference),
 		TEST(stack_holds_what_stands_on_the_uplink_and_no_more),
 		TEST(stack_grows_over_vlans_and_bridges),
@@ -496,6 +566,11 @@ int main(void)
 		TEST(stack_of_nothing_is_no_device),
 	};
 
+	struct xb_extensions extensions;
+
 	sandbox_enter();
+	xb_extensions_try(&extensions);
+	has_dispatchers = !extensions.code;
+	printf("dispatchers: %s\n", has_dispatchers ? "yes" : extensions.step);
 	return cmocka_run_group_tests_name("gate", tests, NULL, NULL);
 }

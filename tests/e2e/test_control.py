@@ -247,7 +247,7 @@ def test_the_only_instance_is_found_without_its_name_and_several_are_told(make_b
 
 PORT_FIELDS = {"name", "type", "mac", "running", "up", "queues", "queues_max", "takes", "mtu", "learn_max", "storm_pps"}
 KERNEL_FIELDS = PORT_FIELDS | {"alias", "backend", "why", "queue_size", "persist", "netns"}
-UPLINK_FIELDS = PORT_FIELDS | {"rx_queues", "shared", "shared_reason", "xdp", "mode", "csum", "lost"}
+UPLINK_FIELDS = PORT_FIELDS | {"rx_queues", "shared", "shared_reason", "xdp", "attached", "mode", "csum", "lost"}
 STATS_FIELDS = {"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "rx_missed", "drops"}
 
 

@@ -2,6 +2,7 @@
 """How xbridge starts, ends, is killed, stalls and comes back."""
 
 import glob
+import os
 import random
 import re
 import signal
@@ -216,7 +217,7 @@ def test_control_socket_answers_as_soon_as_it_is_ready(bed, tmp_path):
 
 # ---- capabilities ----
 
-CAPS = {"net_admin": 12, "net_raw": 13, "sys_admin": 21, "bpf": 39}
+CAPS = {"net_admin": 12, "net_raw": 13, "sys_admin": 21, "perfmon": 38, "bpf": 39}
 IPC_LOCK = 14  # permitted, never effective, where the limit of locked memory can't be raised
 
 
@@ -263,6 +264,45 @@ def test_workers_keep_no_capability_and_control_what_an_uplink_needs(make_bed):
 @own_threads_only
 def test_cap_sys_admin_is_kept_only_with_netns(bed):
     check_capabilities(bed.start(), {"net_admin", "net_raw", "bpf", "sys_admin"})
+
+
+# ---- the doorman: who loads and attaches XDP programs ----
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+@own_threads_only
+def test_doorman_has_the_rights_for_programs_and_nothing_open(bed):
+    (doorman,) = children(bed.start().pid)
+    assert capabilities(doorman) == [("xb-doorman", {"net_admin", "sys_admin", "perfmon", "bpf"})]
+    assert sorted(os.listdir(f"/proc/{doorman}/fd"), key=int) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_doorman_ends_with_the_daemon(bed, signum):
+    daemon = bed.start()
+    (doorman,) = children(daemon.pid)
+    daemon.kill(signum)
+    daemon.wait_exit()
+    wait_for(lambda: not os.path.exists(f"/proc/{doorman}"), "the doorman ends")
+    bed.start()  # takes over what was left
+
+
+def test_without_uplink_there_is_no_doorman(make_bed):
+    bed = make_bed(uplinks=0, tap_in_host=True)
+    assert not children(bed.start(uplinks=[]).pid)
+
+
+def test_a_doorman_that_was_killed_is_missed_when_it_is_needed(bed):
+    daemon = bed.start()
+    (doorman,) = children(daemon.pid)
+    os.kill(doorman, signal.SIGKILL)
+    bed.host.ip("link set va mtu 1400")
+    daemon.wait_log("va can't be used: give the doorman an order: .*restart xbridge")
+    bed.forgive_leftovers = True
+    daemon.stop()
 
 
 @own_threads_only

@@ -22,8 +22,10 @@ uint64_t coarse_ns(void)
 
 struct xb_uplink_options rig_options(void)
 {
+	/* alone: behind a dispatcher some kernels allow no metadata */
 	return (struct xb_uplink_options){.ifname = "up0",
 					  .sharing = XB_SHARING_DEDICATED,
+					  .xdp.exclusive = true,
 					  .ring_size = 512,
 					  .fill_frames = 256,
 					  .stall_ns = 10000000000u, /* a slow machine is no stall */

@@ -66,7 +66,7 @@ static void frames_come_and_go_in_generic_mode(void **state)
 	struct rig rig;
 
 	(void)state;
-	how.xdp = XB_XDP_GENERIC;
+	how.xdp.mode = XB_XDP_GENERIC;
 	rig_open(&rig, &how);
 	assert_int_equal(rig.uplink->attachment.mode, XB_XDP_GENERIC);
 	frames_come_and_go(&rig);
@@ -212,7 +212,7 @@ static void frame_of_the_longest_kind_fits(void **state)
 	struct rig rig;
 
 	(void)state;
-	how.xdp = XB_XDP_GENERIC;
+	how.xdp.mode = XB_XDP_GENERIC;
 	sandbox_run("ip link set up0 mtu 3818 && ip link set peer0 mtu 3818");
 	rig_open(&rig, &how);
 	port = &rig.uplink->port;
@@ -236,7 +236,7 @@ static void longer_frame_stays_with_the_stack(void **state)
 	struct rig rig;
 
 	(void)state;
-	how.xdp = XB_XDP_GENERIC;
+	how.xdp.mode = XB_XDP_GENERIC;
 	sandbox_run("ip link set up0 mtu 9000 && ip link set peer0 mtu 9000");
 	rig_open(&rig, &how);
 	send_frame(rig.peer, to_guest, 1, XB_REDIRECT_BYTES_MAX);

@@ -90,16 +90,20 @@ static void test_an_uplink_has_options_behind_commas(void **state)
 	struct xb_config config;
 
 	(void)state;
-	assert_good(&config,
-		    "--uplink e0,dedicated,csum=verify,xdp=generic,mode=copy --uplink e1,shared "
-		    "--stall-ms 250");
+	assert_good(
+		&config,
+		"--uplink e0,dedicated,csum=verify,xdp=generic,mode=copy --uplink e1,shared,xdp=native,xdp=exclusive "
+		"--stall-ms 250");
 	assert_int_equal(config.n_uplinks, 2);
 	assert_string_equal(config.uplinks[0].ifname, "e0");
 	assert_int_equal(config.uplinks[0].sharing, XB_SHARING_DEDICATED);
 	assert_int_equal(config.uplinks[0].csum, XB_CSUM_POLICY_VERIFY);
-	assert_int_equal(config.uplinks[0].xdp, XB_XDP_GENERIC);
+	assert_int_equal(config.uplinks[0].xdp.mode, XB_XDP_GENERIC);
 	assert_int_equal(config.uplinks[0].mode, XB_XSK_COPY);
+	assert_false(config.uplinks[0].xdp.exclusive);
 	assert_int_equal(config.uplinks[1].sharing, XB_SHARING_SHARED);
+	assert_int_equal(config.uplinks[1].xdp.mode, XB_XDP_NATIVE);
+	assert_true(config.uplinks[1].xdp.exclusive);
 	assert_int_equal(config.uplinks[1].stall_ns, 250000000);
 }
 
