@@ -118,6 +118,17 @@ static void say_pin(struct xb_checkup *checkup, const struct xb_gate_pin *pin)
 			  pin->instance, pin->ifname);
 		return;
 	}
+	if (pin->way == XB_ATTACHED_DISPATCHER) {
+		/* nothing tells of which network namespace the interface was */
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "instance '%s', which does not run, has left a program (slot %u) that is "
+			 "on no interface here: taken off, gone, or in another network namespace",
+			 pin->instance, pin->slot);
+		xb_remedy(checkup,
+			  "xbridge run --name %s …, and its end, clear that away; or rm -r %s",
+			  pin->instance, xb_pin_path(pin->instance, "").text);
+		return;
+	}
 	xb_found(
 		checkup, XB_FINDING_NOTE,
 		"instance '%s', which does not run, has left a link (slot %u) to an interface that is "

@@ -4,6 +4,7 @@
  */
 #include "cli/doctor_checks.h"
 #include "core/cleanup.h"
+#include "xsk/dispatcher.h"
 #include "xsk/gate.h"
 
 #include <bpf/bpf.h>
@@ -153,6 +154,41 @@ static void say_ours(struct xb_checkup *checkup, const struct xb_gate_pin *pin, 
 			  pin->instance, checkup->ifname);
 }
 
+/* Several programs behind libxdp's dispatcher: one may be ours, and others are no hindrance. */
+static void say_shared(struct xb_checkup *checkup, const struct xb_dispatched *list, int n,
+		       const char *mode)
+{
+	struct xb_gate_pin pin;
+	char names[XB_DISPATCHED_MAX * (BPF_OBJ_NAME_LEN + 2)] = "";
+
+	for (int i = 0; i < n; i++)
+		snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s",
+			 i ? ", " : "", list[i].name);
+	for (int i = 0; i < n; i++) {
+		if (!find_pin(list[i].prog_id, &pin))
+			continue;
+		say_ours(checkup, &pin, mode);
+		if (n > 1)
+			xb_found(
+				checkup, XB_FINDING_OK,
+				"it shares the interface by libxdp's dispatcher: %s, in this order",
+				names);
+		return;
+	}
+	if (checkup->extensions) {
+		xb_found(checkup, XB_FINDING_OK,
+			 "libxdp's dispatcher is there (%s) with %s: xbridge's program joins, and "
+			 "runs after priorities below %u",
+			 mode, names, XB_RUN_PRIO);
+		return;
+	}
+	xb_found(checkup, XB_FINDING_FAIL,
+		 "libxdp's dispatcher is there (%s) with %s, and no program can be added: see "
+		 "extensions",
+		 mode, names);
+	xb_remedy(checkup, "xdp-loader unload %s --all", checkup->ifname);
+}
+
 /* A program that nobody here has pinned. Without the right to look, it may be ours all the same. */
 static void say_foreign(struct xb_checkup *checkup, uint32_t prog_id, const char *mode)
 {
@@ -183,8 +219,10 @@ static void say_foreign(struct xb_checkup *checkup, uint32_t prog_id, const char
 void xb_check_program(struct xb_checkup *checkup)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+	struct xb_dispatched list[XB_DISPATCHED_MAX];
 	struct xb_gate_pin pin;
 	uint32_t prog_id;
+	int n;
 	int ret = bpf_xdp_query((int)checkup->netdev.ifindex, 0, &opts);
 
 	if (ret < 0) {
@@ -200,6 +238,8 @@ void xb_check_program(struct xb_checkup *checkup)
 		xb_found(checkup, XB_FINDING_OK, "no XDP program is there");
 	else if (find_pin(prog_id, &pin))
 		say_ours(checkup, &pin, mode_name(opts.attach_mode));
+	else if ((n = xb_dispatcher_list(checkup->netdev.ifindex, prog_id, list)) > 0)
+		say_shared(checkup, list, n, mode_name(opts.attach_mode));
 	else
 		say_foreign(checkup, prog_id, mode_name(opts.attach_mode));
 }
