@@ -130,6 +130,7 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 	instance->gate.delegate = (struct xb_gate_delegate){xb_doorman_carry_out,
 							    &instance->doorman};
 	xb_gate_tick(&instance->gate, xb_now_ns());
+	xb_drop_feed_reset(&instance->gate);
 	if (instance->gate.replaced)
 		xb_log(XB_LOG_NOTICE, "maps of another version were pinned; they were replaced");
 	if (instance->gate.taken_over)

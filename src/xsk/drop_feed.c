@@ -45,6 +45,11 @@ static void watch(struct xb_gate *gate, uint64_t on)
 	__atomic_store_n(&gate->table->watched, on, __ATOMIC_RELAXED);
 }
 
+void xb_drop_feed_reset(struct xb_gate *gate)
+{
+	watch(gate, 0);
+}
+
 int xb_drop_feed_open(struct xb_gate *gate,
 		      void (*on_drop)(void *arg, const struct xb_dropped *frame), void *arg,
 		      struct xb_drop_feed **ret_feed, struct xb_error *err)

@@ -23,6 +23,10 @@ int xb_drop_feed_open(struct xb_gate *gate,
 		      void (*on_drop)(void *arg, const struct xb_dropped *frame), void *arg,
 		      struct xb_drop_feed **ret_feed, struct xb_error *err);
 
+/** Nobody watches: at the start, over the maps of an earlier run that was killed while somebody
+ * did. */
+void xb_drop_feed_reset(struct xb_gate *gate);
+
 /** A descriptor that is readable while frames wait. */
 int xb_drop_feed_fd(const struct xb_drop_feed *feed);
 

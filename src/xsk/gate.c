@@ -272,10 +272,7 @@ static int open_maps(struct xb_gate *gate, bool *ret_made, struct xb_error *err)
 		ret = pin_new_maps(gate, skeleton, err);
 	if (ret < 0)
 		return ret;
-	ret = map_memory(gate, err);
-	if (!ret) /* whoever watched an earlier run is gone */
-		__atomic_store_n(&gate->table->watched, 0, __ATOMIC_RELAXED);
-	return ret;
+	return map_memory(gate, err);
 }
 
 int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *err)
