@@ -111,8 +111,8 @@ def test_a_capture_holds_each_packet_that_stats_counts(make_bed, tmp_path, optio
     assert len(rows) == n and not lost
     assert tally(rows) == counted(change)
     ruled = [row for row in rows if row.get("rule") == "2"]
-    assert [(row["port"], row["way"], row["verdict"], row["stage"]) for row in ruled] == [
-        ("vb", "in", "va", "rule")] * 2 + [("va", "out", "va", "rule")] * 2 and ruled[2]["from"] == "vb"
+    assert collections.Counter((row["port"], row["way"], row["verdict"], row["stage"], row.get("from")) for row in ruled) == {
+        ("vb", "in", "va", "rule", None): 2, ("va", "out", "va", "rule", "vb"): 2}
     assert sum(row.get("by") == "xdp" for row in rows) == 4
     assert {row["drop"] for row in rows if "drop" in row} >= {"verdict", "smac_group", "reserved"}
     assert all(row["bytes"] == row["there"] for row in rows)
