@@ -238,13 +238,6 @@ static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 byt
 	return !due_ns || xb_gcra_allows(due_ns, bpf_ktime_get_ns(), rule->each_ns, rule->ahead_ns);
 }
 
-/* The program takes no fragments (SEC "xdp.frags"), so that a frame is in one piece; the helper
- * that counts them would cost as much as a map lookup. */
-static __always_inline __u32 frame_bytes(const struct xdp_md *ctx)
-{
-	return ctx->data_end - ctx->data;
-}
-
 /* Shows a frame that is about to be dropped to who watches. */
 static __always_inline void show_drop(struct xdp_md *ctx, struct xb_table *now, __u32 port,
 				      const struct xb_decision *decision, __u32 limited)
@@ -300,7 +293,7 @@ static __always_inline void write_meta(struct xdp_md *ctx, const struct xb_decis
 
 static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_config *uplink,
 				    const struct xb_decision *decision, struct xb_xdp_stats *stats,
-				    int tells)
+				    __u64 bytes, int tells)
 {
 	__u32 queue = ctx->rx_queue_index;
 	__u32 key = XB_QUEUE_SLOT(slot, queue);
@@ -308,7 +301,7 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_co
 	__u64 beat;
 	long action;
 
-	if (frame_bytes(ctx) > redirect_bytes_max) {
+	if (bytes > redirect_bytes_max) {
 		stats->pass_long++;
 		return XDP_PASS;
 	}
@@ -363,7 +356,11 @@ static __always_inline __u32 is_own(const struct xb_table *now, const struct eth
  * write_meta where it is 0: the kernel looks for calls before it looks what is reached. */
 static __always_inline int judge(struct xdp_md *ctx, int tells)
 {
+	const void *end = (void *)(long)ctx->data_end;
 	const struct ethhdr *eth = (void *)(long)ctx->data;
+	/* It is in one piece, as the program takes no fragments (SEC "xdp.frags"); the helper that
+	 * counts them would cost as much as a map lookup. */
+	__u64 bytes = (__u64)(end - (void *)eth);
 	const struct xb_image_rule *rule = NULL;
 	const struct xb_steer_config *uplink;
 	struct xb_decision decision;
@@ -380,7 +377,7 @@ static __always_inline int judge(struct xdp_md *ctx, int tells)
 	question = bpf_map_lookup_elem(&questions, &zero);
 	if (!uplink || !stats || !now || !question)
 		return XDP_PASS;
-	if ((void *)(eth + 1) > (void *)(long)ctx->data_end) {
+	if ((void *)(eth + 1) > end) {
 		stats->pass_runt++;
 		return XDP_PASS;
 	}
@@ -396,9 +393,9 @@ static __always_inline int judge(struct xdp_md *ctx, int tells)
 	decision = xb_classify(&scene, rule);
 	if (explain)
 		return tell_decision(decision);
-	if (rule && !count_hit(rule, frame_bytes(ctx), now->now_ns)) {
+	if (rule && !count_hit(rule, bytes, now->now_ns)) {
 		stats->limit++;
-		stats->limit_bytes += frame_bytes(ctx);
+		stats->limit_bytes += bytes;
 		show_drop(ctx, now, uplink->port, &decision, 1);
 		return XDP_DROP;
 	}
@@ -409,11 +406,11 @@ static __always_inline int judge(struct xdp_md *ctx, int tells)
 		return pass(&decision, stats);
 	case XB_VERDICT_DROP:
 		stats->drop++;
-		stats->drop_bytes += frame_bytes(ctx);
+		stats->drop_bytes += bytes;
 		show_drop(ctx, now, uplink->port, &decision, 0);
 		return XDP_DROP;
 	default:
-		return redirect(ctx, uplink, &decision, stats, tells);
+		return redirect(ctx, uplink, &decision, stats, bytes, tells);
 	}
 }
 

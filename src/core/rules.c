@@ -66,8 +66,7 @@ bool xb_rules_look(const struct xb_rules *rules, struct xb_walk *walk, const uin
 	struct xb_key key;
 	uint32_t rank;
 
-	if (!rules->image || !rules->image->head.n_rules ||
-	    xb_parse_key(data, end, origin, &key))
+	if (!rules->image || !rules->image->head.n_rules || xb_parse_key(data, end, origin, &key))
 		return false;
 	xb_walk_start(walk, &key);
 	rank = xb_walk_find(walk, rules->image);

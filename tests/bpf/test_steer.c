@@ -45,7 +45,8 @@ struct run {
 	uint8_t bytes[256]; /* those, and the frame */
 };
 
-static struct run run_frame(const uint8_t *frame, unsigned frame_bytes, unsigned meta)
+static struct run run_in(const struct bpf_program *program, const uint8_t *frame,
+			 unsigned frame_bytes, unsigned meta)
 {
 	uint8_t in[256];
 	struct run out = {0};
@@ -58,13 +59,18 @@ static struct run run_frame(const uint8_t *frame, unsigned frame_bytes, unsigned
 
 	memset(in, 0xee, meta);
 	memcpy(in + meta, frame, frame_bytes);
-	if (bpf_prog_test_run_opts(bpf_program__fd(skeleton->progs.steer), &opts) < 0) {
+	if (bpf_prog_test_run_opts(bpf_program__fd(program), &opts) < 0) {
 		out.action = -errno;
 		return out;
 	}
 	out.action = (int)opts.retval;
 	out.meta = ctx_out.data - ctx_out.data_meta;
 	return out;
+}
+
+static struct run run_frame(const uint8_t *frame, unsigned frame_bytes, unsigned meta)
+{
+	return run_in(skeleton->progs.steer, frame, frame_bytes, meta);
 }
 
 static uint64_t coarse_ns(void)
@@ -168,7 +174,6 @@ static void runt_passes(void **state)
 	assert_int_equal(stats().pass_runt, 1);
 }
 
-/* More than the kernel's test run has in one page: the end lies in a fragment, as a NIC's would. */
 static int run_long(unsigned frame_bytes)
 {
 	static uint8_t in[LONG_BYTES + 1];
@@ -416,6 +421,26 @@ static void cleanup_skeleton(struct steer_bpf **made)
 	steer_bpf__destroy(*made);
 }
 
+static void the_mute_one_does_the_same_without_a_word(void **state)
+{
+	const struct bpf_program *mute = skeleton->progs.steer_mute;
+	int fd = put_socket();
+	struct run run;
+
+	(void)state;
+	beat(coarse_ns());
+	run = run_in(mute, unicast, sizeof(unicast), 8);
+	assert_int_equal(run.action, XDP_REDIRECT);
+	assert_int_equal(run.meta, 8); /* as it came */
+	assert_int_equal(stats().redirect, 1);
+	configure(XB_VERDICT_DROP, false);
+	assert_int_equal(run_in(mute, unicast, sizeof(unicast), 0).action, XDP_DROP);
+	configure(XB_VERDICT_BRIDGE, true);
+	assert_int_equal(run_in(mute, broadcast, sizeof(broadcast), 0).action, XDP_PASS);
+	assert_int_equal(stats().pass_group, 1);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -439,6 +464,7 @@ int main(void)
 		cmocka_unit_test_setup(metadata_of_others_is_replaced_whatever_its_size, fresh),
 		cmocka_unit_test_setup(passed_frame_stays_as_it_came, fresh),
 		cmocka_unit_test_setup(frame_of_nothing_but_headers_is_judged, fresh),
+		cmocka_unit_test_setup(the_mute_one_does_the_same_without_a_word, fresh),
 	};
 	__attribute__((cleanup(cleanup_skeleton))) struct steer_bpf *made = steer_bpf__open();
 	int ret;
@@ -447,6 +473,7 @@ int main(void)
 		perror("open the BPF object");
 		return 1;
 	}
+	bpf_program__set_autoload(made->progs.steer_mute, true);
 	made->rodata->slot = SLOT;
 	made->rodata->redirect_bytes_max = LONG_BYTES;
 	ret = steer_bpf__load(made);

@@ -113,9 +113,13 @@ def ours_alone(bed):
 
 # ---- before us, after us ----
 
-@pytest.mark.vm
-@pytest.mark.parametrize("first", ["filter", "xbridge"])
-@pytest.mark.parametrize("goes", ["filter", "xbridge"])
+EVERY_DAY, LONG = pytest.mark.vm, pytest.mark.kernels
+
+
+@pytest.mark.parametrize("first, goes", [pytest.param("filter", "filter", marks=EVERY_DAY),
+                                         pytest.param("xbridge", "xbridge", marks=EVERY_DAY),
+                                         pytest.param("filter", "xbridge", marks=LONG),
+                                         pytest.param("xbridge", "filter", marks=LONG)])
 def test_both_act_whoever_came_first_and_the_other_goes_on_when_one_goes(shared, first, goes):
     bed = shared
     if first == "filter":
@@ -214,8 +218,7 @@ class Leaks:
         self.stack.close()
 
 
-@pytest.mark.vm
-@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("beside", [pytest.param(True, marks=EVERY_DAY), pytest.param(False, marks=LONG)])
 def test_a_drop_rule_holds_from_one_daemon_to_the_next(shared, beside):
     bed = shared
     if beside:
@@ -283,7 +286,7 @@ def test_pins_of_an_interface_that_never_comes_back_go_at_the_end(shared):
     assert not glob.glob(DISPATCHERS)
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 @pytest.mark.parametrize("how", [["xdp-loader", "unload", "va", "--all"], ["ip", "link", "set", "dev", "va", "xdp", "off"]],
                          ids=["xdp-loader", "ip"])
 def test_a_dispatcher_that_somebody_takes_off_is_made_again(shared, how):
@@ -373,8 +376,7 @@ def foreign_program(bed, how, tmp_path):
     bed.host.ip("link set va xdp off")
 
 
-@pytest.mark.vm
-@pytest.mark.parametrize("how", ["plain", "link"])
+@pytest.mark.parametrize("how", [pytest.param("plain", marks=EVERY_DAY), pytest.param("link", marks=LONG)])
 def test_a_program_outside_of_a_dispatcher_is_named_with_the_remedy(bed, how, tmp_path):
     with foreign_program(bed, how, tmp_path):
         prog = bed.host.link("va")["xdp"]["prog"]
@@ -386,7 +388,7 @@ def test_a_program_outside_of_a_dispatcher_is_named_with_the_remedy(bed, how, tm
     assert not glob.glob(f"{PIN_ROOT}/{bed.name}*")
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_exclusive_is_alone_by_a_link(bed, tmp_path):
     daemon = start(bed, uplinks=["va,dedicated,xdp=exclusive"])
     assert daemon.port("va")["attached"] == "link"
@@ -403,6 +405,24 @@ def test_exclusive_is_alone_by_a_link(bed, tmp_path):
         assert not leaks.found()
     daemon.stop()
     assert "xdp" not in bed.host.link("va")
+
+
+@pytest.mark.kernels
+def test_xdpdump_sees_what_the_program_takes(shared):
+    bed = shared
+    start(bed)
+    dump = subprocess.Popen(bed.in_host("stdbuf", "-oL", "xdpdump", "-i", "va", "--rx-capture", "entry,exit"),
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    seen = []
+    while "listening on va" not in "".join(seen):
+        seen.append(dump.stdout.readline())
+        assert seen[-1], seen
+    assert blocked(bed, "kernel") == {DROPPED}
+    while "".join(seen).count("@exit[") < 3:
+        seen.append(dump.stdout.readline())
+    dump.send_signal(signal.SIGINT)
+    dump.communicate(timeout=30)
+    assert ["REDIRECT", "DROP", "REDIRECT"] == re.findall(r"@exit\[(\w+)\]", "".join(seen))
 
 
 @pytest.mark.kernels
