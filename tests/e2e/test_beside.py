@@ -20,7 +20,7 @@ import threading
 import pytest
 
 from traffic import Wire, ether
-from xbridge import PIN_ROOT, binary, difference, wait_for
+from xbridge import PATIENCE, PIN_ROOT, binary, difference, wait_for
 
 FILTERED, DROPPED, FREE = 6, 7, 9  # UDP ports: of xdp-filter, of our rule, of nobody
 GUEST = "02:00:00:00:66:99"
@@ -411,18 +411,12 @@ def test_exclusive_is_alone_by_a_link(bed, tmp_path):
 def test_xdpdump_sees_what_the_program_takes(shared):
     bed = shared
     start(bed)
-    dump = subprocess.Popen(bed.in_host("stdbuf", "-oL", "xdpdump", "-i", "va", "--rx-capture", "entry,exit"),
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    seen = []
-    while "listening on va" not in "".join(seen):
-        seen.append(dump.stdout.readline())
-        assert seen[-1], seen
+    dump = subprocess.Popen(bed.in_host("timeout", "-s", "INT", str(2 * PATIENCE), "xdpdump", "-i", "va", "--rx-capture",
+                                        "entry,exit"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: tool(bed, "bpftool", "link", "show").stdout.count("trace_f") == 2, "it looks on at both ends")
     assert blocked(bed, "kernel") == {DROPPED}
-    while "".join(seen).count("@exit[") < 3:
-        seen.append(dump.stdout.readline())
-    dump.send_signal(signal.SIGINT)
-    dump.communicate(timeout=30)
-    assert ["REDIRECT", "DROP", "REDIRECT"] == re.findall(r"@exit\[(\w+)\]", "".join(seen))
+    out, said = dump.communicate(timeout=10 * PATIENCE)
+    assert sorted(re.findall(r"@exit\[(\w+)\]", out)) == ["DROP", "REDIRECT", "REDIRECT"], said
 
 
 @pytest.mark.kernels
