@@ -237,7 +237,9 @@ def test_the_only_instance_is_found_without_its_name_and_several_are_told(make_b
     done = ask("status")
     assert done.returncode == 1 and "several instances run; choose with --name" in done.stderr
     for daemon in (first, second):
-        assert json.loads(ask("status", "-j", f"--name={daemon.name}").stdout)["name"] == daemon.name
+        done = ask("status", "-j", f"--name={daemon.name}")
+        assert done.returncode == 0, done
+        assert json.loads(done.stdout)["name"] == daemon.name
     second.kill()  # its socket stays, but nobody is behind it
     second.wait_exit()
     assert json.loads(ask("status", "-j").stdout)["name"] == first.name
