@@ -58,7 +58,7 @@ def counters(bed):
 
 
 @pytest.mark.kernels
-@pytest.mark.parametrize("sharing", ["dedicated", "shared"])
+@pytest.mark.parametrize("sharing", ["shared", pytest.param("dedicated", marks=pytest.mark.long)])
 def test_the_wire_does_what_explain_says(make_bed, tmp_path, sharing):
     bed = make_bed(quiet=True)
     daemon = bed.start("--default", "bridge", uplinks=[f"va,{sharing}"])
