@@ -272,6 +272,27 @@ int xb_fdb_del(struct xb_fdb *fdb, struct xb_fdb_key key, enum xb_fdb_kind kind)
 	return ret;
 }
 
+void xb_fdb_walk(const struct xb_fdb *fdb, void (*see)(const struct xb_fdb_row *row, void *arg),
+		 void *arg)
+{
+	const struct xb_fdb_entry *entry = &fdb->bucket[0][0];
+
+	for (unsigned i = 0; i < XB_FDB_BUCKETS * XB_FDB_WAYS; i++, entry++) {
+		uint64_t key = atomic_load_explicit(&entry->key, memory_order_acquire), value;
+		struct xb_fdb_row row = {.key = {key}, .place = i};
+
+		if (!key)
+			continue;
+		value = atomic_load_explicit(&entry->value, memory_order_acquire);
+		if (!value || atomic_load_explicit(&entry->key, memory_order_relaxed) != key)
+			continue;
+		row.port = port_of(value);
+		row.kind = kind_of(value);
+		row.seen_s = seen_of(value);
+		see(&row, arg);
+	}
+}
+
 void xb_fdb_sweep(struct xb_fdb *fdb, bool (*keep)(const struct xb_fdb_row *row, void *arg),
 		  void *arg)
 {

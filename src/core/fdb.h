@@ -91,8 +91,13 @@ struct xb_fdb_row {
 			   the key is found */
 };
 
+/** Calls `see` for each entry, while workers go on learning: what they change meanwhile may be seen
+ * or not. Control thread. */
+void xb_fdb_walk(const struct xb_fdb *fdb, void (*see)(const struct xb_fdb_row *row, void *arg),
+		 void *arg);
+
 /** Calls `keep` for each entry, with the table locked, and removes those for which it says false.
- *  Control thread. Ageing, flushing and listing are this. */
+ *  Control thread. Ageing and flushing are this. */
 void xb_fdb_sweep(struct xb_fdb *fdb, bool (*keep)(const struct xb_fdb_row *row, void *arg),
 		  void *arg);
 

@@ -400,7 +400,7 @@ struct walk {
 	uint32_t now_s;
 };
 
-static bool add_row(const struct xb_fdb_row *row, void *arg)
+static void add_row(const struct xb_fdb_row *row, void *arg)
 {
 	static const char *const kinds[] = {
 		[XB_FDB_LEARNED] = "learned", [XB_FDB_STATIC] = "static", [XB_FDB_OWN] = "own"};
@@ -421,7 +421,6 @@ static bool add_row(const struct xb_fdb_row *row, void *arg)
 	if (row->kind == XB_FDB_LEARNED)
 		add_u64(to, "age_s", walk->now_s > row->seen_s ? walk->now_s - row->seen_s : 0);
 	json_object_array_add(walk->list, to);
-	return true;
 }
 
 struct json_object *xb_query_fdb(struct xb_instance *instance)
@@ -433,7 +432,7 @@ struct json_object *xb_query_fdb(struct xb_instance *instance)
 	};
 	struct json_object *to = json_object_new_object();
 
-	xb_fdb_sweep(instance->fdb, add_row, &walk);
+	xb_fdb_walk(instance->fdb, add_row, &walk);
 	json_object_object_add(to, "fdb", walk.list);
 	return to;
 }

@@ -77,12 +77,11 @@ void xb_fdb_mirror_free(struct xb_fdb_mirror *mirror)
 	free(mirror);
 }
 
-static bool note(const struct xb_fdb_row *row, void *arg)
+static void note(const struct xb_fdb_row *row, void *arg)
 {
 	struct picture *picture = arg;
 
 	picture->rows[row->place] = *row;
-	return true;
 }
 
 /* The row of the same key in another picture, or NULL. */
@@ -171,14 +170,14 @@ static int write_changed(struct xb_fdb_mirror *mirror, const char *const names[X
 	return ret ? ret : write_batch(mirror);
 }
 
-int xb_fdb_mirror_update(struct xb_fdb_mirror *mirror, struct xb_fdb *fdb,
+int xb_fdb_mirror_update(struct xb_fdb_mirror *mirror, const struct xb_fdb *fdb,
 			 const char *const names[XB_PORTS_MAX], struct xb_error *err)
 {
 	struct picture *shown = mirror->shown;
 	int ret;
 
 	memset(mirror->next, 0, sizeof(*mirror->next));
-	xb_fdb_sweep(fdb, note, mirror->next);
+	xb_fdb_walk(fdb, note, mirror->next);
 	ret = delete_gone(mirror);
 	if (!ret)
 		ret = write_changed(mirror, names);

@@ -29,7 +29,7 @@ void xb_fdb_mirror_free(struct xb_fdb_mirror *mirror);
  *
  * Returns 0 or -errno: then the map is empty, and the next time shows all of the table again.
  */
-int xb_fdb_mirror_update(struct xb_fdb_mirror *mirror, struct xb_fdb *fdb,
+int xb_fdb_mirror_update(struct xb_fdb_mirror *mirror, const struct xb_fdb *fdb,
 			 const char *const names[XB_PORTS_MAX], struct xb_error *err);
 
 #endif
