@@ -12,6 +12,7 @@
 #include "core/cleanup.h"
 #include "core/port.h"
 #include "daemon/explain.h"
+#include "daemon/json.h"
 #include "daemon/rule_text.h"
 #include "xbridge/parse.h"
 #include "xbridge/steer.h"
@@ -113,34 +114,26 @@ static int parse(struct capture *capture, int argc, char **argv)
 
 /* ---- what the daemon says ---- */
 
-static struct json_object *field(struct json_object *of, const char *name)
-{
-	struct json_object *value = NULL;
-
-	json_object_object_get_ex(of, name, &value);
-	return value;
-}
-
 static void read_ports(struct capture *capture)
 {
-	struct json_object *list = field(capture->result, "ports");
+	struct json_object *list = xb_json_field(capture->result, "ports");
 
 	for (size_t i = 0; i < json_object_array_length(list) && i < XB_PORTS_MAX; i++) {
 		struct json_object *port = json_object_array_get_idx(list, i);
 
 		capture->ports[capture->n_ports++] = (struct port){
-			.id = (uint16_t)json_object_get_int(field(port, "id")),
-			.name = json_object_get_string(field(port, "name")),
+			.id = (uint16_t)json_object_get_int(xb_json_field(port, "id")),
+			.name = json_object_get_string(xb_json_field(port, "name")),
 		};
 	}
 }
 
 static int map_rings(struct capture *capture, int fd)
 {
-	unsigned n = (unsigned)json_object_get_int(field(capture->result, "rings"));
+	unsigned n = (unsigned)json_object_get_int(xb_json_field(capture->result, "rings"));
 
 	capture->ring_bytes =
-		(uint32_t)json_object_get_uint64(field(capture->result, "ring_bytes"));
+		(uint32_t)json_object_get_uint64(xb_json_field(capture->result, "ring_bytes"));
 	capture->taps = calloc(n, sizeof(*capture->taps));
 	if (!capture->taps)
 		return -ENOMEM;

@@ -22,14 +22,6 @@
 
 #define PINS_MAX 64
 
-static void cleanup_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
-#define auto_dir __attribute__((cleanup(cleanup_dir)))
-
 /* ---- daemons ---- */
 
 int xb_doctor_running(const char *instance)
@@ -69,7 +61,7 @@ static bool is_socket(struct dirent *entry)
 
 bool xb_doctor_any_running(void)
 {
-	auto_dir DIR *dir = opendir(XB_RUN_DIR);
+	xb_auto_dir DIR *dir = opendir(XB_RUN_DIR);
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir)))
@@ -80,7 +72,7 @@ bool xb_doctor_any_running(void)
 
 static void check_sockets(struct xb_checkup *checkup)
 {
-	auto_dir DIR *dir = opendir(XB_RUN_DIR);
+	xb_auto_dir DIR *dir = opendir(XB_RUN_DIR);
 	struct dirent *entry;
 
 	if (!dir) {
@@ -149,7 +141,7 @@ static bool has_pin(const struct xb_gate_pin *pins, int n, const char *instance)
 /* Folders without a link: maps alone, which hold memory and do nothing. */
 static void check_folders(struct xb_checkup *checkup, const struct xb_gate_pin *pins, int n)
 {
-	auto_dir DIR *dir = opendir(XB_PIN_ROOT);
+	xb_auto_dir DIR *dir = opendir(XB_PIN_ROOT);
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir))) {

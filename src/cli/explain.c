@@ -7,6 +7,7 @@
 #include "cli/text.h"
 #include "core/cleanup.h"
 #include "daemon/explain.h"
+#include "daemon/json.h"
 #include "daemon/rule_text.h"
 #include "xbridge/parse.h"
 #include "xsk/twin.h"
@@ -56,26 +57,12 @@ static int wrong_usage(const char *what)
 	return EXIT_USAGE;
 }
 
-static const char *text_of(struct json_object *of, const char *field)
-{
-	struct json_object *value = NULL;
-
-	return json_object_object_get_ex(of, field, &value) ? json_object_get_string(value) : "";
-}
-
-static uint32_t number_of(struct json_object *of, const char *field)
-{
-	struct json_object *value = NULL;
-
-	return json_object_object_get_ex(of, field, &value) ? (uint32_t)json_object_get_int64(value)
-							    : 0;
-}
-
 /* ---- the port ---- */
 
 static bool is_called(struct json_object *port, const char *name)
 {
-	return !strcmp(text_of(port, "name"), name) || !strcmp(text_of(port, "alias"), name);
+	return !strcmp(xb_json_text(port, "name"), name) ||
+	       !strcmp(xb_json_text(port, "alias"), name);
 }
 
 /* The named port, or, where none is, the first uplink, else the kernel's. */
@@ -87,7 +74,7 @@ static struct json_object *find_port(struct json_object *status, const char *nam
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *port = json_object_array_get_idx(list, i);
 
-		if (name ? is_called(port, name) : !strcmp(text_of(port, "type"), "uplink"))
+		if (name ? is_called(port, name) : !strcmp(xb_json_text(port, "type"), "uplink"))
 			return port;
 		found = name || found ? found : port;
 	}
@@ -112,13 +99,14 @@ static int choose_port(struct asked *asked, const char *name)
 			name);
 		return 1;
 	}
-	asked->port = text_of(port, "name");
-	asked->port_id = number_of(port, "id");
-	sscanf(text_of(port, "mac"), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &asked->mac[0],
+	asked->port = xb_json_text(port, "name");
+	asked->port_id = (uint32_t)xb_json_u64(port, "id");
+	sscanf(xb_json_text(port, "mac"), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &asked->mac[0],
 	       &asked->mac[1], &asked->mac[2], &asked->mac[3], &asked->mac[4], &asked->mac[5]);
-	if (strcmp(text_of(port, "type"), "uplink") != 0)
+	if (strcmp(xb_json_text(port, "type"), "uplink") != 0)
 		return 0;
-	if (xb_twin_open(text_of(asked->status, "name"), asked->port_id, &asked->twin, &err) < 0)
+	if (xb_twin_open(xb_json_text(asked->status, "name"), asked->port_id, &asked->twin, &err) <
+	    0)
 		return complain(&err);
 	return 0;
 }
@@ -142,9 +130,9 @@ static bool parses_alike(const struct asked *asked, unsigned i, const struct xb_
 static bool agrees(const struct asked *asked, unsigned i, struct json_object *packet,
 		   const struct xb_explained *told)
 {
-	return told->decision.verdict == number_of(packet, "verdict_id") &&
-	       told->decision.rule == number_of(packet, "rule") &&
-	       !strcmp(text_of(packet, "stage"), xb_stage_name(told->decision.stage)) &&
+	return told->decision.verdict == (uint32_t)xb_json_u64(packet, "verdict_id") &&
+	       told->decision.rule == (uint32_t)xb_json_u64(packet, "rule") &&
+	       !strcmp(xb_json_text(packet, "stage"), xb_stage_name(told->decision.stage)) &&
 	       parses_alike(asked, i, told);
 }
 
@@ -186,8 +174,8 @@ static int disagree(const struct asked *asked, unsigned i, struct json_object *p
 		"xbridge: explain: packet %u: the XDP program says verdict %u, stage %s, rule %u; "
 		"userspace says verdict %u, stage %s, rule %u: please report it\n",
 		asked->done + i + 1, told->decision.verdict, xb_stage_name(told->decision.stage),
-		told->decision.rule, number_of(packet, "verdict_id"), text_of(packet, "stage"),
-		number_of(packet, "rule"));
+		told->decision.rule, (uint32_t)xb_json_u64(packet, "verdict_id"),
+		xb_json_text(packet, "stage"), (uint32_t)xb_json_u64(packet, "rule"));
 	return 1;
 }
 

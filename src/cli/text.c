@@ -1,34 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/text.h"
 
+#include "daemon/json.h"
+
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-static struct json_object *field(struct json_object *of, const char *name)
-{
-	struct json_object *value = NULL;
-
-	json_object_object_get_ex(of, name, &value);
-	return value;
-}
-
 static const char *text(struct json_object *of, const char *name)
 {
-	struct json_object *value = field(of, name);
+	struct json_object *value = xb_json_field(of, name);
 
 	return value ? json_object_get_string(value) : "-";
 }
 
-static uint64_t number(struct json_object *of, const char *name)
-{
-	return json_object_get_uint64(field(of, name));
-}
-
 static bool is(struct json_object *of, const char *name)
 {
-	return json_object_get_boolean(field(of, name));
+	return json_object_get_boolean(xb_json_field(of, name));
 }
 
 static void print_takes(struct json_object *list)
@@ -52,10 +41,10 @@ static const char *state(struct json_object *port)
 static void print_port(struct json_object *port)
 {
 	printf("%-15s %-7s %-5s %s  queues %" PRIu64, text(port, "name"), text(port, "type"),
-	       state(port), text(port, "mac"), number(port, "queues"));
+	       state(port), text(port, "mac"), xb_json_u64(port, "queues"));
 	if (!strcmp(text(port, "type"), "uplink")) {
 		printf(" of %" PRIu64 "  %s  XDP %s by %s, %s, csum=%s\n",
-		       number(port, "rx_queues"), is(port, "shared") ? "shared" : "dedicated",
+		       xb_json_u64(port, "rx_queues"), is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "xdp"), text(port, "attached"), text(port, "mode"),
 		       text(port, "csum"));
 		printf("%16s%s because %s\n", "", is(port, "shared") ? "shared" : "dedicated",
@@ -63,13 +52,13 @@ static void print_port(struct json_object *port)
 		return;
 	}
 	printf("  %s  takes ", text(port, "backend"));
-	print_takes(field(port, "takes"));
+	print_takes(xb_json_field(port, "takes"));
 	printf("\n%16s%s\n", "", text(port, "why"));
 }
 
 void xb_text_ports(struct json_object *result)
 {
-	struct json_object *list = field(result, "ports");
+	struct json_object *list = xb_json_field(result, "ports");
 
 	for (size_t i = 0; i < json_object_array_length(list); i++)
 		print_port(json_object_array_get_idx(list, i));
@@ -77,16 +66,17 @@ void xb_text_ports(struct json_object *result)
 
 void xb_text_status(struct json_object *result)
 {
-	struct json_object *arena = field(result, "arena");
-	struct json_object *workers = field(result, "workers");
+	struct json_object *arena = xb_json_field(result, "arena");
+	struct json_object *workers = xb_json_field(result, "workers");
 
 	printf("%s: xbridge %s, pid %" PRIu64 ", up %" PRIu64 " s, default %s, stall limit %" PRIu64
 	       " ms\n",
-	       text(result, "name"), text(result, "version"), number(result, "pid"),
-	       number(result, "uptime_s"), text(result, "default"), number(result, "stall_ms"));
-	printf("frames: %" PRIu64 " of %" PRIu64 " free%s; workers: %zu\n", number(arena, "free"),
-	       number(arena, "frames"), is(arena, "huge_pages") ? ", huge pages" : "",
-	       json_object_array_length(workers));
+	       text(result, "name"), text(result, "version"), xb_json_u64(result, "pid"),
+	       xb_json_u64(result, "uptime_s"), text(result, "default"),
+	       xb_json_u64(result, "stall_ms"));
+	printf("frames: %" PRIu64 " of %" PRIu64 " free%s; workers: %zu\n",
+	       xb_json_u64(arena, "free"), xb_json_u64(arena, "frames"),
+	       is(arena, "huge_pages") ? ", huge pages" : "", json_object_array_length(workers));
 	xb_text_ports(result);
 }
 
@@ -113,25 +103,25 @@ void xb_text_stats(struct json_object *result)
 {
 	printf("%-15s %12s %14s %12s %14s %10s\n", "port", "rx packets", "rx bytes", "tx packets",
 	       "tx bytes", "rx missed");
-	json_object_object_foreach(field(result, "ports"), name, port) {
+	json_object_object_foreach(xb_json_field(result, "ports"), name, port) {
 		printf("%-15s %12" PRIu64 " %14" PRIu64 " %12" PRIu64 " %14" PRIu64 " %10" PRIu64
 		       "\n",
-		       name, number(port, "rx_packets"), number(port, "rx_bytes"),
-		       number(port, "tx_packets"), number(port, "tx_bytes"),
-		       number(port, "rx_missed"));
-		print_drops(field(port, "drops"));
-		if (field(port, "xdp"))
-			print_xdp(field(port, "xdp"));
+		       name, xb_json_u64(port, "rx_packets"), xb_json_u64(port, "rx_bytes"),
+		       xb_json_u64(port, "tx_packets"), xb_json_u64(port, "tx_bytes"),
+		       xb_json_u64(port, "rx_missed"));
+		print_drops(xb_json_field(port, "drops"));
+		if (xb_json_field(port, "xdp"))
+			print_xdp(xb_json_field(port, "xdp"));
 	}
 	printf("copies %" PRIu64 ", segments added %" PRIu64 ", frames joined %" PRIu64
 	       ", in flight %" PRIu64 "\n",
-	       number(result, "copies"), number(result, "segments_added"),
-	       number(result, "frames_joined"), number(result, "in_flight"));
+	       xb_json_u64(result, "copies"), xb_json_u64(result, "segments_added"),
+	       xb_json_u64(result, "frames_joined"), xb_json_u64(result, "in_flight"));
 }
 
 void xb_text_fdb(struct json_object *result)
 {
-	struct json_object *list = field(result, "fdb");
+	struct json_object *list = xb_json_field(result, "fdb");
 
 	printf("%-17s %-5s %-15s %-8s %s\n", "mac", "vlan", "port", "kind", "age");
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
@@ -145,29 +135,29 @@ void xb_text_fdb(struct json_object *result)
 /* What `steer load` reads again: all that is no rule stands behind a '#'. */
 void xb_text_rules(struct json_object *result)
 {
-	struct json_object *list = field(result, "rules");
+	struct json_object *list = xb_json_field(result, "rules");
 
 	printf("# default %s\n", text(result, "default"));
-	if (field(result, "confirm_within_s"))
+	if (xb_json_field(result, "confirm_within_s"))
 		printf("# the rules before come back in %" PRIu64
 		       " s unless `steer confirm` follows\n",
-		       number(result, "confirm_within_s"));
+		       xb_json_u64(result, "confirm_within_s"));
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *rule = json_object_array_get_idx(list, i);
 
-		printf("id %" PRIu64 " %s", number(rule, "id"), text(rule, "rule"));
-		if (field(rule, "packets"))
+		printf("id %" PRIu64 " %s", xb_json_u64(rule, "id"), text(rule, "rule"));
+		if (xb_json_field(rule, "packets"))
 			printf("  # %" PRIu64 " packets, %" PRIu64 " bytes",
-			       number(rule, "packets"), number(rule, "bytes"));
-		if (field(rule, "last_hit_ms"))
-			printf(", last %.1f s ago", (double)number(rule, "last_hit_ms") / 1e3);
+			       xb_json_u64(rule, "packets"), xb_json_u64(rule, "bytes"));
+		if (xb_json_field(rule, "last_hit_ms"))
+			printf(", last %.1f s ago", (double)xb_json_u64(rule, "last_hit_ms") / 1e3);
 		printf("\n");
 	}
 }
 
 void xb_text_id(struct json_object *result)
 {
-	printf("%" PRIu64 "\n", number(result, "id"));
+	printf("%" PRIu64 "\n", xb_json_u64(result, "id"));
 }
 
 static void print_decision(struct json_object *decision)
@@ -176,7 +166,7 @@ static void print_decision(struct json_object *decision)
 
 	printf("%s", text(decision, "verdict"));
 	if (!strcmp(stage, "rule"))
-		printf(", by rule %" PRIu64, number(decision, "rule"));
+		printf(", by rule %" PRIu64, xb_json_u64(decision, "rule"));
 	else if (!strcmp(stage, "default"))
 		printf(", by default");
 	else if (!strcmp(stage, "own_mac"))
@@ -185,23 +175,23 @@ static void print_decision(struct json_object *decision)
 		printf(": a group frame of a shared uplink");
 	else
 		printf(": %s", stage);
-	if (field(decision, "to"))
+	if (xb_json_field(decision, "to"))
 		printf("; goes to %s", text(decision, "to"));
-	if (field(decision, "drop"))
+	if (xb_json_field(decision, "drop"))
 		printf("; then dropped: %s", text(decision, "drop"));
-	if (field(decision, "passes"))
+	if (xb_json_field(decision, "passes"))
 		printf("; passes, as it is %s", text(decision, "passes"));
-	if (field(decision, "copy")) {
+	if (xb_json_field(decision, "copy")) {
 		printf("; xbridge's copy: ");
-		print_decision(field(decision, "copy"));
+		print_decision(xb_json_field(decision, "copy"));
 	}
 }
 
 void xb_text_packet(struct json_object *packet, const char *port, unsigned count)
 {
-	struct json_object *parsed = field(packet, "parsed");
+	struct json_object *parsed = xb_json_field(packet, "parsed");
 
-	printf("%u: in %s, %" PRIu64 " bytes: ", count, port, number(packet, "bytes"));
+	printf("%u: in %s, %" PRIu64 " bytes: ", count, port, xb_json_u64(packet, "bytes"));
 	print_decision(packet);
 	printf("\n  ");
 	if (parsed) {

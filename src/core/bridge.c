@@ -64,6 +64,12 @@ static void put(struct xb_worker *worker, const struct xb_snapshot *snapshot, st
 		xb_outbox_flush(worker, snapshot, port, rx_queue);
 }
 
+/* An uplink's own address is this host's: nobody on the wire may use it. */
+static bool is_taken(const struct xb_port *port, enum xb_fdb_learned learned)
+{
+	return learned == XB_FDB_TAKEN || (learned == XB_FDB_OURS && port->caps.uplink);
+}
+
 /* Learns the sender. Returns the reason to drop the packet, or XB_DROP_COUNT. */
 static enum xb_drop check_sender(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 				 const struct xb_port *port, const struct l2 *l2)
@@ -79,8 +85,7 @@ static enum xb_drop check_sender(struct xb_worker *worker, const struct xb_snaps
 		return XB_DROP_SMAC_GROUP;
 	if (key.bits >> 12) {
 		learned = xb_fdb_learn(snapshot->fdb, key, port->id, now_s);
-		/* an uplink's own address is this host's: nobody on the wire may use it */
-		if (learned == XB_FDB_TAKEN || (learned == XB_FDB_OURS && port->caps.uplink))
+		if (is_taken(port, learned))
 			return XB_DROP_SMAC_TAKEN;
 	}
 	worker->last_key = key;
@@ -290,19 +295,11 @@ static struct xb_decision decide(const struct xb_snapshot *snapshot, const struc
 	return xb_classify(&scene, NULL);
 }
 
-static bool sender_may(const struct xb_snapshot *snapshot, const struct xb_port *port,
-		       const struct l2 *l2)
-{
-	enum xb_fdb_learned asked = xb_fdb_ask(snapshot->fdb, xb_fdb_key(l2->smac, l2->vlan),
-					       port->id);
-
-	return asked == XB_FDB_FINE || (asked == XB_FDB_OURS && !port->caps.uplink);
-}
-
 void xb_bridge_explain(const struct xb_snapshot *snapshot, const struct xb_port *port,
 		       const uint8_t *data, uint32_t bytes, struct xb_explanation *ret)
 {
 	struct l2 l2 = parse_l2(data, bytes);
+	struct xb_fdb_key sender = xb_fdb_key(l2.smac, l2.vlan);
 	uint16_t verdict;
 
 	*ret = (struct xb_explanation){
@@ -320,7 +317,7 @@ void xb_bridge_explain(const struct xb_snapshot *snapshot, const struct xb_port 
 	ret->routed = true;
 	if (is_group(l2.smac))
 		ret->route = no_route(XB_DROP_SMAC_GROUP);
-	else if (!sender_may(snapshot, port, &l2))
+	else if (is_taken(port, xb_fdb_ask(snapshot->fdb, sender, port->id)))
 		ret->route = no_route(XB_DROP_SMAC_TAKEN);
 	else if (verdict == XB_VERDICT_BRIDGE && !memcmp(l2.smac, l2.dmac, ETH_ALEN))
 		ret->route = no_route(XB_DROP_HAIRPIN); /* it would be learned before */

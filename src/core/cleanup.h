@@ -6,6 +6,7 @@
 #ifndef XB_CORE_CLEANUP_H
 #define XB_CORE_CLEANUP_H
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -20,10 +21,18 @@ static inline void xb_cleanup_free(void *ptr)
 	free(*(void **)ptr);
 }
 
+static inline void xb_cleanup_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
 /** A descriptor; it starts at -1. */
 #define xb_auto_fd __attribute__((cleanup(xb_cleanup_close)))
 /** Heap memory; it starts at NULL. */
 #define xb_auto_free __attribute__((cleanup(xb_cleanup_free)))
+/** An open folder, or NULL. */
+#define xb_auto_dir __attribute__((cleanup(xb_cleanup_dir)))
 
 #define XB_TAKE_FD(fd)             \
 	__extension__({            \

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/capturing.h"
 
+#include "daemon/json.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <sys/epoll.h>
@@ -10,16 +12,11 @@
 /* What a thread may be ahead of the client: some 10 ms of 10 Gbit/s. */
 #define RING_BYTES (16u << 20)
 
-static void add_u64(struct json_object *to, const char *name, uint64_t value)
-{
-	json_object_object_add(to, name, json_object_new_uint64(value));
-}
-
 static struct json_object *port_of(const struct xb_port *port)
 {
 	struct json_object *to = json_object_new_object();
 
-	add_u64(to, "id", port->id);
+	xb_json_add_u64(to, "id", port->id);
 	json_object_object_add(to, "name", json_object_new_string(port->name));
 	return to;
 }
@@ -30,8 +27,8 @@ static struct json_object *describe(const struct xb_instance *instance,
 	struct json_object *to = json_object_new_object();
 	struct json_object *ports = json_object_new_array();
 
-	add_u64(to, "rings", capture->n_taps);
-	add_u64(to, "ring_bytes", capture->ring_bytes);
+	xb_json_add_u64(to, "rings", capture->n_taps);
+	xb_json_add_u64(to, "ring_bytes", capture->ring_bytes);
 	json_object_array_add(ports, port_of(instance->kernel.port));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		json_object_array_add(ports, port_of(&instance->uplinks[i].uplink->port));

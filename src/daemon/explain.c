@@ -4,22 +4,13 @@
 #include "core/bridge.h"
 #include "daemon/commands.h"
 #include "daemon/instance.h"
+#include "daemon/json.h"
 #include "daemon/rule_text.h"
 #include "xbridge/parse.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void add_u64(struct json_object *to, const char *name, uint64_t value)
-{
-	json_object_object_add(to, name, json_object_new_uint64(value));
-}
-
-static void add_text(struct json_object *to, const char *name, const char *value)
-{
-	json_object_object_add(to, name, json_object_new_string(value));
-}
 
 /* ---- frames as they are handed over ---- */
 
@@ -99,7 +90,7 @@ struct xb_rule xb_rule_of_key(const struct xb_key *key, const char *in)
 
 static void say_match(void *to, const char *keyword, const char *value)
 {
-	add_text(to, keyword, value);
+	xb_json_add_text(to, keyword, value);
 }
 
 static struct json_object *parsed(const struct xb_port *port, const struct sample *sample)
@@ -136,24 +127,24 @@ static void add_decision(const struct xb_instance *instance, struct json_object 
 	char verdict[XB_NAME_BYTES];
 
 	xb_verdict_text(instance, decision->verdict, verdict, sizeof(verdict));
-	add_text(to, "verdict", verdict);
-	add_u64(to, "verdict_id", decision->verdict);
-	add_text(to, "stage", xb_stage_name(decision->stage));
+	xb_json_add_text(to, "verdict", verdict);
+	xb_json_add_u64(to, "verdict_id", decision->verdict);
+	xb_json_add_text(to, "stage", xb_stage_name(decision->stage));
 	if (decision->rule)
-		add_u64(to, "rule", decision->rule);
+		xb_json_add_u64(to, "rule", decision->rule);
 }
 
 static void add_route(struct json_object *to, const struct xb_route *route)
 {
 	switch (route->kind) {
 	case XB_ROUTE_DROP:
-		add_text(to, "drop", xb_drop_name(route->reason));
+		xb_json_add_text(to, "drop", xb_drop_name(route->reason));
 		break;
 	case XB_ROUTE_PORT:
-		add_text(to, "to", route->to->name);
+		xb_json_add_text(to, "to", route->to->name);
 		break;
 	case XB_ROUTE_FLOOD:
-		add_text(to, "to", "all");
+		xb_json_add_text(to, "to", "all");
 	}
 }
 
@@ -163,10 +154,10 @@ static struct json_object *explain(const struct xb_instance *instance, const str
 	struct json_object *to = json_object_new_object();
 	struct xb_explanation told = {0};
 
-	add_u64(to, "bytes", sample->bytes);
+	xb_json_add_u64(to, "bytes", sample->bytes);
 	if (sample->n < ETH_HLEN) {
-		add_text(to, "verdict", port->caps.uplink ? "pass" : "drop");
-		add_text(to, "stage", "runt");
+		xb_json_add_text(to, "verdict", port->caps.uplink ? "pass" : "drop");
+		xb_json_add_text(to, "stage", "runt");
 		return to;
 	}
 	xb_bridge_explain(xb_instance_snapshot(instance), port, sample->data, sample->n, &told);
@@ -180,7 +171,7 @@ static struct json_object *explain(const struct xb_instance *instance, const str
 			add_route(copy, &told.route);
 		json_object_object_add(to, "copy", copy);
 	} else if (told.routed && port->caps.uplink && sample->bytes > XB_REDIRECT_BYTES_MAX) {
-		add_text(to, "passes", "longer than an AF_XDP frame");
+		xb_json_add_text(to, "passes", "longer than an AF_XDP frame");
 	} else if (told.routed) {
 		add_route(to, &told.route);
 	}

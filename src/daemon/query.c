@@ -4,6 +4,7 @@
  */
 #include "daemon/commands.h"
 
+#include "daemon/json.h"
 #include "daemon/rule_text.h"
 
 #include <stdio.h>
@@ -11,28 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-static void add_u64(struct json_object *to, const char *name, uint64_t value)
-{
-	json_object_object_add(to, name, json_object_new_uint64(value));
-}
-
-static void add_bool(struct json_object *to, const char *name, bool value)
-{
-	json_object_object_add(to, name, json_object_new_boolean(value));
-}
-
-static void add_text(struct json_object *to, const char *name, const char *value)
-{
-	json_object_object_add(to, name, json_object_new_string(value));
-}
-
 static void add_mac(struct json_object *to, const char *name, const uint8_t mac[6])
 {
 	char text[18];
 
 	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
 		 mac[3], mac[4], mac[5]);
-	add_text(to, name, text);
+	xb_json_add_text(to, name, text);
 }
 
 const char *xb_port_name(const struct xb_instance *instance, unsigned id)
@@ -87,16 +73,17 @@ static struct json_object *port_common(const struct xb_instance *instance,
 {
 	struct json_object *to = json_object_new_object();
 
-	add_text(to, "name", port->name);
-	add_u64(to, "id", port->id);
-	add_text(to, "type", type);
+	xb_json_add_text(to, "name", port->name);
+	xb_json_add_u64(to, "id", port->id);
+	xb_json_add_text(to, "type", type);
 	add_mac(to, "mac", mac);
-	add_bool(to, "running", running);
-	add_bool(to, "up", running && atomic_load_explicit(&port->up, memory_order_relaxed));
-	add_u64(to, "queues", port->n_queues);
-	add_u64(to, "queues_max", port->queues_max);
-	add_u64(to, "learn_max", atomic_load(&instance->fdb->learn_max[port->id]));
-	add_u64(to, "storm_pps", atomic_load(&port->storm.pps));
+	xb_json_add_bool(to, "running", running);
+	xb_json_add_bool(to, "up",
+			 running && atomic_load_explicit(&port->up, memory_order_relaxed));
+	xb_json_add_u64(to, "queues", port->n_queues);
+	xb_json_add_u64(to, "queues_max", port->queues_max);
+	xb_json_add_u64(to, "learn_max", atomic_load(&instance->fdb->learn_max[port->id]));
+	xb_json_add_u64(to, "storm_pps", atomic_load(&port->storm.pps));
 	json_object_object_add(to, "takes", takes_list(port->caps.takes));
 	return to;
 }
@@ -107,22 +94,22 @@ static struct json_object *kernel_port(const struct xb_instance *instance)
 	struct json_object *to = port_common(instance, kernel->port, "kernel", kernel->mac,
 					     instance->kernel_running);
 
-	add_text(to, "alias", "kernel");
-	add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");
-	add_text(to, "why", kernel->why);
-	add_u64(to, "mtu", kernel->mtu);
-	add_u64(to, "queue_size", instance->config.kernel.queue_size);
-	add_bool(to, "persist", instance->config.kernel.persist);
+	xb_json_add_text(to, "alias", "kernel");
+	xb_json_add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");
+	xb_json_add_text(to, "why", kernel->why);
+	xb_json_add_u64(to, "mtu", kernel->mtu);
+	xb_json_add_u64(to, "queue_size", instance->config.kernel.queue_size);
+	xb_json_add_bool(to, "persist", instance->config.kernel.persist);
 	if (instance->config.kernel.netns[0])
-		add_text(to, "netns", instance->config.kernel.netns);
+		xb_json_add_text(to, "netns", instance->config.kernel.netns);
 	if (kernel->vhost) {
 		char features[24];
 
 		snprintf(features, sizeof(features), "%#llx",
 			 (unsigned long long)kernel->net.features);
-		add_text(to, "features", features);
+		xb_json_add_text(to, "features", features);
 	} else {
-		add_text(to, "io", xb_tap_io_name(kernel->tap_port.io));
+		xb_json_add_text(to, "io", xb_tap_io_name(kernel->tap_port.io));
 	}
 	return to;
 }
@@ -134,16 +121,17 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 	struct json_object *to = port_common(instance, &uplink->port, "uplink", uplink->mac,
 					     uplink->running);
 
-	add_u64(to, "mtu", uplink->mtu);
-	add_u64(to, "rx_queues", uplink->rx_queues);
-	add_bool(to, "shared", uplink->shared);
-	add_text(to, "shared_reason", uplink->shared_reason);
-	add_text(to, "xdp", uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic");
-	add_text(to, "attached",
-		 uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link");
-	add_text(to, "mode", uplink->zerocopy ? "zerocopy" : "copy");
-	add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
-	add_bool(to, "lost", entry->lost);
+	xb_json_add_u64(to, "mtu", uplink->mtu);
+	xb_json_add_u64(to, "rx_queues", uplink->rx_queues);
+	xb_json_add_bool(to, "shared", uplink->shared);
+	xb_json_add_text(to, "shared_reason", uplink->shared_reason);
+	xb_json_add_text(to, "xdp",
+			 uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic");
+	xb_json_add_text(to, "attached",
+			 uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link");
+	xb_json_add_text(to, "mode", uplink->zerocopy ? "zerocopy" : "copy");
+	xb_json_add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
+	xb_json_add_bool(to, "lost", entry->lost);
 	return to;
 }
 
@@ -169,9 +157,9 @@ static struct json_object *worker_list(const struct xb_instance *instance)
 		struct xb_worker *worker = &instance->workers.worker[w];
 		struct json_object *to = json_object_new_object();
 
-		add_u64(to, "worker", w);
-		add_bool(to, "asleep", atomic_load(&worker->asleep));
-		add_u64(to, "sleeps", xb_counted(&worker->sleeps));
+		xb_json_add_u64(to, "worker", w);
+		xb_json_add_bool(to, "asleep", atomic_load(&worker->asleep));
+		xb_json_add_u64(to, "sleeps", xb_counted(&worker->sleeps));
 		json_object_array_add(list, to);
 	}
 	return list;
@@ -185,16 +173,16 @@ struct json_object *xb_query_status(struct xb_instance *instance)
 	char verdict[XB_NAME_BYTES];
 
 	xb_verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
-	add_text(to, "name", instance->config.name);
-	add_text(to, "version", XB_VERSION);
-	add_u64(to, "pid", (uint64_t)getpid());
-	add_u64(to, "uptime_s", seconds_since(instance->started_ns));
-	add_text(to, "default", verdict);
-	add_u64(to, "stall_ms", instance->config.stall_ms);
+	xb_json_add_text(to, "name", instance->config.name);
+	xb_json_add_text(to, "version", XB_VERSION);
+	xb_json_add_u64(to, "pid", (uint64_t)getpid());
+	xb_json_add_u64(to, "uptime_s", seconds_since(instance->started_ns));
+	xb_json_add_text(to, "default", verdict);
+	xb_json_add_u64(to, "stall_ms", instance->config.stall_ms);
 	xb_arena_count(&instance->arena, owners);
-	add_u64(arena, "frames", instance->arena.n_frames);
-	add_u64(arena, "free", owners[XB_OWNER_POOL]);
-	add_bool(arena, "huge_pages", instance->arena.huge);
+	xb_json_add_u64(arena, "frames", instance->arena.n_frames);
+	xb_json_add_u64(arena, "free", owners[XB_OWNER_POOL]);
+	xb_json_add_bool(arena, "huge_pages", instance->arena.huge);
 	json_object_object_add(to, "arena", arena);
 	json_object_object_add(to, "workers", worker_list(instance));
 	return to;
@@ -229,16 +217,16 @@ static struct json_object *sum_json(const struct sum *sum)
 	struct json_object *to = json_object_new_object();
 	struct json_object *drops = json_object_new_object();
 
-	add_u64(to, "rx_packets", sum->rx_packets);
-	add_u64(to, "rx_bytes", sum->rx_bytes);
-	add_u64(to, "tx_packets", sum->tx_packets);
-	add_u64(to, "tx_bytes", sum->tx_bytes);
-	add_u64(to, "rx_missed", sum->rx_missed);
-	add_u64(to, "rx_csum_left", sum->rx_csum_left);
-	add_u64(to, "rx_gso_packets", sum->rx_gso_packets);
-	add_u64(to, "tx_csum_left", sum->tx_csum_left);
-	add_u64(to, "tx_gso_packets", sum->tx_gso_packets);
-#define ADD_DROP(NAME, name, side, text) add_u64(drops, #name, sum->drops[XB_DROP_##NAME]);
+	xb_json_add_u64(to, "rx_packets", sum->rx_packets);
+	xb_json_add_u64(to, "rx_bytes", sum->rx_bytes);
+	xb_json_add_u64(to, "tx_packets", sum->tx_packets);
+	xb_json_add_u64(to, "tx_bytes", sum->tx_bytes);
+	xb_json_add_u64(to, "rx_missed", sum->rx_missed);
+	xb_json_add_u64(to, "rx_csum_left", sum->rx_csum_left);
+	xb_json_add_u64(to, "rx_gso_packets", sum->rx_gso_packets);
+	xb_json_add_u64(to, "tx_csum_left", sum->tx_csum_left);
+	xb_json_add_u64(to, "tx_gso_packets", sum->tx_gso_packets);
+#define ADD_DROP(NAME, name, side, text) xb_json_add_u64(drops, #name, sum->drops[XB_DROP_##NAME]);
 	XB_DROP_REASONS(ADD_DROP)
 #undef ADD_DROP
 	json_object_object_add(to, "drops", drops);
@@ -262,15 +250,15 @@ static struct json_object *port_stats(const struct xb_instance *instance,
 			json_object_put(one);
 			continue;
 		}
-		add_u64(one, "queue", q);
-		add_u64(one, "rx_packets", sum.rx_packets);
-		add_u64(one, "tx_packets", sum.tx_packets);
+		xb_json_add_u64(one, "queue", q);
+		xb_json_add_u64(one, "rx_packets", sum.rx_packets);
+		xb_json_add_u64(one, "tx_packets", sum.tx_packets);
 		json_object_array_add(queues, one);
 	}
 	to = sum_json(&all);
 	json_object_object_add(to, "queues", queues);
-	add_u64(to, "learned", atomic_load(&instance->fdb->n_learned[port->id]));
-	add_u64(to, "learn_refused", atomic_load(&instance->fdb->n_refused[port->id]));
+	xb_json_add_u64(to, "learned", atomic_load(&instance->fdb->n_learned[port->id]));
+	xb_json_add_u64(to, "learn_refused", atomic_load(&instance->fdb->n_refused[port->id]));
 	return to;
 }
 
@@ -281,18 +269,18 @@ static struct json_object *xdp_stats(const struct xb_instance *instance,
 	struct xb_xdp_stats stats = {0};
 
 	xb_gate_read_stats(&instance->gate, uplink->slot, &stats);
-	add_u64(to, "pass_verdict", stats.pass_verdict);
-	add_u64(to, "pass_own", stats.pass_own);
-	add_u64(to, "pass_group", stats.pass_group);
-	add_u64(to, "pass_noqueue", stats.pass_noqueue);
-	add_u64(to, "pass_stall", stats.pass_stall);
-	add_u64(to, "pass_runt", stats.pass_runt);
-	add_u64(to, "pass_long", stats.pass_long);
-	add_u64(to, "redirect", stats.redirect);
-	add_u64(to, "drop", stats.drop);
-	add_u64(to, "drop_bytes", stats.drop_bytes);
-	add_u64(to, "limit", stats.limit);
-	add_u64(to, "limit_bytes", stats.limit_bytes);
+	xb_json_add_u64(to, "pass_verdict", stats.pass_verdict);
+	xb_json_add_u64(to, "pass_own", stats.pass_own);
+	xb_json_add_u64(to, "pass_group", stats.pass_group);
+	xb_json_add_u64(to, "pass_noqueue", stats.pass_noqueue);
+	xb_json_add_u64(to, "pass_stall", stats.pass_stall);
+	xb_json_add_u64(to, "pass_runt", stats.pass_runt);
+	xb_json_add_u64(to, "pass_long", stats.pass_long);
+	xb_json_add_u64(to, "redirect", stats.redirect);
+	xb_json_add_u64(to, "drop", stats.drop);
+	xb_json_add_u64(to, "drop_bytes", stats.drop_bytes);
+	xb_json_add_u64(to, "limit", stats.limit);
+	xb_json_add_u64(to, "limit_bytes", stats.limit_bytes);
 	return to;
 }
 
@@ -321,10 +309,10 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 	}
 	xb_arena_count(&instance->arena, owners);
 	json_object_object_add(to, "ports", ports);
-	add_u64(to, "copies", copies);
-	add_u64(to, "segments_added", segments_added);
-	add_u64(to, "frames_joined", frames_joined);
-	add_u64(to, "in_flight", owners[XB_OWNER_WORKER] + owners[XB_OWNER_TX]);
+	xb_json_add_u64(to, "copies", copies);
+	xb_json_add_u64(to, "segments_added", segments_added);
+	xb_json_add_u64(to, "frames_joined", frames_joined);
+	xb_json_add_u64(to, "in_flight", owners[XB_OWNER_WORKER] + owners[XB_OWNER_TX]);
 	return to;
 }
 
@@ -352,10 +340,11 @@ static void add_counters(struct json_object *to, const struct xb_rule_stats *sta
 {
 	uint64_t last_ns = __atomic_load_n(&stats->last_ns, __ATOMIC_RELAXED);
 
-	add_u64(to, "packets", __atomic_load_n(&stats->packets, __ATOMIC_RELAXED));
-	add_u64(to, "bytes", __atomic_load_n(&stats->bytes, __ATOMIC_RELAXED));
+	xb_json_add_u64(to, "packets", __atomic_load_n(&stats->packets, __ATOMIC_RELAXED));
+	xb_json_add_u64(to, "bytes", __atomic_load_n(&stats->bytes, __ATOMIC_RELAXED));
 	if (last_ns)
-		add_u64(to, "last_hit_ms", last_ns < now_ns ? (now_ns - last_ns) / 1000000u : 0);
+		xb_json_add_u64(to, "last_hit_ms",
+				last_ns < now_ns ? (now_ns - last_ns) / 1000000u : 0);
 	else
 		json_object_object_add(to, "last_hit_ms", NULL);
 }
@@ -372,23 +361,23 @@ struct json_object *xb_query_rules(struct xb_instance *instance, bool counters)
 		const struct xb_steered_rule *steered = &steering->now.rules[rank];
 		struct json_object *one = json_object_new_object();
 
-		add_u64(one, "id", steered->rule.id);
-		add_u64(one, "prio", steered->rule.prio);
+		xb_json_add_u64(one, "id", steered->rule.id);
+		xb_json_add_u64(one, "prio", steered->rule.prio);
 		json_object_object_add(one, "rule", rule_text(&steered->rule));
-		add_text(one, "verdict", steered->rule.verdict);
-		add_u64(one, "slot", steered->slot);
+		xb_json_add_text(one, "verdict", steered->rule.verdict);
+		xb_json_add_u64(one, "slot", steered->slot);
 		if (counters)
 			add_counters(one, &steering->rules.stats[steered->slot], now_ns);
 		json_object_array_add(list, one);
 	}
 	xb_verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
 	json_object_object_add(to, "rules", list);
-	add_text(to, "default", verdict);
+	xb_json_add_text(to, "default", verdict);
 	if (steering->confirm_by_ns)
-		add_u64(to, "confirm_within_s",
-			steering->confirm_by_ns > now_ns
-				? (steering->confirm_by_ns - now_ns) / 1000000000u + 1
-				: 0);
+		xb_json_add_u64(to, "confirm_within_s",
+				steering->confirm_by_ns > now_ns
+					? (steering->confirm_by_ns - now_ns) / 1000000000u + 1
+					: 0);
 	return to;
 }
 
@@ -413,13 +402,14 @@ static void add_row(const struct xb_fdb_row *row, void *arg)
 		mac[i] = (uint8_t)(row->key.bits >> (52 - 8 * i));
 	add_mac(to, "mac", mac);
 	if (vlan == XB_FDB_VLAN_ANY)
-		add_text(to, "vlan", "any");
+		xb_json_add_text(to, "vlan", "any");
 	else
-		add_u64(to, "vlan", vlan);
-	add_text(to, "port", xb_port_name(walk->instance, row->port));
-	add_text(to, "kind", kinds[row->kind]);
+		xb_json_add_u64(to, "vlan", vlan);
+	xb_json_add_text(to, "port", xb_port_name(walk->instance, row->port));
+	xb_json_add_text(to, "kind", kinds[row->kind]);
 	if (row->kind == XB_FDB_LEARNED)
-		add_u64(to, "age_s", walk->now_s > row->seen_s ? walk->now_s - row->seen_s : 0);
+		xb_json_add_u64(to, "age_s",
+				walk->now_s > row->seen_s ? walk->now_s - row->seen_s : 0);
 	json_object_array_add(walk->list, to);
 }
 

@@ -18,14 +18,6 @@
 /* How often to look again where what was read changed meanwhile. */
 #define TRIES 8
 
-static void cleanup_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
-#define auto_dir __attribute__((cleanup(cleanup_dir)))
-
 static void cleanup_program(struct xdp_program **program)
 {
 	xdp_program__close(*program);
@@ -161,7 +153,7 @@ static bool is_attached(const struct seat *seat)
 /* Where a program is: behind a dispatcher that is attached rather than behind another. */
 static bool find_seat(uint32_t prog_id, struct seat *ret_seat)
 {
-	auto_dir DIR *dir = opendir(LIBXDP_PINS);
+	xb_auto_dir DIR *dir = opendir(LIBXDP_PINS);
 	bool found = false;
 	struct seat seat;
 
@@ -203,7 +195,7 @@ static bool uses_map(int prog_fd, uint32_t map_id)
 unsigned xb_dispatcher_find_users(uint32_t ifindex, uint32_t map_id, uint32_t *ret_prog_ids,
 				  unsigned max)
 {
-	auto_dir DIR *dir = opendir(LIBXDP_PINS);
+	xb_auto_dir DIR *dir = opendir(LIBXDP_PINS);
 	struct seat seat;
 	unsigned n = 0;
 

@@ -97,14 +97,6 @@ int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err)
 
 /* ---- what is pinned ---- */
 
-static void cleanup_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
-#define auto_dir __attribute__((cleanup(cleanup_dir)))
-
 uint32_t xb_pin_prog_id(const char *instance, const char *kind, uint32_t slot)
 {
 	xb_auto_fd int fd = bpf_obj_get(xb_pin_slot_path(instance, kind, slot).text);
@@ -156,7 +148,7 @@ static void note_pin(const char *instance, uint32_t slot, struct xb_gate_pin *re
 
 int xb_gate_list(struct xb_gate_pin *ret_pins, unsigned max)
 {
-	auto_dir DIR *dir = NULL;
+	xb_auto_dir DIR *dir = NULL;
 	struct dirent *entry;
 	unsigned n = 0;
 
@@ -190,7 +182,7 @@ int xb_pin_take_off(const char *instance, uint32_t slot, struct xb_error *err)
 
 static int empty_folder(const char *path, struct xb_error *err)
 {
-	auto_dir DIR *dir = opendir(path);
+	xb_auto_dir DIR *dir = opendir(path);
 	struct dirent *entry;
 	char name[XB_PIN_PATH_BYTES + 256];
 

@@ -13,6 +13,7 @@ from steer import CASES, PAYLOAD, Ends, frame
 from traffic import Wire
 from xbridge import TAP_IP, binary, difference, drops, wait_for
 
+
 @pytest.fixture(scope="module")
 def bed(make_module_bed):
     bed = make_module_bed(quiet=True)
