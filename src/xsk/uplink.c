@@ -482,18 +482,22 @@ static int open_gate(struct xb_uplink *uplink, struct xb_error *err)
 int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
 {
 	struct xb_uplink_private *own = uplink->own;
+	/* with zero copy the driver runs the program */
+	const bool in_driver = uplink->attachment.mode == XB_XDP_NATIVE;
 	const struct xb_xsk_options options = {
 		.ifname = uplink->options.ifname,
 		.n_queues = uplink->port.n_queues,
 		.ring_size = uplink->options.ring_size,
-		/* zero copy runs the program in the driver */
-		.mode = uplink->attachment.mode == XB_XDP_GENERIC &&
-					uplink->options.mode == XB_XSK_AUTO
-				? XB_XSK_COPY
-				: uplink->options.mode,
+		.mode = in_driver ? uplink->options.mode : XB_XSK_COPY,
 	};
 	int ret;
 
+	if (!in_driver && uplink->options.mode == XB_XSK_ZEROCOPY) {
+		xb_fail(err, -EOPNOTSUPP, "zero copy on %s: XDP runs above its driver (generic)",
+			options.ifname);
+		xb_hint(err, "xdp=native asks the driver; mode=auto falls back to copy");
+		return -EOPNOTSUPP;
+	}
 	ret = xb_uplink_stop(uplink, cache);
 	if (ret < 0)
 		return xb_fail(err, ret, "start %s: the kernel still holds its frames",

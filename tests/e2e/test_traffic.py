@@ -10,7 +10,7 @@ import os
 import pytest
 
 from traffic import Wire, ether, tcp_copy, udp_copy
-from xbridge import IN_VM, TAP_IP, TAP_IP6, difference, drops, peer_ip, peer_ip6, scaled, wait_for
+from xbridge import IN_VM, NICS, TAP_IP, TAP_IP6, difference, drops, peer_ip, peer_ip6, scaled, wait_for
 
 BOTH_WAYS = pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
 BOTH_IP = pytest.mark.parametrize("version", [4, 6])
@@ -118,7 +118,8 @@ def test_tagged_frames_keep_their_tags(bed, nothing_lost, way, tags):
 def test_vlan_devices_reach_each_other_and_no_other_vlan(bed):
     if not has_vlan_devices(bed.kern):
         pytest.skip("this kernel has no VLAN devices")
-    bed.peer.run("ethtool", "-K", "vp", "txvlan", "off")  # or va gets the tag beside the frame, where XDP is blind
+    if not NICS:  # or va gets the tag beside the frame, where XDP is blind
+        bed.peer.run("ethtool", "-K", "vp", "txvlan", "off")
     tagged(bed.kern, "tap0", 7, "198.51.100.1")
     tagged(bed.peer, "vp", 7, "198.51.100.2")
     tagged(bed.peer, "vp", 8, "203.0.113.2")

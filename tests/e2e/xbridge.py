@@ -33,7 +33,8 @@ namespaces. Nothing here sleeps for a fixed time: wait_for(condition, what).
 
 Environment: XB_BINARY (program under test; default: that of $XB_BUILD_DIR, else the newest build/*), XB_BACKEND (tap or
 vhost-net; default: vhost-net where /dev/vhost-net is), XB_SCALE (amount of traffic, 1 natively, 1/16 in a VM), XB_VM_KERNEL
-(set in a VM; timeouts are longer there, and with a sanitizer).
+(set in a VM; timeouts are longer there, and with a sanitizer), XB_NICS (set in a VM that has the NICs eth0 and eth1: they are
+va and vp then, in place of the veth).
 """
 
 import ctypes
@@ -49,9 +50,12 @@ import subprocess
 import threading
 import time
 
+import pytest
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IN_VM = "XB_VM_KERNEL" in os.environ
 BACKEND = os.environ.get("XB_BACKEND") or ("vhost-net" if os.path.exists("/dev/vhost-net") else "tap")
+NICS = ("eth0", "eth1") if os.environ.get("XB_NICS") else None
 SCALE = float(os.environ.get("XB_SCALE") or (1 / 16 if IN_VM else 1))
 
 PIN_ROOT = "/sys/fs/bpf/xbridge"
@@ -334,6 +338,7 @@ class Bed:
             self.peer = self.peers[0] if self.peers else None
             self._wire(queues)
         except BaseException:
+            self._give_nics_back()
             for ns in self.namespaces:
                 ns.delete()
             raise
@@ -351,14 +356,36 @@ class Bed:
     def _wire(self, queues):
         numbers = f"numrxqueues {queues} numtxqueues {queues}"
         self.host.sysctl(ipv6__conf__default__disable_ipv6=1)
+        if NICS:
+            self._take_nics(queues)
         for i, (uplink, peer) in enumerate(zip(self.uplinks, self.peers)):
-            self.host.ip(f"link add {uplink} {numbers} type veth peer name vp {numbers} netns {peer.name}",
-                         f"link set {uplink} up")
+            if not NICS:
+                self.host.ip(f"link add {uplink} {numbers} type veth peer name vp {numbers} netns {peer.name}")
+            self.host.ip(f"link set {uplink} up")
             peer.ip("link set vp up", f"addr add {peer_ip(i)}/24 dev vp")
             if not self.quiet:
                 peer.ip(f"addr add {peer_ip6(i)}/64 dev vp nodad")
         if self.kern is self.host and not self.quiet:
             self.host.sysctl(ipv6__conf__default__disable_ipv6=0)
+
+    def _take_nics(self, queues):
+        if self.uplinks != ["va"]:
+            pytest.skip("one wire between NICs is all there is")
+        for nic, ns, ifname in zip(NICS, (self.host, self.peer), ("va", "vp")):
+            subprocess.run(["ip", "link", "set", nic, "netns", ns.name, "name", ifname], check=True)
+            ns.run("ethtool", "-L", ifname, "combined", str(queues), check=False)
+            ns.run("ethtool", "-K", ifname, "gro", "off", "rxvlan", "off", check=False)  # frames as they cross the wire
+            now = ns.run("ethtool", "-l", ifname).stdout.partition("Current")[2]
+            if not re.search(rf"Combined:\s+{queues}$", now, re.MULTILINE):
+                pytest.skip(f"not {queues} queues on {os.environ['XB_NICS']}: {now}")
+        self.peer.ip("link set vp promisc on")  # frames of any VLAN, too
+
+    def _give_nics_back(self):
+        if not NICS or not self.uplinks:
+            return
+        for nic, ns, ifname in zip(NICS, (self.host, self.peer), ("va", "vp")):
+            if ns.link(ifname):
+                ns.ip(f"link set {ifname} down promisc off", f"link set {ifname} name {nic}", f"link set {nic} netns 1")
 
     def in_host(self, *command):
         """A command line that runs `command` in the host namespace, with its /sys and the pins."""
@@ -465,6 +492,7 @@ class Bed:
             with open(f"/proc/{pid}/cmdline") as file:
                 problems.append(f"left behind: process {pid}: " + file.read().replace("\0", " "))
             os.kill(pid, signal.SIGKILL)
+        self._give_nics_back()
         for ns in self.namespaces:
             ns.delete()
         shutil.rmtree(self._pins(), ignore_errors=True)
