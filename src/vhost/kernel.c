@@ -329,6 +329,11 @@ static int probe(struct xb_vhost_kernel *kernel, const int *fds, unsigned n_fds,
 		return ret;
 	}
 	kernel->vhost_features = all;
+	/* Its owner gets a thread of the kernel: what that fails for is found out here, where there
+	 * may be another way. */
+	ret = n_fds ? 0 : vhost_ioctl(own, VHOST_SET_OWNER, NULL, err);
+	if (ret < 0)
+		return ret;
 	/* Everything that the TAP can give is asked for once, so that its answer tells. */
 	ret = xb_tap_set_offload(kernel->tap, ~0u);
 	if (ret < 0)

@@ -40,7 +40,7 @@ struct xb_vhost_kernel {
  * open XB_VHOST_NET_PATH.
  *
  * Returns 0, -ENOENT (no such device: module not loaded), -EACCES, -EPERM, -ENOTTY (a descriptor of
- * something else), -ENOMEM.
+ * something else), -ENOMEM, or what its worker's thread failed for (-EAGAIN).
  */
 int xb_vhost_kernel_init(struct xb_vhost_kernel *kernel, struct xb_tap *tap, const int *fds,
 			 unsigned n_fds, unsigned pairs_max, struct xb_error *err);

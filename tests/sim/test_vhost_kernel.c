@@ -20,6 +20,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vhost.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -236,6 +237,26 @@ static void without_the_module_the_error_says_what_to_do(void **state)
 	xb_tap_fini(&tap);
 }
 
+static void without_a_thread_for_its_worker_it_is_not_there(void **state)
+{
+	const struct xb_tap_options options = {.ifname = "xbt0", .queues = 1};
+	unsigned before = count_fds();
+	struct xb_vhost_kernel kernel;
+	struct xb_error err = {0};
+	struct xb_tap tap;
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
+	sim_vhost_fail(3, EAGAIN); /* after open and VHOST_GET_FEATURES */
+	assert_int_equal(xb_vhost_kernel_init(&kernel, &tap, NULL, 0, 1, &err), -EAGAIN);
+	assert_true(sim_vhost_failed_request() == VHOST_SET_OWNER);
+	assert_int_equal(sim_vhost_open_count(), 0);
+	sim_vhost_fail(0, 0);
+	xb_tap_fini(&tap);
+	assert_int_equal(count_fds(), before);
+}
+
 static void descriptors_handed_in_are_used_and_used_again(void **state)
 {
 	int fds[2] = {open("/dev/vhost-net", O_RDWR | O_CLOEXEC),
@@ -318,6 +339,7 @@ int main(void)
 		cmocka_unit_test(every_call_that_fails_is_a_clean_error),
 		cmocka_unit_test(it_can_be_started_again_after_each_failure),
 		cmocka_unit_test(without_the_module_the_error_says_what_to_do),
+		cmocka_unit_test(without_a_thread_for_its_worker_it_is_not_there),
 		cmocka_unit_test(descriptors_handed_in_are_used_and_used_again),
 		cmocka_unit_test(a_module_without_version_1_is_refused),
 		cmocka_unit_test(regions_that_touch_are_joined_and_others_are_not),
