@@ -488,13 +488,26 @@ static const struct xb_rule *find_id(const struct xb_steering *steering, uint32_
 	return NULL;
 }
 
+/* What changes single rules now would be gone, unsaid, when unconfirmed ones are taken back. */
+static int refuse_unconfirmed(const struct xb_steering *steering, const char *what,
+			      struct xb_error *err)
+{
+	if (!steering->confirm_by_ns)
+		return 0;
+	xb_fail(err, -EBUSY, "%s: those loaded last wait to be confirmed", what);
+	xb_hint(err, "`xbridge steer confirm` keeps them, `steer load` replaces them");
+	return -EBUSY;
+}
+
 int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, uint32_t *ret_id,
 		    struct xb_error *err)
 {
 	struct xb_rule_list list = {0};
 	struct xb_rule added = *rule;
-	int ret;
+	int ret = refuse_unconfirmed(steering, "add a rule", err);
 
+	if (ret < 0)
+		return ret;
 	if (rule->id && find_id(steering, rule->id)) {
 		xb_fail(err, -EEXIST, "add the rule %u", rule->id);
 		xb_hint(err, "leave the id out, or `xbridge steer del %u` first", rule->id);
@@ -519,8 +532,10 @@ int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *
 {
 	struct xb_rule_list list = {0};
 	const struct xb_rule *rule = find_id(steering, id);
-	int ret;
+	int ret = refuse_unconfirmed(steering, "delete a rule", err);
 
+	if (ret < 0)
+		return ret;
 	if (!rule) {
 		xb_fail(err, -ENOENT, "delete the rule %u", id);
 		xb_hint(err, "`xbridge steer list` shows what is there");

@@ -76,11 +76,13 @@ int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *ru
 int xb_steering_copy(const struct xb_steering *steering, struct xb_rule_list *ret_list,
 		     struct xb_error *err);
 
-/** Adds one rule. Errors as xb_steering_load, and -EEXIST where its id is taken. */
+/** Adds one rule. Errors as xb_steering_load, -EEXIST where its id is taken, and -EBUSY while rules
+ * wait to be confirmed. */
 int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, uint32_t *ret_id,
 		    struct xb_error *err);
 
-/** Removes one rule. Returns -ENOENT where there is none of that id. */
+/** Removes one rule. Returns -ENOENT where there is none of that id, -EBUSY while rules wait to be
+ * confirmed. */
 int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *err);
 
 /** Keeps the rules that were loaded to be confirmed. Returns -ENOENT where there are none. */

@@ -149,6 +149,16 @@ def test_unconfirmed_rules_go_again(daemon):
     assert "confirm_within_s" not in daemon.ask("steer", "list")
 
 
+@pytest.mark.parametrize("words", [("add", "to", "kernel"), ("del", "1")])
+def test_no_rule_is_changed_that_might_go_with_unconfirmed_ones(daemon, words):
+    daemon.ask("steer", "load", "id 1 to drop\n", "--confirm", "60")
+    status, error = refused(daemon, "steer", *words)
+    assert status == 1 and "steer confirm" in error
+    assert [rule["rule"] for rule in rules(daemon)] == ["to drop"]
+    daemon.ask("steer", "confirm")
+    daemon.cli("steer", *words)
+
+
 def test_confirmed_rules_stay(daemon):
     daemon.ask("steer", "load", "to drop\n", "--confirm", "1")
     daemon.ask("steer", "confirm")
