@@ -6,9 +6,10 @@
     10.9.0.2 vb ──── va ──── xbridge, or testpmd io forwarding ──── tap0 10.9.0.1
 
 Both read va through AF_XDP and reach the kernel through virtio_user on vhost-net (or, natively,
-through the TAP alone). Both run all the time, each in namespaces of its own, and take turns of a few
-seconds; the other one is stopped meanwhile. So a machine whose speed comes and goes slows both, and a
-ratio is the median of the turns' own ratios.
+through the TAP alone). xbridge runs twice: sending through AF_XDP, as testpmd does, and with tx=packet.
+All run all the time, each in namespaces of its own, and take turns of a few seconds; the others are
+stopped meanwhile. So a machine whose speed comes and goes slows all, and a ratio is the median of the
+turns' own ratios.
 
 To be run as root; makes its namespaces and removes them.
 """
@@ -25,7 +26,7 @@ import time
 
 HOST_IP, PEER_IP = "10.9.0.1", "10.9.0.2"
 TAP = "xbtap0"
-HUGE_PAGES = 420  # of 2 MiB: testpmd's 512 MiB, the rest for xbridge
+HUGE_PAGES = 420  # of 2 MiB: testpmd's 512 MiB, the rest for xbridge twice
 
 
 def sh(*words, **kw):
@@ -52,7 +53,8 @@ class Forwarder:
 
     def __init__(self, options):
         self.options = options
-        self.host, self.peer = f"xbbench-{self.name}-host", f"xbbench-{self.name}-peer"
+        token = self.name.replace("=", "-")
+        self.host, self.peer = f"xbbench-{token}-host", f"xbbench-{token}-peer"
         self.process = None
         self.turns = []
 
@@ -193,7 +195,7 @@ class Forwarder:
         figures["wakeup_ms"] = float(sh(self.options.wakeup, "8", "100"))
         self.pause()
         self.turns.append(figures)
-        print(f"{self.name:8}", " ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
+        print(f"{self.name:9}", " ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
 
     def idle_cpu(self, seconds=5):
         """CPU in per cent of one, without traffic."""
@@ -209,9 +211,16 @@ class Forwarder:
 class Xbridge(Forwarder):
     name = "xbridge"
     stop_signal = signal.SIGTERM
+    uplink = "va,dedicated"
 
     def command(self):
-        return [self.options.binary, "run", f"--{self.options.backend}", "--ifname", TAP, "--uplink", "va,dedicated"]
+        return [self.options.binary, "run", "--name", f"bench-{self.name.replace('=', '-')}", f"--{self.options.backend}", "--ifname", TAP,
+                "--uplink", self.uplink]
+
+
+class XbridgePacket(Xbridge):
+    name = "tx=packet"
+    uplink = "va,dedicated,tx=packet"
 
 
 class Testpmd(Forwarder):
@@ -250,15 +259,23 @@ ROWS = (("out_mbit", "TCP from the kernel to the uplink, Mbit/s"),
         ("wakeup_ms", "waking a thread that sleeps, ms"))
 
 
-def report(ours, theirs):
-    print(f"\n{f'medians of {len(ours.turns)} turns':45} {'xbridge':>9} {'testpmd':>9} {'ratio':>6}  its quartiles")
+def report(sides):
+    """A row a figure: the medians of all, and each one's ratio to the last one, with the ratios' quartiles."""
+    peer = sides[-1]
+    print(f"\n{f'medians of {len(peer.turns)} turns':41}", *(f"{side.name:>9}" for side in sides),
+          *(f"   {side.name}/{peer.name}" for side in sides[:-1]))
     for key, text in ROWS:
-        if key not in ours.turns[0]:
+        if key not in peer.turns[0]:
             continue
-        a, b = ([turn[key] for turn in side.turns] for side in (ours, theirs))
-        ratios = [x / y for x, y in zip(a, b)]
-        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        print(f"{text:45} {statistics.median(a):9.3f} {statistics.median(b):9.3f} {middle:6.2f}  {low:.2f} … {high:.2f}")
+        figures = [[turn[key] for turn in side.turns] for side in sides]
+        row = " ".join(f"{statistics.median(of):9.3f}" for of in figures)
+        for of in figures[:-1]:
+            ratios = [x / y for x, y in zip(of, figures[-1])]
+            low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+            row += f"  {middle:5.2f} ({low:.2f} … {high:.2f})"
+        print(f"{text:41} {row}")
+    idle = [side.idle_cpu() for side in sides]
+    print(f"{'CPU when idle, %':41}", *(f"{cpu:9.1f}" for cpu in idle))
 
 
 def main():
@@ -271,13 +288,13 @@ def main():
     parser.add_argument("--latency-only", action="store_true", help="round trips, no throughput")
     options = parser.parse_args()
 
-    with huge_pages(HUGE_PAGES), Xbridge(options) as ours, Testpmd(options) as theirs:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(huge_pages(HUGE_PAGES))
+        sides = [stack.enter_context(kind(options)) for kind in (Xbridge, XbridgePacket, Testpmd)]
         for _ in range(options.turns):
-            ours.turn()
-            theirs.turn()
-        idle = [side.idle_cpu() for side in (ours, theirs)]
-        report(ours, theirs)
-        print(f"{'CPU when idle, %':45} {idle[0]:9.1f} {idle[1]:9.1f}")
+            for side in sides:
+                side.turn()
+        report(sides)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,10 @@ static void print_port(struct json_object *port)
 	printf("%-15s %-7s %-5s %s  queues %" PRIu64, text(port, "name"), text(port, "type"),
 	       state(port), text(port, "mac"), xb_json_u64(port, "queues"));
 	if (!strcmp(text(port, "type"), "uplink")) {
-		printf(" of %" PRIu64 "  %s  XDP %s by %s, %s, csum=%s\n",
+		printf(" of %" PRIu64 "  %s  XDP %s by %s, %s, csum=%s%s\n",
 		       xb_json_u64(port, "rx_queues"), is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "xdp"), text(port, "attached"), text(port, "mode"),
-		       text(port, "csum"));
+		       text(port, "csum"), strcmp(text(port, "tx"), "packet") ? "" : ", tx=packet");
 		printf("%16s%s because %s\n", "", is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "shared_reason"));
 		return;

@@ -194,6 +194,7 @@ static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, s
 	static const char *const csum[] = {"csum=auto", "csum=trust", "csum=verify", NULL};
 	static const char *const xdp[] = {"xdp=auto", "xdp=native", "xdp=generic", NULL};
 	static const char *const mode[] = {"mode=auto", "mode=copy", "mode=zerocopy", NULL};
+	static const char *const tx[] = {"tx=xdp", "tx=packet", NULL};
 	int i;
 
 	if ((i = one_of(word, sharing)) >= 0)
@@ -206,10 +207,13 @@ static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, s
 		uplink->xdp.exclusive = true;
 	else if ((i = one_of(word, mode)) >= 0)
 		uplink->mode = (enum xb_xsk_mode)i;
+	else if ((i = one_of(word, tx)) >= 0)
+		uplink->tx = (enum xb_uplink_tx)i;
 	else
 		return bad(err, word,
 			   "shared, dedicated, csum=trust|verify, "
-			   "xdp=auto|native|generic|exclusive or mode=auto|copy|zerocopy");
+			   "xdp=auto|native|generic|exclusive, mode=auto|copy|zerocopy or "
+			   "tx=xdp|packet");
 	return 0;
 }
 
@@ -324,7 +328,8 @@ static const struct option {
 	{"uplink", "IFACE[,OPTION...]",
 	 "read IFACE through AF_XDP; options: shared, dedicated, csum=trust|verify, "
 	 "xdp=auto|native|generic (in the driver or above it; beside other XDP programs that "
-	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy",
+	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy, tx=xdp|packet "
+	 "(packet: TCP segments leave whole, through a packet socket, for the driver to cut)",
 	 set_uplink},
 	{"rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
 	{"default", "VERDICT",

@@ -154,7 +154,7 @@ static bool same_uplinks(const struct xb_config *a, const struct xb_config *b)
 
 		if (strcmp(x->ifname, y->ifname) || x->sharing != y->sharing ||
 		    x->csum != y->csum || x->xdp.mode != y->xdp.mode ||
-		    x->xdp.exclusive != y->xdp.exclusive || x->mode != y->mode)
+		    x->xdp.exclusive != y->xdp.exclusive || x->mode != y->mode || x->tx != y->tx)
 			return false;
 	}
 	return true;

@@ -5,6 +5,7 @@
 #include "xsk/group_tap.h"
 #include "xsk/lane.h"
 #include "xsk/netdev.h"
+#include "xsk/packet_tx.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ struct xb_uplink_private {
 	_Atomic uint32_t generation;
 	unsigned tap_turn; /* rounds until the tap is read; queue 0's owner */
 	struct xb_group_tap tap;
+	struct xb_packet_tx packet_tx;
 	struct xb_xsk_set set;
 	int promisc_fd;
 	int wake_epoll_fd;   /* shared: the first socket and the tap together */
@@ -125,6 +127,29 @@ static const struct xb_port_ops uplink_ops = {
 	.beat = beat,
 };
 
+/* ---- the same, sending through a packet socket ---- */
+
+static unsigned packet_tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
+				struct xb_frame **pkts, unsigned n)
+{
+	return xb_packet_tx_send(&to_uplink(port)->own->packet_tx, port, q, cache, pkts, n);
+}
+
+static unsigned packet_kick(struct xb_port *port, unsigned q, struct xb_cache *cache)
+{
+	(void)port, (void)q, (void)cache; /* all is sent and completed */
+	return 0;
+}
+
+static const struct xb_port_ops uplink_packet_ops = {
+	.rx_batch = rx_batch,
+	.tx_batch = packet_tx_batch,
+	.kick = packet_kick,
+	.arm = arm,
+	.disarm = disarm,
+	.beat = beat,
+};
+
 /* ---- what it is ---- */
 
 static int check_options(struct xb_uplink_options *options, struct xb_error *err)
@@ -160,6 +185,7 @@ static void decide_sharing(struct xb_uplink *uplink, const struct xb_stack *stac
 static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 {
 	struct xb_port *port = &uplink->port;
+	const bool packet_tx = uplink->options.tx == XB_UPLINK_TX_PACKET;
 	uint32_t bytes = netdev->mtu + 14 + 8;
 	unsigned n = netdev->rx_queues < port->queues_max ? netdev->rx_queues : port->queues_max;
 
@@ -172,9 +198,9 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 
 	port->n_queues = (uint16_t)n;
 	port->caps = (struct xb_port_caps){
-		.takes = 0,
+		.takes = packet_tx ? XB_PACKET_TX_TAKES : 0,
 		.bytes_max = bytes < XB_UPLINK_BYTES_MAX ? bytes : XB_UPLINK_BYTES_MAX,
-		.frames_max = 1,
+		.frames_max = packet_tx ? XB_PACKET_FRAMES_MAX : 1,
 		.uplink = true,
 		.shared = uplink->shared,
 		.trusts_csum = uplink->options.csum == XB_CSUM_POLICY_AUTO
@@ -276,8 +302,11 @@ static int make_storage(struct xb_uplink *uplink, unsigned n_queues, struct xb_g
 	uplink->own = own;
 	own->gate = gate;
 	own->arena = arena;
-	own->promisc_fd = own->wake_epoll_fd = own->tap.fd = -1;
-	ret = xb_port_init(&uplink->port, &uplink_ops, uplink->options.ifname, n_queues);
+	own->promisc_fd = own->wake_epoll_fd = own->tap.fd = own->packet_tx.fd = -1;
+	ret = xb_port_init(&uplink->port,
+			   uplink->options.tx == XB_UPLINK_TX_PACKET ? &uplink_packet_ops
+								     : &uplink_ops,
+			   uplink->options.ifname, n_queues);
 	if (ret < 0)
 		return ret;
 	uplink->port.id = uplink->options.port_id;
@@ -515,6 +544,8 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
 	ret = post_frames(uplink, cache, err);
 	if (!ret && uplink->shared)
 		ret = open_tap(uplink, err);
+	if (!ret && uplink->options.tx == XB_UPLINK_TX_PACKET)
+		ret = xb_packet_tx_open(&own->packet_tx, uplink->ifindex, options.ifname, err);
 	if (!ret)
 		ret = open_gate(uplink, err);
 	if (ret < 0) {
@@ -550,6 +581,7 @@ static bool close_sockets(struct xb_uplink *uplink, struct xb_cache *cache)
 	xb_cleanup_close(&own->wake_epoll_fd);
 	own->wake_epoll_fd = -1;
 	xb_group_tap_close(&own->tap, cache);
+	xb_packet_tx_close(&own->packet_tx);
 	xb_xsk_set_close(&own->set);
 	return held;
 }

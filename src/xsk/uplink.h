@@ -3,7 +3,8 @@
  * The uplink: an interface read and written through AF_XDP, as a port.
  *
  * One socket for each RX queue, all over the arena's memory; on a shared uplink also a packet
- * socket that gives a copy of group frames (group_tap.h), which arrives with queue 0.
+ * socket that gives a copy of group frames (group_tap.h), which arrives with queue 0; where it is
+ * asked for, one that sends (packet_tx.h).
  *
  *      new ──► stopped ──start──► running ──stop──► stopped ──► free
  *                 ▲  │ reopen (after the interface came back)
@@ -41,6 +42,11 @@ enum xb_csum_policy {
 	XB_CSUM_POLICY_VERIFY, /* received packets' checksums are taken as they stand */
 };
 
+enum xb_uplink_tx {
+	XB_UPLINK_TX_XDP,    /* AF_XDP: whole frames, zero copy where the driver can */
+	XB_UPLINK_TX_PACKET, /* a packet socket, which takes TCP segments of 64 KB (packet_tx.h) */
+};
+
 /** Longest frame that fits behind the headroom. */
 #define XB_UPLINK_BYTES_MAX XB_FRAME_ROOM
 
@@ -52,6 +58,7 @@ struct xb_uplink_options {
 	enum xb_csum_policy csum;
 	struct xb_attach_options xdp;
 	enum xb_xsk_mode mode;
+	enum xb_uplink_tx tx;
 	uint32_t ring_size; /* RX, TX, fill and completion ring of each queue: a power of two, 64 to
 			       32768; 0: XB_UPLINK_RING_DEFAULT */
 	uint32_t fill_frames; /* frames kept posted for receiving on each queue: at least XB_BATCH,

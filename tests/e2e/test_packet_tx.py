@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""An uplink with tx=packet: segments leave whole, through a packet socket, and whoever is behind it cuts them.
+
+    kern: tap0 ◄── large segments ── xbridge ── packet socket ──► va ◄── veth ──► vp :peer
+"""
+
+import pytest
+
+from load import Flood, answers, wait_under_load
+from test_accounting import Books, lost_inside
+from test_changes import has_come_back, rewire
+from test_offload import all_kinds_of_traffic, checked
+from traffic import Wire, tcp_copy, udp_blast, udp_copy
+from xbridge import TAP_IP, TAP_IP6, difference, drops, interesting, peer_ip, peer_ip6, scaled, wait_for
+
+MB = 1 << 20
+UPLINK = "va,dedicated,tx=packet"
+
+
+@pytest.fixture
+def bed(make_bed):
+    return make_bed()
+
+
+def test_it_is_said(bed):
+    daemon = bed.start(uplinks=[UPLINK])
+    daemon.wait_log("uplink va: .*, sending through a packet socket")
+    assert daemon.port("va")["tx"] == "packet"
+    assert {"csum", "tso4", "tso6", "ecn"} == set(daemon.port("va")["takes"])
+    assert "tx=packet" in daemon.cli("port", "list").stdout
+
+
+@pytest.mark.vm
+def test_segments_leave_whole_and_count_once(make_bed):
+    bed = make_bed(quiet=True)
+    bed.start(uplinks=[UPLINK])
+    books = Books(bed)
+    tcp_copy(bed.kern, bed.peer, peer_ip(), scaled(32 * MB), back=scaled(8 * MB))
+    change = books.close()
+    ports = change["xbridge"]["ports"]
+    assert ports["va"]["tx_gso_packets"] >= ports["tap0"]["rx_gso_packets"] > 0
+    assert ports["va"]["tx_csum_left"] > 0
+    assert change["xbridge"]["segments_added"] == 0
+    assert lost_inside(change) == 0
+
+
+@pytest.mark.vm
+def test_segments_leave_whole_over_ipv6(bed):
+    daemon = bed.start(uplinks=[UPLINK])
+    tcp_copy(bed.kern, bed.peer, peer_ip6(), scaled(8 * MB))
+    stats = daemon.rest()
+    assert stats["ports"]["va"]["tx_gso_packets"] > 0 and stats["segments_added"] == 0
+
+
+@pytest.mark.vm
+def test_what_the_interface_cant_do_the_kernel_does(bed):
+    """No offloads on va: each frame that leaves is whole, its checksum right."""
+    bed.host.run("ethtool", "-K", "va", "tx", "off")
+    daemon = bed.start(uplinks=[UPLINK])
+    with Wire(bed.peer, "vp") as wire:
+        all_kinds_of_traffic(bed)
+        stats = daemon.rest()
+        kinds, longest = checked(wire.drain(), bed.kern.mac("tap0"))
+    assert longest == 1514
+    for kind in "tcp4", "tcp6", "udp4", "udp6", "frag4", "icmpv6":
+        assert kinds[kind] > 0, kinds
+    assert stats["ports"]["va"]["tx_gso_packets"] > 0
+
+
+@pytest.mark.vm
+def test_tagged_segments_leave_whole(make_bed):
+    """The tag is part of the frame; two uplinks, so that it crosses xbridge from one to the other."""
+    bed = make_bed(uplinks=2, quiet=True)
+    bed.start(uplinks=[UPLINK, "vb,dedicated,tx=packet"])
+    with Wire(bed.peers[0], "vp") as one, Wire(bed.peers[1], "vp") as two:
+        frame = bytes.fromhex("ffffffffffff") + bytes.fromhex(bed.peers[0].mac("vp").replace(":", ""))
+        frame += bytes.fromhex("8100002a88b5") + b"tagged, of full length" + bytes(1500 - 22)
+        one.send(frame)
+        two.expect(b"tagged, of full length")
+
+
+def test_what_the_interface_refuses_is_counted(bed):
+    """Where nothing fits in the interface's queue, all that is sent there is dropped, and counts."""
+    daemon = bed.start(uplinks=[UPLINK])
+    udp_copy(bed.kern, bed.peer, peer_ip(), 10, 100)
+    before = daemon.rest()
+    bed.host.run("tc", "qdisc", "add", "dev", "va", "root", "pfifo", "limit", "0")
+    assert not answers(bed.kern, peer_ip())
+    change = difference(daemon.rest(), before)
+    assert change["ports"]["va"]["tx_packets"] == 0
+    assert drops(change, "va").get("tx_full"), interesting(change)
+    bed.host.run("tc", "qdisc", "del", "dev", "va", "root")
+    assert answers(bed.kern, peer_ip())
+
+
+def test_books_balance_under_overload(make_bed):
+    bed = make_bed(queues=2, quiet=True)
+    bed.start("--queues", "2", "--queue-size", "64", uplinks=[UPLINK])
+    books = Books(bed)
+    count = scaled(60000, least=3000)
+    arrived = udp_blast(bed.daemon, bed.kern, bed.peer, peer_ip(), count, 600, flows=8)
+    change = books.close()
+    kernels = change["tap"]["tx_dropped"] + change["udp"][0]["RcvbufErrors"]
+    assert count == len(arrived) + lost_inside(change) + kernels, interesting(change)
+
+
+def test_uplink_that_is_deleted_and_made_again_goes_on(make_bed):
+    bed = make_bed(uplinks=2)
+    daemon = bed.start(uplinks=[UPLINK, "vb,dedicated,tx=packet"])
+    mac = bed.peer.mac("vp")
+    with Flood(bed):
+        wait_under_load(daemon)
+        bed.host.ip("link del va")
+        daemon.wait_log("uplink va")
+        wait_for(lambda: answers(bed.peers[1], TAP_IP), "the rest goes on")
+        rewire(bed, mac)
+        daemon.wait_log("uplink va is back")
+    has_come_back(bed, daemon)
+
+
+def test_shared_uplink_sends_that_way_too(bed):
+    """What xbridge sends does not come back to it as a group frame's copy."""
+    daemon = bed.start(uplinks=["va,shared,tx=packet"])
+    before = daemon.rest()
+    tcp_copy(bed.kern, bed.peer, peer_ip6(), scaled(4 * MB))
+    tcp_copy(bed.peer, bed.kern, TAP_IP6, scaled(4 * MB))
+    bed.kern.run("ping", "-b", "-c", "3", "-i", "0.02", "-W", "1", "192.0.2.255", check=False)
+    change = difference(daemon.rest(), before)
+    assert not drops(change, "va"), interesting(change)
