@@ -14,12 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long an idle worker goes on polling before it sleeps: as long as so many polls of a
- * descriptor take, which is about what it costs to fall asleep and be woken, on a fast machine as
- * on a slow one. */
-#define SPIN_POLLS  64
+/* How long an idle worker goes on polling before it sleeps: as long as so many wake-ups take here,
+ * within bounds. */
+#define SPIN_WAKES  16
 #define SPIN_MIN_NS 50000u
-#define SPIN_MAX_NS 1000000u
+#define SPIN_MAX_NS 20000000u
 
 /* The share of gaps between packets that such polling covered, in 1/256 and smoothed over the last
  * eight or so, from which on it is worth while. */
@@ -108,7 +107,11 @@ unsigned xb_snapshot_tx_queue(const struct xb_snapshot *snapshot, const struct x
 static void wake(struct xb_worker *worker)
 {
 	uint64_t one = 1;
-	ssize_t written = write(worker->wake_fd, &one, sizeof(one));
+	ssize_t written;
+
+	if (atomic_load(&worker->asleep))
+		atomic_store(&worker->called_ns, clock_ns(CLOCK_MONOTONIC));
+	written = write(worker->wake_fd, &one, sizeof(one));
 
 	(void)written; /* EAGAIN: it is going to wake up anyway */
 }
@@ -123,6 +126,12 @@ static void wait_quiet(struct xb_worker *worker, uint64_t generation)
 	wake(worker);
 	while (atomic_load(&worker->seen) != generation)
 		nanosleep(&pause, NULL);
+}
+
+void xb_workers_wake(struct xb_workers *workers)
+{
+	for (unsigned w = 0; w < workers->n; w++)
+		wake(&workers->worker[w]);
 }
 
 void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot)
@@ -224,6 +233,32 @@ static void disarm_all(struct xb_worker *worker, const struct xb_snapshot *snaps
 	for_each_own_queue(worker, snapshot, port, q) port->ops->disarm(port, q);
 }
 
+/* The control thread has woken us: notes how long that took. The price rises quickly and falls
+ * slowly, since a CPU that was not idle is a cheap one to wake on. */
+static void learn_wake(struct xb_worker *worker)
+{
+	uint64_t called_ns = atomic_exchange(&worker->called_ns, 0);
+	uint64_t known_ns = atomic_load_explicit(&worker->wake_ns, memory_order_relaxed);
+	uint64_t took_ns;
+
+	if (!called_ns)
+		return;
+	took_ns = clock_ns(CLOCK_MONOTONIC) - called_ns;
+	if (took_ns > SPIN_MAX_NS / SPIN_WAKES)
+		took_ns = SPIN_MAX_NS / SPIN_WAKES;
+	known_ns = took_ns > known_ns ? known_ns + (took_ns - known_ns) / 2
+				      : known_ns - (known_ns - took_ns) / 16;
+	atomic_store_explicit(&worker->wake_ns, known_ns, memory_order_relaxed);
+}
+
+/* A gap up to this can be polled through. */
+static uint64_t spin_ns(const struct xb_worker *worker)
+{
+	uint64_t ns = SPIN_WAKES * atomic_load_explicit(&worker->wake_ns, memory_order_relaxed);
+
+	return ns < SPIN_MIN_NS ? SPIN_MIN_NS : ns;
+}
+
 /* Sleeps, holding no reference to the snapshot, until an armed queue or the control thread wakes us
  * or the time is over. */
 static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot *snapshot,
@@ -245,11 +280,14 @@ static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot
 	atomic_store(&worker->asleep, true);
 	if (atomic_load(&worker->set->generation) == atomic_load(&worker->seen) &&
 	    !atomic_load(&worker->set->stop) && poll(fds, n, timeout_ms) > 0 && fds[0].revents) {
-		ssize_t got = read(worker->wake_fd, &count, sizeof(count));
+		ssize_t got;
 
+		learn_wake(worker);
+		got = read(worker->wake_fd, &count, sizeof(count));
 		(void)got;
 	}
 	atomic_store(&worker->asleep, false);
+	atomic_store(&worker->called_ns, 0); /* a call that came too late tells nothing */
 	xb_count(&worker->sleeps, 1);
 }
 
@@ -273,28 +311,12 @@ static const struct xb_snapshot *adopt(struct xb_worker *worker, const struct xb
 
 struct idle {
 	uint64_t since_ns; /* when the worker ran out of packets; 0: it has some */
-	uint64_t spin_ns;  /* a gap up to this can be polled through */
-	unsigned covered;  /* share of gaps that were so short, of COVERED_ALL */
+	unsigned covered;  /* share of gaps that could be polled through, of COVERED_ALL */
 	int pending_ms;    /* how long the next sleep may be while transmissions are unfinished */
 };
 
-/* Measures what polling costs here. */
-static uint64_t measure_spin_ns(int fd)
-{
-	struct pollfd none = {.fd = fd};
-	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
-	uint64_t took_ns;
-
-	for (unsigned i = 0; i < SPIN_POLLS; i++)
-		poll(&none, 1, 0);
-	took_ns = clock_ns(CLOCK_MONOTONIC) - start_ns;
-	if (took_ns < SPIN_MIN_NS)
-		return SPIN_MIN_NS;
-	return took_ns < SPIN_MAX_NS ? took_ns : SPIN_MAX_NS;
-}
-
 /* A packet has come: notes whether polling covered, or would have covered, the gap before it. */
-static void end_gap(struct idle *idle)
+static void end_gap(const struct xb_worker *worker, struct idle *idle)
 {
 	uint64_t gap_ns;
 
@@ -303,7 +325,7 @@ static void end_gap(struct idle *idle)
 	gap_ns = clock_ns(CLOCK_MONOTONIC) - idle->since_ns;
 	idle->since_ns = 0;
 	idle->covered -= idle->covered / 8;
-	if (gap_ns < idle->spin_ns)
+	if (gap_ns < spin_ns(worker))
 		idle->covered += COVERED_ALL / 8;
 }
 
@@ -329,7 +351,7 @@ static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_
 
 	if (!idle->since_ns)
 		idle->since_ns = now_ns;
-	if (idle->covered >= COVERED_WORTH && now_ns - idle->since_ns < idle->spin_ns)
+	if (idle->covered >= COVERED_WORTH && now_ns - idle->since_ns < spin_ns(worker))
 		return snapshot;
 	armed = !snapshot || arm_all(worker, snapshot);
 	if (armed) {
@@ -347,7 +369,6 @@ static void *worker_main(void *arg)
 	struct xb_workers *set = worker->set;
 	const struct xb_snapshot *snapshot = NULL;
 	struct idle idle = {
-		.spin_ns = measure_spin_ns(worker->wake_fd),
 		.covered = COVERED_ALL / 2,
 		.pending_ms = PENDING_MIN_MS,
 	};
@@ -364,7 +385,7 @@ static void *worker_main(void *arg)
 			round = work(worker, snapshot);
 		}
 		if (round.packets)
-			end_gap(&idle);
+			end_gap(worker, &idle);
 		else
 			snapshot = rest(worker, snapshot, &idle, round.pending);
 	}

@@ -18,9 +18,8 @@
  * thread touches a queue (reset, resize, removal) it publishes a snapshot without it; when
  * xb_workers_publish returns, no worker holds a reference to the one before.
  *
- * A worker with work polls. One without goes on polling for about as long as it takes to fall
- * asleep and be woken, if lately that was often enough to meet the next packet; else it sleeps at
- * once.
+ * A worker with work polls. One without goes on polling for as long as some wake-ups take here, if
+ * lately that was often enough to meet the next packet; else it sleeps at once.
  */
 #ifndef XB_CORE_WORKER_H
 #define XB_CORE_WORKER_H
@@ -81,9 +80,11 @@ struct xb_worker {
 	struct xb_workers *set;
 	unsigned index;
 	pthread_t thread;
-	int wake_fd;           /* eventfd of the worker's own */
-	_Atomic bool asleep;   /* for `status` */
-	_Atomic uint64_t seen; /* generation of the snapshot that it works with */
+	int wake_fd; /* eventfd of the worker's own */
+	_Atomic bool asleep;
+	_Atomic uint64_t called_ns; /* when the control thread woke it, asleep, last; 0: known */
+	_Atomic uint64_t wake_ns;   /* how long it takes to be woken, smoothed */
+	_Atomic uint64_t seen;      /* generation of the snapshot that it works with */
 	struct xb_cache cache;
 	uint64_t now_ns;            /* coarse monotonic clock, read once a round */
 	uint64_t beat_ns;           /* when its queues' hearts beat last; 0: not in this snapshot */
@@ -129,6 +130,10 @@ int xb_workers_start(struct xb_workers *workers, struct xb_arena *arena,
 /** Publishes `snapshot` (NULL: none) and waits until no worker holds the one before, which then is
  *  the caller's to free. The snapshot is freed by the caller after it was replaced. */
 void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot);
+
+/** Wakes the workers, so that those that sleep see how long that takes: to be called once a second
+ *  or so. Control thread. */
+void xb_workers_wake(struct xb_workers *workers);
 
 /** Stops and joins all workers, and gives their frames back. */
 void xb_workers_stop(struct xb_workers *workers);

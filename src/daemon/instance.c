@@ -492,6 +492,7 @@ void xb_instance_tick(struct xb_instance *instance)
 	if (instance->gate_open)
 		xb_gate_tick(&instance->gate, xb_now_ns());
 	expire_rules(instance);
+	xb_workers_wake(&instance->workers);
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		xb_uplink_refresh_stats(instance->uplinks[i].uplink);

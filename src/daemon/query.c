@@ -161,6 +161,7 @@ static struct json_object *worker_list(const struct xb_instance *instance)
 		xb_json_add_u64(to, "worker", w);
 		xb_json_add_bool(to, "asleep", atomic_load(&worker->asleep));
 		xb_json_add_u64(to, "sleeps", xb_counted(&worker->sleeps));
+		xb_json_add_u64(to, "wake_ns", atomic_load(&worker->wake_ns));
 		json_object_array_add(list, to);
 	}
 	return list;

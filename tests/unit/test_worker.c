@@ -298,6 +298,57 @@ static void publishing_and_stopping_do_not_wait_for_sleepers(void **state)
 	assert_true(now_ns() - start_ns < 5000ull * MS);
 }
 
+static uint64_t price(unsigned w)
+{
+	return atomic_load(&crew.workers.worker[w].wake_ns);
+}
+
+static void a_sleeper_learns_what_it_costs_to_wake_it(void **state)
+{
+	(void)state;
+	start(2, 2, 2, 20000ull * MS);
+	for (unsigned i = 0; i < 20; i++) {
+		WAIT_FOR(all_asleep(), 5000);
+		xb_workers_wake(&crew.workers);
+	}
+	for (unsigned w = 0; w < 2; w++) {
+		WAIT_FOR(price(w) > 0, 5000);
+		assert_true(price(w) <= 20 * MS / 16);
+	}
+	stop();
+}
+
+/* Sends a packet every 2 ms, and returns how often the worker slept between them. */
+static uint64_t sleeps_between_packets(unsigned packets)
+{
+	static const struct timespec gap = {.tv_nsec = 2 * MS};
+	uint64_t before = xb_counted(&crew.workers.worker[0].sleeps);
+
+	for (unsigned i = 0; i < packets; i++) {
+		uint64_t sent = all_sums().tx;
+
+		inject(0, 0, 1, 2, XB_VERDICT_PORT(1));
+		WAIT_FOR(all_sums().tx == sent + 1, 5000);
+		nanosleep(&gap, NULL);
+	}
+	return xb_counted(&crew.workers.worker[0].sleeps) - before;
+}
+
+static void gaps_that_are_short_beside_a_wake_up_are_polled_through(void **state)
+{
+	(void)state;
+	start(1, 2, 1, 20000ull * MS);
+	xb_workers_publish(&crew.workers, snapshot_of(0, ALL));
+	WAIT_FOR(all_asleep(), 5000);
+	atomic_store(&crew.workers.worker[0].wake_ns, MS);
+	sleeps_between_packets(10); /* until it knows */
+	assert_true(sleeps_between_packets(40) < 20);
+	atomic_store(&crew.workers.worker[0].wake_ns, 0);
+	sleeps_between_packets(20);
+	assert_true(sleeps_between_packets(40) > 20);
+	stop();
+}
+
 static uint64_t beats(unsigned port, unsigned q)
 {
 	return atomic_load(&crew.port[port].queues[q].beats);
@@ -436,6 +487,8 @@ int main(void)
 		cmocka_unit_test(a_published_snapshot_is_the_only_one_in_use),
 		cmocka_unit_test(a_snapshot_at_the_address_of_an_old_one_is_a_new_one),
 		cmocka_unit_test(a_sleeping_worker_wakes_up_for_a_packet),
+		cmocka_unit_test(a_sleeper_learns_what_it_costs_to_wake_it),
+		cmocka_unit_test(gaps_that_are_short_beside_a_wake_up_are_polled_through),
 		cmocka_unit_test(publishing_and_stopping_do_not_wait_for_sleepers),
 		cmocka_unit_test(hearts_beat_while_workers_sleep),
 		cmocka_unit_test(hearts_beat_under_traffic),
