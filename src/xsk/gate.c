@@ -8,11 +8,9 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define N_BEATS           (XB_UPLINKS_MAX * XB_QUEUES_MAX)
@@ -20,7 +18,6 @@
 #define RULE_STATS_BYTES  (XB_RULES_MAX * sizeof(struct xb_rule_stats))
 #define RULE_LIMITS_BYTES (XB_RULES_MAX * sizeof(__u64))
 #define TABLE_BYTES       sizeof(struct xb_table)
-#define GRACE_US          50000u
 #define IMAGES_BYTES      (XB_IMAGES * sizeof(struct xb_image))
 
 /* The maps, by what they are called in the program and where they are pinned. */
@@ -283,6 +280,7 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 
 	for (size_t i = 0; i < N_MAPS; i++)
 		*map_fd(&made, &gate_maps[i]) = -1;
+	made.grace = (struct xb_grace){-1, -1};
 
 	if (!xb_pin_name_ok(instance)) {
 		xb_fail(err, -EINVAL, "instance name '%s'", instance);
@@ -292,7 +290,9 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 	}
 	memcpy(made.instance, instance, strlen(instance) + 1);
 	libbpf_set_print(keep_warning);
-	ret = open_maps(&made, &folder_made, err);
+	ret = xb_grace_init(&made.grace, err);
+	if (!ret)
+		ret = open_maps(&made, &folder_made, err);
 	if (ret < 0) {
 		/* what was there before stays */
 		if (folder_made)
@@ -311,29 +311,16 @@ void xb_gate_close(struct xb_gate *gate)
 		xb_cleanup_close(map_fd(gate, &gate_maps[i]));
 		*map_fd(gate, &gate_maps[i]) = -1;
 	}
+	xb_grace_fini(&gate->grace);
 	gate->claimed = 0;
 }
 
 /* ---- the steering table ---- */
 
-/* Waits until every program run that has begun is over. */
-static int wait_for_programs(struct xb_error *err)
-{
-	/* a program runs inside of an RCU read-side section */
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS && errno != EPERM)
-		return xb_fail(err, -errno, "wait for the XDP programs (membarrier)");
-	/* Refused, where CPUs are to run undisturbed (nohz_full), or by a sandbox. A run takes
-	 * microseconds. */
-	usleep(GRACE_US);
-	return 0;
-}
-
 int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err)
 {
 	uint32_t generation = XB_IN_FORCE_GENERATION(gate->table->in_force) + 1;
-	int ret = wait_for_programs(err);
+	int ret = xb_grace_wait(&gate->grace, err);
 
 	if (ret < 0)
 		return ret;

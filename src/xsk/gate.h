@@ -27,6 +27,7 @@
 #include "xbridge/image.h"
 #include "xbridge/steer.h"
 #include "xsk/attach.h"
+#include "xsk/grace.h"
 
 #include <net/if.h>
 #include <stdatomic.h>
@@ -81,6 +82,7 @@ struct xb_gate {
 	int table_fd;
 	int images_fd;
 	int dropped_fd;
+	struct xb_grace grace;
 	/* what of them is mapped */
 	_Atomic uint64_t *heartbeats;     /* XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
 	struct xb_rule_stats *rule_stats; /* XB_RULES_MAX */
