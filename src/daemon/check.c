@@ -72,9 +72,11 @@ static void follow_mtu(struct xb_instance *instance)
 	unsigned mtu = xb_instance_lent_mtu(instance);
 	int ret;
 
+	if (!instance->kernel_running)
+		return; /* it follows once it runs */
 	instance->followed_mtu = mtu;
 	if (mtu == before || kernel->mtu != before || instance->config.kernel.mtu ||
-	    kernel->tap.handed_in || !instance->kernel_running)
+	    kernel->tap.handed_in)
 		return;
 	ret = xb_tap_set_mtu(&kernel->tap, mtu);
 	if (ret < 0)
@@ -131,7 +133,7 @@ static bool start_kernel(struct xb_instance *instance, struct xb_error *err)
 	return true;
 }
 
-/* Opens it anew after its interface was deleted. */
+/* Starts it again, on its interface, or on a new one where that was deleted. */
 static void reopen_kernel(struct xb_instance *instance)
 {
 	const struct xb_uplink *first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;

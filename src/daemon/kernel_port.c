@@ -196,14 +196,14 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
 			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
 {
-	int ret;
+	int ret = kernel->tap.queues_max ? xb_tap_check(&kernel->tap) : -ENODEV;
 
-	if (config->kernel.tap_fds.n) {
-		ret = xb_tap_check(&kernel->tap);
-		return ret < 0 ? xb_fail(err, ret, "%s was handed in", kernel->tap.name) : 0;
+	if (ret < 0 && config->kernel.tap_fds.n)
+		return xb_fail(err, ret, "%s was handed in", kernel->tap.name);
+	if (ret < 0) {
+		xb_tap_fini(&kernel->tap);
+		ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
 	}
-	xb_tap_fini(&kernel->tap);
-	ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
 	if (!ret)
 		read_link(kernel);
 	return ret;

@@ -50,8 +50,8 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 			struct xb_error *err);
 void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache);
 
-/** Opens the interface of a stopped port anew after it was deleted. Where it was handed in, that
- * can't be done: -ENODEV. */
+/** Readies a stopped port for another start. Its interface stays, with its addresses and routes;
+ * one that was deleted is opened anew. Where that one was handed in, it can't be done: -ENODEV. */
 int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
 			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err);
 

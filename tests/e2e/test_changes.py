@@ -2,6 +2,7 @@
 """What happens to interfaces while xbridge runs: it says so, keeps the rest going, and goes on when they are back."""
 
 import os
+import resource
 import subprocess
 
 import pytest
@@ -255,6 +256,22 @@ def test_tap_moved_to_another_namespace_goes_on_there(bed):
     daemon.rest()
     daemon.stop()
     assert bed.host.link("tap0") is None
+
+
+def test_tap_that_can_not_be_started_again_at_once_stays_and_goes_on(bed):
+    """As its MTU has changed; with no descriptor to be had the new start fails."""
+    daemon = bed.start()
+    index = bed.kern.link("tap0")["ifindex"]
+    limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    bed.kern.ip("link set tap0 mtu 1400")
+    daemon.wait_log("tap0 can't be used: .*Too many open files")
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
+    daemon.wait_log("tap0 is back")
+    link = bed.kern.link("tap0")
+    assert (link["ifindex"], link["mtu"]) == (index, 1400)
+    wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0, which has its addresses still")
+    daemon.rest()
 
 
 def test_mtu_of_the_tap_changed_while_it_runs_is_obeyed(bed):

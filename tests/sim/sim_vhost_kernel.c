@@ -18,7 +18,7 @@ struct sim_vhost {
 	uint64_t features;
 	struct {
 		bool num, base, addr, kick, call, err;
-		int backend;
+		int backend, err_fd;
 	} vring[2];
 };
 
@@ -75,6 +75,13 @@ unsigned sim_vhost_serving_count(void)
 	return n;
 }
 
+void sim_vhost_break(void)
+{
+	for (unsigned fd = 0; fd < FDS_MAX; fd++)
+		if (vhost[fd].open && vhost[fd].vring[0].backend >= 0)
+			MUST(eventfd_write(vhost[fd].vring[0].err_fd, 1) == 0);
+}
+
 static int refuse(int code, const char *why)
 {
 	if (!wrong)
@@ -123,6 +130,8 @@ static int set_file(struct sim_vhost *dev, unsigned long request,
 	if (file->fd >= 0 && !is_eventfd(file->fd))
 		return refuse(EINVAL, "a call, kick or error descriptor that is none");
 	dev->vring[file->index].kick |= request == VHOST_SET_VRING_KICK;
+	if (request == VHOST_SET_VRING_ERR)
+		dev->vring[file->index].err_fd = file->fd;
 	return 0;
 }
 

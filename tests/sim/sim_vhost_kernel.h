@@ -24,6 +24,10 @@ unsigned long sim_vhost_failed_request(void);
 unsigned sim_vhost_open_count(void);
 unsigned sim_vhost_serving_count(void);
 
+/** Says of each pair that is served that it can't go on, as vhost-net does of a ring that is not as
+ * it should be. */
+void sim_vhost_break(void);
+
 /** The first thing that a user must not do; NULL: none yet. */
 const char *sim_vhost_wrong(void);
 

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The kernel port on a vhost-net that fails: which interface it has then, and by what it is served.
+ * The TAP is real, in a network namespace of the process's own; /dev/vhost-net is simulated.
+ */
+#include "daemon/kernel_port.h"
+#include "sim/sim_vhost_kernel.h"
+#include "support/must.h"
+#include "support/room.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IFNAME "xbk0"
+
+struct bed {
+	struct xb_config config;
+	struct xb_arena arena;
+	struct xb_cache cache;
+	struct xb_kernel_port kernel;
+	struct xb_error err;
+};
+
+static void open_bed(struct bed *bed, enum xb_kernel_backend backend, unsigned queues)
+{
+	memset(bed, 0, sizeof(*bed));
+	xb_config_init(&bed->config);
+	bed->config.kernel.backend = backend;
+	bed->config.kernel.queues = queues;
+	bed->config.kernel.queue_size = 64;
+	strcpy(bed->config.name, IFNAME);
+	strcpy(bed->config.kernel.ifname, IFNAME);
+	MUST(xb_arena_init(&bed->arena, 8192, xb_kernel_port_ring_bytes(&bed->config), NULL) == 0);
+	xb_cache_init(&bed->cache, &bed->arena);
+	sim_vhost_fail(0, 0);
+	assert_int_equal(
+		xb_kernel_port_open(&bed->kernel, &bed->config, NULL, 0, &bed->arena, &bed->err),
+		0);
+}
+
+static int start(struct bed *bed)
+{
+	return xb_kernel_port_start(&bed->kernel, bed->config.kernel.queues, &bed->cache,
+				    &bed->err);
+}
+
+static int reopen(struct bed *bed)
+{
+	return xb_kernel_port_reopen(&bed->kernel, &bed->config, NULL, 0, &bed->err);
+}
+
+static void close_bed(struct bed *bed)
+{
+	xb_kernel_port_close(&bed->kernel, &bed->cache);
+	must_be_free(&bed->arena);
+	xb_cache_fini(&bed->cache);
+	xb_arena_fini(&bed->arena);
+	assert_int_equal(sim_vhost_open_count(), 0);
+	assert_null(sim_vhost_wrong());
+	assert_int_equal(if_nametoindex(IFNAME), 0);
+}
+
+static void a_device_that_fails_is_reset_and_its_interface_stays(void **state)
+{
+	struct bed bed;
+	unsigned index;
+
+	(void)state;
+	open_bed(&bed, XB_KERNEL_VHOST_NET, 2);
+	assert_int_equal(start(&bed), 0);
+	index = if_nametoindex(IFNAME);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(xb_kernel_port_check(&bed.kernel), 0);
+		sim_vhost_break();
+		assert_int_equal(xb_kernel_port_check(&bed.kernel), -EPROTO);
+		xb_kernel_port_stop(&bed.kernel, &bed.cache);
+		must_be_free(&bed.arena);
+		assert_int_equal(reopen(&bed), 0);
+		assert_int_equal(if_nametoindex(IFNAME), index);
+		assert_int_equal(start(&bed), 0);
+		assert_int_equal(sim_vhost_serving_count(), 2);
+	}
+	close_bed(&bed);
+}
+
+static void a_start_that_fails_leaves_the_interface_to_the_next(void **state)
+{
+	unsigned index, all, failures = 0;
+	struct bed bed;
+
+	(void)state;
+	open_bed(&bed, XB_KERNEL_VHOST_NET, 2);
+	sim_vhost_fail(0, 0);
+	assert_int_equal(start(&bed), 0);
+	all = sim_vhost_calls();
+	index = if_nametoindex(IFNAME);
+	for (unsigned at = 1; at <= all; at++) {
+		int ret;
+
+		xb_kernel_port_stop(&bed.kernel, &bed.cache);
+		sim_vhost_fail(at, ENOMEM);
+		ret = start(&bed);
+		sim_vhost_fail(0, 0);
+		if (ret < 0) {
+			failures++;
+			assert_int_equal(reopen(&bed), 0);
+			assert_int_equal(start(&bed), 0);
+		}
+		assert_int_equal(if_nametoindex(IFNAME), index);
+		assert_int_equal(sim_vhost_serving_count(), 2);
+	}
+	assert_true(failures > 20);
+	close_bed(&bed);
+}
+
+static void an_interface_that_was_deleted_is_made_again(void **state)
+{
+	struct bed bed;
+	unsigned index;
+
+	(void)state;
+	open_bed(&bed, XB_KERNEL_VHOST_NET, 1);
+	assert_int_equal(start(&bed), 0);
+	index = if_nametoindex(IFNAME);
+	assert_int_equal(system("ip link del " IFNAME), 0);
+	assert_int_equal(xb_kernel_port_check(&bed.kernel), -ENODEV);
+	xb_kernel_port_stop(&bed.kernel, &bed.cache);
+	assert_int_equal(reopen(&bed), 0);
+	assert_int_not_equal(if_nametoindex(IFNAME), index);
+	assert_int_equal(start(&bed), 0);
+	assert_int_equal(sim_vhost_serving_count(), 1);
+	close_bed(&bed);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_device_that_fails_is_reset_and_its_interface_stays),
+		cmocka_unit_test(a_start_that_fails_leaves_the_interface_to_the_next),
+		cmocka_unit_test(an_interface_that_was_deleted_is_made_again),
+	};
+
+	if (unshare(CLONE_NEWNET) < 0) {
+		fprintf(stderr, "skipped: no network namespace of our own: %s\n", strerror(errno));
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
