@@ -102,10 +102,11 @@ int xb_tap_uring_start(struct xb_tap_port *tap_port, struct xb_tap_queue *queue)
 
 /* ---- reading ---- */
 
-/* Has something been completed, or is something to be done to complete it? No system call. */
+/* Has something been completed, or is something to be done to complete it: is it still to be
+ * submitted, since that has failed (EAGAIN, ENOMEM)? No system call. */
 static bool has_news(const struct io_uring *ring)
 {
-	return io_uring_cq_ready(ring) ||
+	return io_uring_cq_ready(ring) || io_uring_sq_ready(ring) ||
 	       IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
@@ -334,6 +335,7 @@ static void await_scout(struct xb_port *port, unsigned q, struct xb_cache *cache
 	while (queue->scouting || queue->reads) {
 		struct xb_frame *pkts[XB_BATCH];
 
+		io_uring_submit(&queue->rx_ring); /* what could not be before */
 		if (io_uring_wait_cqe_timeout(&queue->rx_ring, &cqe, &wait) < 0)
 			break;
 		/* no read is out, unless it could not be submitted before */

@@ -7,6 +7,8 @@
 #include "tap_end.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <liburing.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/udp.h>
@@ -255,6 +257,73 @@ static void a_trusted_checksum_reaches_the_kernel_as_a_right_one(void **state)
 	expect_number(fd, 8, 500);
 	close(fd);
 	close_end(&end);
+	assert_all_frames_free();
+}
+
+/* ---- submissions that fail ---- */
+
+static unsigned failing; /* how many of the next ones */
+
+/* what the linker puts in place of liburing's */
+int __real_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring);
+
+int __wrap_io_uring_submit(struct io_uring *ring)
+{
+	if (!failing)
+		return __real_io_uring_submit(ring);
+	failing--;
+	return -EAGAIN;
+}
+
+static void a_submission_that_fails_is_made_again(void **state)
+{
+	struct xb_frame *pkts[XB_BATCH];
+	uint64_t deadline_ms = now_ms() + WAIT_MS;
+	struct end end;
+	int fd;
+
+	(void)state;
+	open_th0(&end, true, 1);
+	fd = udp_socket(0);
+	for (unsigned i = 0; i < 5; i++) {
+		const struct xb_port_ops *ops = port_of(&end)->ops;
+		unsigned n = 0;
+
+		failing = i;
+		assert_int_equal(ops->rx_batch(port_of(&end), 0, &end.cache, pkts, XB_BATCH), 0);
+		assert_int_equal(send(fd, &i, sizeof(i), 0), sizeof(i));
+		while (!n && now_ms() < deadline_ms)
+			n = ops->rx_batch(port_of(&end), 0, &end.cache, pkts, XB_BATCH);
+		assert_int_equal(n, 1);
+		drop_all(&end, pkts, n);
+	}
+	failing = 1;
+	pkts[0] = make_udp(&end, 7, 100, 256, 4096);
+	assert_int_equal(port_of(&end)->ops->tx_batch(port_of(&end), 0, &end.cache, pkts, 1), 1);
+	port_of(&end)->ops->kick(port_of(&end), 0, &end.cache);
+	failing = 0;
+	assert_int_equal(port_of(&end)->ops->kick(port_of(&end), 0, &end.cache), 0);
+	expect_number(fd, 7, 100);
+	close(fd);
+	close_end(&end);
+	assert_all_frames_free();
+}
+
+static void a_stop_after_a_submission_that_failed_is_a_stop(void **state)
+{
+	struct xb_frame *pkts[XB_BATCH];
+	uint64_t start_ms;
+	struct end end;
+
+	(void)state;
+	open_th0(&end, true, 1);
+	failing = 2; /* the scout's, and that of what calls it back */
+	port_of(&end)->ops->rx_batch(port_of(&end), 0, &end.cache, pkts, XB_BATCH);
+	start_ms = now_ms();
+	close_end(&end);
+	failing = 0;
+	assert_true(now_ms() - start_ms < 500);
 	assert_all_frames_free();
 }
 
@@ -532,6 +601,8 @@ int main(void)
 			more_than_a_ring_holds_goes_in_one_batch_after_the_other_without_a_kick),
 		cmocka_unit_test(a_chain_is_one_packet_whatever_its_shape),
 		cmocka_unit_test(a_trusted_checksum_reaches_the_kernel_as_a_right_one),
+		cmocka_unit_test(a_submission_that_fails_is_made_again),
+		cmocka_unit_test(a_stop_after_a_submission_that_failed_is_a_stop),
 		cmocka_unit_test(a_tap_that_is_down_drops_and_comes_back),
 		cmocka_unit_test(a_port_on_a_deleted_tap_falls_silent),
 		cmocka_unit_test(a_packet_longer_than_the_mtu_was_is_dropped_and_counted),
