@@ -310,7 +310,9 @@ static const struct option {
 	{"tap", NULL,
 	 "reach the kernel through the TAP alone; default: vhost-net where there is one", set_tap},
 	{"ifname", "IFACE", "name of the kernel's interface; default: tap0", set_ifname},
-	{"queues", "N", "queue pairs of the kernel's interface; default: 1", set_queues},
+	{"queues", "N",
+	 "queue pairs of the kernel's interface; default: 1, or as many as are handed in",
+	 set_queues},
 	{"queue-size", "N", "descriptors of each virtqueue, a power of two; default: 1024",
 	 set_queue_size},
 	{"mac", "MAC|uplink",
@@ -431,7 +433,7 @@ void xb_config_help(FILE *out, bool roff)
 void xb_config_init(struct xb_config *config)
 {
 	*config = (struct xb_config){
-		.kernel = {.queues = 1, .queue_size = QUEUE_SIZE_DEFAULT, .offload = true},
+		.kernel = {.queue_size = QUEUE_SIZE_DEFAULT, .offload = true},
 		.verdict = XB_VERDICT_BRIDGE,
 		.stall_ms = STALL_MS_DEFAULT,
 	};
@@ -494,14 +496,39 @@ int xb_config_load(struct xb_config *config, const char *path, struct xb_error *
 	return ret;
 }
 
+/* What is handed in is taken as it is. */
+static int check_handed_in(const struct xb_kernel_config *kernel, struct xb_error *err)
+{
+	if (!kernel->tap_fds.n)
+		return 0;
+	if (kernel->ifname[0] || kernel->netns[0] || kernel->persist)
+		return xb_fail(err, -EINVAL,
+			       "tap-fd: the interface is there already; ifname, netns and persist "
+			       "don't go with it");
+	if (kernel->mac_source != XB_MAC_STABLE || kernel->mtu)
+		return xb_fail(err, -EINVAL,
+			       "tap-fd: the interface is there already; mac and mtu don't go with "
+			       "it: set them on the interface (ip link set)");
+	return 0;
+}
+
+static unsigned default_queues(const struct xb_kernel_config *kernel)
+{
+	unsigned n = kernel->tap_fds.n ? kernel->tap_fds.n : 1;
+
+	if (kernel->vhost_fds.n && kernel->vhost_fds.n < n)
+		n = kernel->vhost_fds.n;
+	return n < XB_QUEUES_MAX ? n : XB_QUEUES_MAX;
+}
+
 int xb_config_finish(struct xb_config *config, struct xb_error *err)
 {
 	struct xb_kernel_config *kernel = &config->kernel;
 
-	if (kernel->tap_fds.n && (kernel->ifname[0] || kernel->netns[0] || kernel->persist))
-		return xb_fail(err, -EINVAL,
-			       "tap-fd: the interface is there already; ifname, netns and persist "
-			       "don't go with it");
+	if (check_handed_in(kernel, err) < 0)
+		return -EINVAL;
+	if (!kernel->queues)
+		kernel->queues = default_queues(kernel);
 	if (kernel->vhost_fds.n && kernel->backend == XB_KERNEL_TAP)
 		return xb_fail(err, -EINVAL, "vhost-fd doesn't go with tap");
 	if (kernel->mac_source == XB_MAC_UPLINK && !config->n_uplinks)

@@ -42,7 +42,7 @@ struct xb_fd_list {
 struct xb_kernel_config {
 	enum xb_kernel_backend backend;
 	char ifname[IFNAMSIZ];
-	unsigned queues; /* queue pairs */
+	unsigned queues; /* queue pairs; 0, until xb_config_finish: not said */
 	unsigned queue_size;
 	enum xb_mac_source mac_source;
 	uint8_t mac[6];

@@ -94,6 +94,14 @@ def test_tap_handed_in_is_not_touched(bed):
     os.close(fds[0])
 
 
+def test_all_queues_handed_in_are_used(bed):
+    fds = open_tap(bed.host, "mytap", queues=3)
+    daemon = bed.start("--tap", "--tap-fd", ",".join(map(str, fds)), backend=None, uplinks=[], fds=fds, addresses=False)
+    for fd in fds:
+        os.close(fd)
+    assert daemon.port("mytap")["queues"] == 3
+
+
 def test_macvtap_handed_in_works_without_capability(bed, tmp_path):
     bed.host.ip("link add lower type veth peer name far", "link set lower up", "link set far up")
     fd = open_macvtap(bed.host, "mv0", "lower", tmp_path)

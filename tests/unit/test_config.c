@@ -107,6 +107,21 @@ static void test_an_uplink_has_options_behind_commas(void **state)
 	assert_int_equal(config.uplinks[1].stall_ns, 250000000);
 }
 
+static void test_as_many_queues_as_are_handed_in_unless_it_is_said(void **state)
+{
+	struct xb_config config;
+
+	(void)state;
+	assert_good(&config, "--tap-fd 3,4,5");
+	assert_int_equal(config.kernel.queues, 3);
+	assert_good(&config, "--tap-fd 3,4,5 --queues 2");
+	assert_int_equal(config.kernel.queues, 2);
+	assert_good(&config, "--tap-fd 3,4,5 --vhost-fd 6,7");
+	assert_int_equal(config.kernel.queues, 2);
+	assert_good(&config, "--tap-fd 3 --vhost-fd 6,7");
+	assert_int_equal(config.kernel.queues, 1);
+}
+
 static void test_a_mistake_is_named_with_what_is_expected(void **state)
 {
 	(void)state;
@@ -130,6 +145,9 @@ static void test_a_mistake_is_named_with_what_is_expected(void **state)
 	assert_refused("--cpus ,", "list of CPUs");
 	assert_refused("--tap-fd 3,,4", "list of descriptors");
 	assert_refused("--tap-fd 3 --ifname t0", "don't go with it");
+	assert_refused("--tap-fd 3 --mac 02:00:00:00:00:01", "mac and mtu don't go with it");
+	assert_refused("--tap-fd 3 --mac uplink --uplink e0", "mac and mtu don't go with it");
+	assert_refused("--tap-fd 3 --mtu 1400", "ip link set");
 	assert_refused("--tap --vhost-fd 3", "doesn't go with tap");
 	assert_refused("--default nowhere", "pass, bridge, drop");
 	assert_refused("--name a/b", "'/'");
@@ -197,6 +215,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_said_means_tap0_bridged),
 		cmocka_unit_test(test_values_come_behind_a_space_or_an_equals_sign),
 		cmocka_unit_test(test_an_uplink_has_options_behind_commas),
+		cmocka_unit_test(test_as_many_queues_as_are_handed_in_unless_it_is_said),
 		cmocka_unit_test(test_a_mistake_is_named_with_what_is_expected),
 		cmocka_unit_test(test_a_file_says_the_same_and_the_command_line_overrides_it),
 		cmocka_unit_test(test_a_mistake_in_a_file_is_named_with_its_line),
