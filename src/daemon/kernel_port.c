@@ -40,7 +40,6 @@ static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *confi
 		.ifname = wanted->ifname,
 		.netns = wanted->netns[0] ? wanted->netns : NULL,
 		.queues = wanted->queues,
-		.persist = wanted->persist,
 	};
 	uint8_t stable[6];
 
@@ -193,6 +192,12 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 	return 0;
 }
 
+int xb_kernel_port_settle(struct xb_kernel_port *kernel, const struct xb_config *config,
+			  struct xb_error *err)
+{
+	return config->kernel.persist ? xb_tap_persist(&kernel->tap, err) : 0;
+}
+
 int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
 			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
 {
@@ -204,6 +209,8 @@ int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config 
 		xb_tap_fini(&kernel->tap);
 		ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
 	}
+	if (!ret)
+		ret = xb_kernel_port_settle(kernel, config, err);
 	if (!ret)
 		read_link(kernel);
 	return ret;

@@ -48,6 +48,10 @@ struct xb_kernel_port {
 int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *config,
 			const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_arena *arena,
 			struct xb_error *err);
+/** When all else that is to start has started: what has been made may outlive this process now, if
+ * it is asked to. What a start that failed has made never does. */
+int xb_kernel_port_settle(struct xb_kernel_port *kernel, const struct xb_config *config,
+			  struct xb_error *err);
 void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache);
 
 /** Readies a stopped port for another start. Its interface stays, with its addresses and routes;

@@ -157,6 +157,8 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 		ret = xb_control_open(&daemon->control, instance, err);
 	if (!ret)
 		ret = xb_privileges_drop_control(&instance->config, err);
+	if (!ret)
+		ret = xb_kernel_port_settle(&instance->kernel, &instance->config, err);
 	return ret;
 }
 

@@ -79,9 +79,8 @@ static int check_options(const struct xb_tap_options *options, struct xb_error *
 		xb_hint(err, "each queue needs a descriptor of its own");
 		return ret;
 	}
-	if (options->mac || options->mtu || options->persist)
-		return xb_fail(err, -EINVAL,
-			       "set MAC, MTU or persistence of a TAP that was handed in");
+	if (options->mac || options->mtu)
+		return xb_fail(err, -EINVAL, "set MAC or MTU of a TAP that was handed in");
 	return 0;
 }
 
@@ -296,8 +295,6 @@ static int set_properties(struct xb_tap *tap, const struct xb_tap_options *optio
 		xb_hint(err, ret == -EPERM ? "it needs CAP_NET_ADMIN" : "68 to 65521 are possible");
 		return ret;
 	}
-	if (options->persist && ioctl(tap->fds[0], TUNSETPERSIST, 1) < 0)
-		return xb_fail(err, -errno, "TUNSETPERSIST on the TAP %s", tap->name);
 	return 0;
 }
 

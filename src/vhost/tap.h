@@ -35,7 +35,6 @@ struct xb_tap_options {
 	unsigned queues;    /* queue pairs wanted, 1 to XB_TAP_QUEUES_MAX */
 	const uint8_t *mac; /* 6 bytes; NULL: leave it as it is */
 	unsigned mtu;       /* 0: leave it as it is */
-	bool persist;       /* the interface outlives xb_tap_fini */
 	const int *fds;     /* queues handed in, instead of ifname; NULL: open our own */
 	unsigned n_fds;
 };
@@ -64,9 +63,9 @@ struct xb_tap {
  * program holds is left alone (-EBUSY).
  *
  * By descriptor: TAP or macvtap queues of one interface, attached, with IFF_VNET_HDR and IFF_NO_PI.
- * Nothing that needs a privilege is done. `mac`, `mtu` and `persist` are refused. On success the
- * descriptors are ours (xb_tap_fini closes them), on failure they stay the caller's, open. All are
- * taken; `queues` says how many to use, the rest is detached.
+ * Nothing that needs a privilege is done. `mac` and `mtu` are refused. On success the descriptors
+ * are ours (xb_tap_fini closes them), on failure they stay the caller's, open. All are taken;
+ * `queues` says how many to use, the rest is detached.
  *
  * In both cases: header 12 bytes little endian, no limit on the send buffer, descriptors O_NONBLOCK
  * and close-on-exec, offload to us off until xb_tap_set_offload.
@@ -83,8 +82,8 @@ struct xb_tap {
  */
 int xb_tap_init(struct xb_tap *tap, const struct xb_tap_options *options, struct xb_error *err);
 
-/** Closes all descriptors. The interface goes with them where we made it without `persist`. A tap
- *  that is all zero, or finished already, is allowed. */
+/** Closes all descriptors. The interface goes with them, unless it is persistent. A tap that is all
+ *  zero, or finished already, is allowed. */
 void xb_tap_fini(struct xb_tap *tap);
 
 /** Descriptor of queue `q` < n_queues. It stays the TAP's, and valid until the queue is detached.
@@ -133,6 +132,10 @@ bool xb_tap_pending(const struct xb_tap *tap, unsigned from);
  * capability. Returns 0 or -EBADFD.
  */
 int xb_tap_set_offload(struct xb_tap *tap, uint32_t takes);
+
+/** From now on the interface outlives xb_tap_fini, and this process. For when nothing else can fail
+ *  any more. Returns 0 or, with `err` filled, -errno. */
+int xb_tap_persist(struct xb_tap *tap, struct xb_error *err);
 
 /** Is the interface still there? 0, or -ENODEV where it was deleted. */
 int xb_tap_check(const struct xb_tap *tap);

@@ -53,6 +53,13 @@ int xb_tap_check(const struct xb_tap *tap)
 	return xb_tap_request(tap, &req) < 0 ? -ENODEV : 0;
 }
 
+int xb_tap_persist(struct xb_tap *tap, struct xb_error *err)
+{
+	if (ioctl(tap->fds[0], TUNSETPERSIST, 1) < 0)
+		return xb_fail(err, deleted_or(-errno), "TUNSETPERSIST on the TAP %s", tap->name);
+	return 0;
+}
+
 /* ---- offloads ---- */
 
 static unsigned long tun_features(uint32_t takes)

@@ -213,6 +213,14 @@ def test_run_directory_that_is_full_once_the_lock_is_made(bed):
     assert "xdp" not in bed.host.link("va") and not bed.kern.link("tap0")
 
 
+@pytest.mark.parametrize("options, wrap, text", [
+    (["--rule", "to nowhere"], [], "there is no such port"),
+    ([], mounted("nr_inodes=2"), ".sock: No space left on device")], ids=["rule", "socket"])
+def test_start_that_fails_takes_a_tap_that_was_to_persist_with_it(bed, options, wrap, text):
+    assert text in refused(bed, "--persist", *options, wrap=wrap)
+    assert not bed.kern.link("tap0")
+
+
 def test_full_run_directory_of_a_running_daemon_is_no_trouble(bed):
     daemon = bed.start(wrap=mounted("nr_inodes=3"))
     assert answers(bed.peer, TAP_IP)

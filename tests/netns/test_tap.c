@@ -204,14 +204,12 @@ static void properties_are_set_and_read_back(void **state)
 
 static void a_persistent_tap_outlives_us_and_is_joined_again(void **state)
 {
-	struct xb_tap_options options = {.ifname = "t3", .queues = 2, .persist = true};
+	struct xb_tap tap = open_tap("t3", 2);
+	unsigned index = if_nametoindex("t3");
 	struct xb_error err = {0};
-	struct xb_tap tap;
-	unsigned index;
 
 	(void)state;
-	assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
-	index = if_nametoindex("t3");
+	assert_int_equal(xb_tap_persist(&tap, &err), 0);
 	xb_tap_fini(&tap);
 	assert_int_equal(if_nametoindex("t3"), index);
 
@@ -480,6 +478,7 @@ static void a_deleted_tap_says_so(void **state)
 	assert_int_equal(xb_tap_set_carrier(&tap, true), -ENODEV);
 	assert_int_equal(xb_tap_set_offload(&tap, 0), -EBADFD);
 	assert_int_equal(xb_tap_steer_to(&tap, 1), -EBADFD);
+	assert_int_equal(xb_tap_persist(&tap, &err), -EBADFD);
 	assert_int_equal(xb_tap_set_queues(&tap, 3, &err), -EBADFD);
 	assert_false(xb_tap_pending(&tap, 0));
 	assert_true(read(fd.fd, &byte, 1) < 0);
