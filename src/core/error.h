@@ -12,7 +12,7 @@
 /** What failed, for a person. Storage belongs to the caller; start with `{0}`. */
 struct xb_error {
 	int code;       /* -errno */
-	char what[256]; /* the step and its object: "VHOST_SET_OWNER on /dev/vhost-net" */
+	char what[512]; /* the step and its object: "VHOST_SET_OWNER on /dev/vhost-net" */
 	char hint[192]; /* what to do about it, or "" */
 };
 

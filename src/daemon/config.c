@@ -13,12 +13,13 @@
 #define QUEUE_SIZE_DEFAULT 1024u
 #define STALL_MS_DEFAULT   1000u
 #define LINE_BYTES         4096u
+#define PATH_SHOWN         240u /* characters of a file's name in what is said of it, its last ones */
 
 /* ---- values ---- */
 
 static int bad(struct xb_error *err, const char *value, const char *expected)
 {
-	return xb_fail(err, -EINVAL, "'%s': %s is expected", value, expected);
+	return xb_fail(err, -EINVAL, "'%.64s': %s is expected", value, expected);
 }
 
 static int parse_number(const char *value, unsigned min, unsigned max, unsigned *ret_number,
@@ -30,8 +31,8 @@ static int parse_number(const char *value, unsigned min, unsigned max, unsigned 
 	errno = 0;
 	number = strtoull(value, &end, 10);
 	if (!isdigit((unsigned char)*value) || *end || errno || number < min || number > max)
-		return xb_fail(err, -EINVAL, "'%s': a number from %u to %u is expected", value, min,
-			       max);
+		return xb_fail(err, -EINVAL, "'%.64s': a number from %u to %u is expected", value,
+			       min, max);
 	*ret_number = (unsigned)number;
 	return 0;
 }
@@ -42,8 +43,8 @@ static int parse_name(const char *value, char *ret_name, size_t bytes, const cha
 	size_t len = strlen(value);
 
 	if (!len || len >= bytes)
-		return xb_fail(err, -EINVAL, "'%s': %s of 1 to %zu characters is expected", value,
-			       what, bytes - 1);
+		return xb_fail(err, -EINVAL, "'%.64s': %s of 1 to %zu characters is expected",
+			       value, what, bytes - 1);
 	memcpy(ret_name, value, len + 1);
 	return 0;
 }
@@ -226,7 +227,8 @@ static int set_uplink(struct xb_config *config, const char *value, struct xb_err
 	int ret;
 
 	if (config->n_uplinks == XB_UPLINKS_MAX)
-		return xb_fail(err, -EINVAL, "'%s': more than %u uplinks", value, XB_UPLINKS_MAX);
+		return xb_fail(err, -EINVAL, "'%.64s': more than %u uplinks", value,
+			       XB_UPLINKS_MAX);
 	ret = parse_name(value, words, sizeof(words), "an uplink", err);
 	if (ret < 0)
 		return ret;
@@ -373,7 +375,7 @@ static int blame(struct xb_error *err, const char *name, int code)
 {
 	struct xb_error value = *err;
 
-	return xb_fail(err, code, "%s %.150s", name, value.what);
+	return xb_fail(err, code, "%s %s", name, value.what);
 }
 
 int xb_config_set(struct xb_config *config, const char *name, const char *value,
@@ -477,20 +479,38 @@ static int load_line(struct xb_config *config, char *line, struct xb_error *err)
 	return xb_config_set(config, name, *value ? value : NULL, err);
 }
 
+/* Reads a line, its newline included. 1; 0 behind the last one; -errno. */
+static int read_line(FILE *file, char line[LINE_BYTES], struct xb_error *err)
+{
+	errno = 0;
+	if (!fgets(line, (int)LINE_BYTES, file))
+		return ferror(file) ? xb_fail(err, errno ? -errno : -EIO, "%s",
+					      strerror(errno ? errno : EIO))
+				    : 0;
+	if (!strchr(line, '\n') && !feof(file))
+		return xb_fail(err, -EINVAL, "lines of text of up to %u characters are expected",
+			       LINE_BYTES - 2);
+	return 1;
+}
+
 int xb_config_load(struct xb_config *config, const char *path, struct xb_error *err)
 {
+	size_t len = strlen(path);
+	const char *shown = path + (len > PATH_SHOWN ? len - PATH_SHOWN : 0);
 	FILE *file = fopen(path, "re");
 	char line[LINE_BYTES];
-	int ret = 0;
+	int ret = 1;
 
 	if (!file)
-		return xb_fail(err, -errno, "open %s: %s", path, strerror(errno));
-	for (unsigned number = 1; !ret && fgets(line, sizeof(line), file); number++) {
+		return xb_fail(err, -errno, "open %s: %s", shown, strerror(errno));
+	for (unsigned number = 1; ret > 0; number++) {
 		struct xb_error why = {0};
 
-		ret = load_line(config, line, &why);
+		ret = read_line(file, line, &why);
+		if (ret > 0 && load_line(config, line, &why) < 0)
+			ret = why.code;
 		if (ret < 0)
-			xb_fail(err, ret, "%s, line %u: %.100s", path, number, why.what);
+			xb_fail(err, ret, "%s, line %u: %s", shown, number, why.what);
 	}
 	fclose(file);
 	return ret;

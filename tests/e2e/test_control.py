@@ -447,6 +447,16 @@ def test_file_that_is_gone_changes_nothing(configured):
     assert daemon.port("tap0")["queues"] == 2
 
 
+def test_file_that_can_not_be_read_changes_nothing(configured):
+    daemon, path = configured
+    reload(daemon, path, "queues 2\nrule proto tcp to drop\n")
+    path.unlink()
+    path.mkdir()
+    daemon.kill(signal.SIGHUP)
+    daemon.wait_log(rf"error: {path}, line 1: Is a directory; nothing was changed")
+    assert daemon.port("tap0")["queues"] == 2 and len(daemon.ask("steer", "list")["rules"]) == 1
+
+
 def test_sighup_without_a_file_is_said_and_harmless(daemon):
     daemon.kill(signal.SIGHUP)
     daemon.wait_log("SIGHUP: there is no configuration file")

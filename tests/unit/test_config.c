@@ -156,6 +156,15 @@ static void test_a_mistake_is_named_with_what_is_expected(void **state)
 	assert_refused("tap0", "no option");
 }
 
+static void fill_file(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	fclose(file);
+}
+
 /* A configuration file of this text; the caller unlinks it. */
 static void write_file(char *ret_path, size_t bytes, const char *text)
 {
@@ -198,6 +207,55 @@ static void test_a_mistake_in_a_file_is_named_with_its_line(void **state)
 	unlink(path);
 }
 
+static void test_a_long_value_or_path_does_not_cut_off_what_is_expected(void **state)
+{
+	char path[600], line[1024], dir[300];
+
+	(void)state;
+	snprintf(line, sizeof(line), "--uplink e0,%0240d", 0);
+	assert_refused(line, "tx=xdp|packet is expected");
+	snprintf(dir, sizeof(dir), "%s/xb-%0200d-XXXXXX",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", 0);
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/%0200d", dir, 0);
+	fill_file(path, "queues 1\nuplink e0,fast\n");
+	snprintf(line, sizeof(line), "--config %s", path);
+	assert_refused(line, "00, line 2: uplink 'fast'");
+	assert_refused(line, "tx=xdp|packet is expected");
+	unlink(path);
+	rmdir(dir);
+}
+
+static void test_a_file_that_can_not_be_read_is_not_an_empty_one(void **state)
+{
+	(void)state;
+	assert_refused("--config /", "/, line 1: Is a directory");
+	assert_refused("--config /proc/self/mem", "line 1: Input/output error");
+}
+
+static void test_a_line_that_is_too_long_is_refused_and_not_split(void **state)
+{
+	struct xb_config config;
+	char path[256], line[512], text[9000];
+
+	(void)state;
+	/* so that one that was split would be taken */
+	snprintf(text, sizeof(text), "queues 1%4086s\nqueues 2\nqueues 3%4200s\n", "", "");
+	write_file(path, sizeof(path), "");
+	fill_file(path, text);
+	snprintf(line, sizeof(line), "--config %s", path);
+	assert_refused(line, "line 3: lines of text of up to 4094 characters");
+	*strstr(text, "queues 3") = '\0';
+	fill_file(path, text);
+	assert_good(&config, line);
+	assert_int_equal(config.kernel.queues, 2);
+	snprintf(text, sizeof(text), "queues 4%4086s", ""); /* to the end of the file */
+	fill_file(path, text);
+	assert_good(&config, line);
+	assert_int_equal(config.kernel.queues, 4);
+	unlink(path);
+}
+
 static void test_a_file_names_no_other_file(void **state)
 {
 	char path[256], line[512];
@@ -219,6 +277,9 @@ int main(void)
 		cmocka_unit_test(test_a_mistake_is_named_with_what_is_expected),
 		cmocka_unit_test(test_a_file_says_the_same_and_the_command_line_overrides_it),
 		cmocka_unit_test(test_a_mistake_in_a_file_is_named_with_its_line),
+		cmocka_unit_test(test_a_long_value_or_path_does_not_cut_off_what_is_expected),
+		cmocka_unit_test(test_a_file_that_can_not_be_read_is_not_an_empty_one),
+		cmocka_unit_test(test_a_line_that_is_too_long_is_refused_and_not_split),
 		cmocka_unit_test(test_a_file_names_no_other_file),
 	};
 
