@@ -13,6 +13,7 @@
 #define QUEUE_SIZE_DEFAULT 1024u
 #define STALL_MS_DEFAULT   1000u
 #define LINE_BYTES         4096u
+#define VERDICT_EXPECTED   "pass, bridge, drop, kernel or the name of an uplink"
 #define PATH_SHOWN         240u /* characters of a file's name in what is said of it, its last ones */
 
 /* ---- values ---- */
@@ -91,11 +92,37 @@ static int one_of(const char *word, const char *const *words)
 	return -1;
 }
 
+/* Words that mean something else where a port can be named. */
+static int refuse_reserved(const char *value, struct xb_error *err)
+{
+	static const char *const reserved[] = {"pass", "bridge", "drop", "kernel", NULL};
+
+	if (one_of(value, reserved) >= 0)
+		return xb_fail(err, -EINVAL,
+			       "'%s': another name is expected; pass, bridge, drop and kernel are "
+			       "words of rules",
+			       value);
+	if (strchr(value, '#'))
+		return xb_fail(err, -EINVAL,
+			       "'%.64s': a name without '#' is expected, which starts a comment",
+			       value);
+	return 0;
+}
+
+static int parse_ifname(const char *value, char ret_name[IFNAMSIZ], struct xb_error *err)
+{
+	int ret = refuse_reserved(value, err);
+
+	return ret < 0 ? ret : parse_name(value, ret_name, IFNAMSIZ, "an interface's name", err);
+}
+
 /* ---- one setter for each option ---- */
 
 static int set_name(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_name(value, config->name, sizeof(config->name), "a name", err);
+	int ret = refuse_reserved(value, err);
+
+	return ret < 0 ? ret : parse_name(value, config->name, sizeof(config->name), "a name", err);
 }
 
 static int set_config(struct xb_config *config, const char *value, struct xb_error *err)
@@ -119,8 +146,7 @@ static int set_tap(struct xb_config *config, const char *value, struct xb_error 
 
 static int set_ifname(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_name(value, config->kernel.ifname, sizeof(config->kernel.ifname),
-			  "an interface's name", err);
+	return parse_ifname(value, config->kernel.ifname, err);
 }
 
 static int set_queues(struct xb_config *config, const char *value, struct xb_error *err)
@@ -233,8 +259,7 @@ static int set_uplink(struct xb_config *config, const char *value, struct xb_err
 	if (ret < 0)
 		return ret;
 	word = strtok_r(words, ",", &save);
-	ret = parse_name(word ? word : "", uplink.ifname, sizeof(uplink.ifname),
-			 "an interface's name", err);
+	ret = parse_ifname(word ? word : "", uplink.ifname, err);
 	while (!ret && (word = strtok_r(NULL, ",", &save)))
 		ret = set_uplink_word(&uplink, word, err);
 	if (ret < 0)
@@ -256,8 +281,11 @@ static int set_rule(struct xb_config *config, const char *value, struct xb_error
 
 static int set_default(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	if (xb_verdict_parse(config, value, &config->verdict) < 0)
-		return bad(err, value, "pass, bridge, drop or kernel");
+	size_t len = strlen(value);
+
+	if (!len || len >= sizeof(config->verdict_word))
+		return bad(err, value, VERDICT_EXPECTED);
+	memcpy(config->verdict_word, value, len + 1); /* which ports there are shows later */
 	return 0;
 }
 
@@ -338,7 +366,7 @@ static const struct option {
 	{"rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
 	{"default", "VERDICT",
 	 "what becomes of a frame that nothing else decides: bridge (default), "
-	 "pass, drop or kernel",
+	 "pass, drop, kernel or an uplink's name",
 	 set_default},
 	{"workers", "N",
 	 "threads that move packets; default: one for each queue, at most one for "
@@ -436,7 +464,7 @@ void xb_config_init(struct xb_config *config)
 {
 	*config = (struct xb_config){
 		.kernel = {.queue_size = QUEUE_SIZE_DEFAULT, .offload = true},
-		.verdict = XB_VERDICT_BRIDGE,
+		.verdict_word = "bridge",
 		.stall_ms = STALL_MS_DEFAULT,
 	};
 }
@@ -451,13 +479,23 @@ int xb_verdict_parse(const struct xb_config *config, const char *word, uint16_t 
 	static const char *const words[] = {"pass", "bridge", "drop", NULL};
 	int i = one_of(word, words);
 
-	if (i >= 0)
+	if (i >= 0) {
 		*ret_verdict = (uint16_t)(XB_VERDICT_PASS + i);
-	else if (!strcmp(word, "kernel") || !strcmp(word, config->kernel.ifname))
-		*ret_verdict = XB_VERDICT_PORT(0);
-	else
+		return 0;
+	}
+	if (!*word)
 		return -EINVAL;
-	return 0;
+	if (!strcmp(word, "kernel") || !strcmp(word, config->kernel.ifname)) {
+		*ret_verdict = XB_VERDICT_PORT(0);
+		return 0;
+	}
+	for (unsigned u = 0; u < config->n_uplinks; u++) {
+		if (strcmp(word, config->uplinks[u].ifname) != 0)
+			continue;
+		*ret_verdict = XB_VERDICT_PORT(1 + u);
+		return 0;
+	}
+	return -EINVAL;
 }
 
 /* One line of a configuration file: "NAME [VALUE]", '#' starts a comment. */
@@ -563,6 +601,9 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 			       "name '%s': letters, digits and _-.@+ are expected, no '/', and no "
 			       "'.' in front",
 			       config->name);
+	if (xb_verdict_parse(config, config->verdict_word, &config->verdict) < 0)
+		return xb_fail(err, -EINVAL, "default '%s': %s is expected", config->verdict_word,
+			       VERDICT_EXPECTED);
 	for (unsigned i = 0; i < config->n_uplinks; i++) {
 		config->uplinks[i].stall_ns = (uint64_t)config->stall_ms * 1000000u;
 		config->uplinks[i].verdict = config->verdict;

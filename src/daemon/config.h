@@ -59,7 +59,8 @@ struct xb_config {
 	struct xb_kernel_config kernel;
 	unsigned n_uplinks;
 	struct xb_uplink_options uplinks[XB_UPLINKS_MAX];
-	uint16_t verdict; /* the default verdict */
+	uint16_t verdict;            /* the default verdict; from xb_config_finish on */
+	char verdict_word[IFNAMSIZ]; /* as it was read */
 	struct xb_rule_list rules;
 	unsigned workers; /* 0: the smaller of CPUs and the most queues of a port */
 	unsigned n_cpus;  /* 0: not pinned */
@@ -102,7 +103,8 @@ int xb_config_parse(struct xb_config *config, int argc, char **argv, struct xb_e
 /** Prints the option table: for --help, or as roff for the man page. */
 void xb_config_help(FILE *out, bool roff);
 
-/** "pass", "bridge", "drop" or the name of a port: `kernel` (port 0) or an uplink. 0 or -EINVAL. */
+/** "pass", "bridge", "drop" or the name of a port: `kernel` (port 0), its interface, or an uplink
+ * (1 for the first, and so on). 0 or -EINVAL. */
 int xb_verdict_parse(const struct xb_config *config, const char *word, uint16_t *ret_verdict);
 
 #endif

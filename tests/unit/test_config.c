@@ -107,6 +107,53 @@ static void test_an_uplink_has_options_behind_commas(void **state)
 	assert_int_equal(config.uplinks[1].stall_ns, 250000000);
 }
 
+static void test_words_of_rules_name_no_port(void **state)
+{
+	static const char *const words[] = {"pass", "bridge", "drop", "kernel"};
+	static const char *const options[] = {"ifname", "uplink", "name"};
+	char line[64];
+
+	(void)state;
+	for (unsigned w = 0; w < 4; w++) {
+		for (unsigned o = 0; o < 3; o++) {
+			snprintf(line, sizeof(line), "--%s %s", options[o], words[w]);
+			assert_refused(line, "pass, bridge, drop and kernel are words of rules");
+			assert_refused(line, options[o]);
+		}
+	}
+	assert_refused("--uplink kernel,dedicated", "words of rules");
+}
+
+static void test_the_default_verdict_may_be_any_port(void **state)
+{
+	static const struct {
+		const char *line;
+		uint16_t verdict;
+	} good[] = {
+		{"--default pass", XB_VERDICT_PASS},
+		{"--default drop", XB_VERDICT_DROP},
+		{"--default bridge", XB_VERDICT_BRIDGE},
+		{"--default kernel", XB_VERDICT_PORT(0)},
+		{"--default tap0", XB_VERDICT_PORT(0)},
+		{"--default t1 --ifname t1", XB_VERDICT_PORT(0)},
+		{"--default kernel --tap-fd 3", XB_VERDICT_PORT(0)},
+		{"--default e1 --uplink e0 --uplink e1", XB_VERDICT_PORT(2)},
+	};
+	struct xb_config config;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_good(&config, good[i].line);
+		assert_int_equal(config.verdict, good[i].verdict);
+	}
+	assert_int_equal(config.uplinks[1].verdict, XB_VERDICT_PORT(2));
+	assert_refused("--default=", "default '': pass, bridge, drop, kernel or the name of an");
+	assert_refused("--default= --tap-fd 3", "default ''");
+	assert_refused("--default e1 --uplink e0", "default 'e1'");
+	assert_refused("--default tap0 --ifname t1", "default 'tap0'");
+	assert_refused("--default a-name-that-is-too-long", "pass, bridge, drop");
+}
+
 static void test_as_many_queues_as_are_handed_in_unless_it_is_said(void **state)
 {
 	struct xb_config config;
@@ -151,6 +198,9 @@ static void test_a_mistake_is_named_with_what_is_expected(void **state)
 	assert_refused("--tap --vhost-fd 3", "doesn't go with tap");
 	assert_refused("--default nowhere", "pass, bridge, drop");
 	assert_refused("--name a/b", "'/'");
+	assert_refused("--name a#b", "without '#'");
+	assert_refused("--ifname t#0", "without '#'");
+	assert_refused("--uplink e#0,dedicated", "without '#'");
 	assert_refused("--frobnicate", "no option");
 	assert_refused("-q", "no option");
 	assert_refused("tap0", "no option");
@@ -273,6 +323,8 @@ int main(void)
 		cmocka_unit_test(test_nothing_said_means_tap0_bridged),
 		cmocka_unit_test(test_values_come_behind_a_space_or_an_equals_sign),
 		cmocka_unit_test(test_an_uplink_has_options_behind_commas),
+		cmocka_unit_test(test_words_of_rules_name_no_port),
+		cmocka_unit_test(test_the_default_verdict_may_be_any_port),
 		cmocka_unit_test(test_as_many_queues_as_are_handed_in_unless_it_is_said),
 		cmocka_unit_test(test_a_mistake_is_named_with_what_is_expected),
 		cmocka_unit_test(test_a_file_says_the_same_and_the_command_line_overrides_it),
