@@ -90,9 +90,8 @@ static void apply_rules(struct xb_instance *instance, struct xb_rule_list *new)
 
 static void apply_mtu(struct xb_instance *instance, unsigned mtu)
 {
-	const struct xb_uplink *first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
 	struct xb_kernel_port *kernel = &instance->kernel;
-	unsigned wanted = mtu ? mtu : first ? first->mtu : 0;
+	unsigned wanted = mtu ? mtu : xb_instance_lent_mtu(instance);
 	int ret;
 
 	if (mtu == instance->config.kernel.mtu || kernel->tap.handed_in)

@@ -402,6 +402,21 @@ def test_sighup_applies_the_difference(bed, configured):
     daemon.rest()
 
 
+def test_mtu_that_is_no_longer_in_the_file_is_the_uplinks_as_at_a_start(bed, tmp_path):
+    path = tmp_path / "xbridge.conf"
+    for ns, ifname in (bed.host, "va"), (bed.peer, "vp"):
+        ns.ip(f"link set {ifname} mtu 9000")
+    path.write_text("")
+    daemon = bed.start("--config", str(path), uplinks=["va,dedicated,xdp=generic"])
+    lent = daemon.port("tap0")["mtu"]
+    assert 1500 < lent < 9000, "as much as a frame holds"
+    reload(daemon, path, "mtu 1400\n")
+    wait_for(lambda: daemon.port("tap0")["mtu"] == 1400, "the file's MTU")
+    reload(daemon, path, "")
+    wait_for(lambda: daemon.port("tap0")["mtu"] == lent, "the uplink's MTU, as far as a frame holds it")
+    assert bed.kern.link("tap0")["mtu"] == lent
+
+
 def test_sighup_names_what_takes_a_restart_and_changes_it_not(configured):
     daemon, path = configured
     before = daemon.status()
