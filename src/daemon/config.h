@@ -60,7 +60,7 @@ struct xb_config {
 	unsigned n_uplinks;
 	struct xb_uplink_options uplinks[XB_UPLINKS_MAX];
 	uint16_t verdict;            /* the default verdict; from xb_config_finish on */
-	char verdict_word[IFNAMSIZ]; /* as it was read */
+	char verdict_word[IFNAMSIZ]; /* as it was last read: `steer default` leaves it */
 	struct xb_rule_list rules;
 	unsigned workers; /* 0: the smaller of CPUs and the most queues of a port */
 	unsigned n_cpus;  /* 0: not pinned */

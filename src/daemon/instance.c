@@ -543,6 +543,7 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	struct queue_count count;
 	int ret = count_queues(config, &count, err);
 
+	instance->queues_read = config->kernel.queues;
 	/* before there is anything that it should not have */
 	if (!ret && config->n_uplinks)
 		ret = xb_doorman_start(&instance->doorman, config, err);

@@ -52,6 +52,8 @@ struct xb_instance {
 	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */
 	struct xb_kernel_port kernel;
 	bool kernel_running;
+	unsigned queues_read; /* of the kernel port, as the configuration said when it was last read
+			       */
 	uint64_t kernel_again_ns;              /* when to try again to make it run */
 	unsigned followed_mtu;                 /* the first uplink's, when tap0 was last told */
 	bool arp_said;                         /* that it lies beside a shared uplink */

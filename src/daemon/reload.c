@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What is applied is the difference between the file as it was read last and as it is now: what
+ * commands have changed since, and the file has not, stays. What failed is tried again next time.
+ */
 #include "daemon/reload.h"
 
 #include "daemon/log.h"
@@ -16,24 +20,34 @@ static void apply_queues(struct xb_instance *instance, unsigned queues)
 {
 	struct xb_error err = {0};
 
-	if (queues == instance->config.kernel.queues)
+	if (queues == instance->queues_read)
 		return;
-	if (xb_instance_set_queues(instance, queues, &err) < 0)
+	if (xb_instance_set_queues(instance, queues, &err) < 0) {
 		xb_log_error(XB_LOG_ERROR, "queues", &err);
-	else
-		xb_log(XB_LOG_INFO, "queues of %s: %u", instance->kernel.port->name, queues);
+		return;
+	}
+	instance->queues_read = queues;
+	xb_log(XB_LOG_INFO, "queues of %s: %u", instance->kernel.port->name, queues);
 }
 
-static void apply_verdict(struct xb_instance *instance, uint16_t verdict)
+static void apply_verdict(struct xb_instance *instance, const char *word)
 {
+	struct xb_config *config = &instance->config;
 	struct xb_error err = {0};
+	uint16_t verdict;
 
-	if (verdict == instance->config.verdict)
+	if (!strcmp(word, config->verdict_word))
 		return;
-	if (xb_instance_set_verdict(instance, verdict, &err) < 0)
+	if (xb_verdict_parse(config, word, &verdict) < 0) {
+		needs_restart("default"); /* so has the port of that name */
+		return;
+	}
+	if (xb_instance_set_verdict(instance, verdict, &err) < 0) {
 		xb_log_error(XB_LOG_ERROR, "default verdict", &err);
-	else
-		xb_log(XB_LOG_INFO, "the default verdict has changed");
+		return;
+	}
+	strcpy(config->verdict_word, word);
+	xb_log(XB_LOG_INFO, "the default verdict has changed");
 }
 
 static bool same_rules(const struct xb_rule_list *a, const struct xb_rule_list *b)
@@ -209,7 +223,7 @@ void xb_reload(struct xb_instance *instance)
 	}
 	name_the_rest(&instance->config, &config);
 	apply_queues(instance, config.kernel.queues);
-	apply_verdict(instance, config.verdict);
+	apply_verdict(instance, config.verdict_word);
 	apply_mtu(instance, config.kernel.mtu);
 	apply_mac(instance, &config.kernel);
 	apply_rules(instance, &config.rules);

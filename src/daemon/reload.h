@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * SIGHUP: reads the configuration file again and applies the difference.
+ * SIGHUP: reads the configuration file again and applies what has changed in it.
  */
 #ifndef XB_DAEMON_RELOAD_H
 #define XB_DAEMON_RELOAD_H

@@ -417,6 +417,19 @@ def test_mtu_that_is_no_longer_in_the_file_is_the_uplinks_as_at_a_start(bed, tmp
     assert bed.kern.link("tap0")["mtu"] == lent
 
 
+def test_sighup_leaves_what_commands_have_changed_and_the_file_has_not(configured):
+    daemon, path = configured
+    text = "queues 2\nmtu 1400\ndefault kernel\n"
+    reload(daemon, path, text)
+    daemon.cli("port", "set", "kernel", "--queues", "3")
+    daemon.cli("steer", "default", "drop")
+    for change in "", "mtu 1450\n":
+        reload(daemon, path, text + change)
+        assert (daemon.port("tap0")["queues"], daemon.status()["default"]) == (3, "drop")
+    reload(daemon, path, "queues 4\ndefault va\n")
+    assert (daemon.port("tap0")["queues"], daemon.status()["default"]) == (4, "va")
+
+
 def test_sighup_names_what_takes_a_restart_and_changes_it_not(configured):
     daemon, path = configured
     before = daemon.status()
