@@ -116,6 +116,7 @@ static int open_vhost(struct xb_kernel_port *kernel, const struct xb_config *con
 		return ret;
 	}
 	kernel->port = &kernel->net.port;
+	kernel->port->id = XB_KERNEL_PORT_ID;
 	kernel->vhost = true;
 	return 0;
 }
@@ -129,49 +130,52 @@ static void close_vhost(struct xb_kernel_port *kernel)
 
 /* ---- without ---- */
 
-static int open_plain(struct xb_kernel_port *kernel, const struct xb_config *config,
-		      struct xb_error *err)
+static int open_plain(struct xb_kernel_port *kernel, bool offload, struct xb_error *err)
 {
-	struct xb_tap_port_options options = {
-		.name = kernel->tap.name,
-		.offload = config->kernel.offload,
-	};
+	struct xb_tap_port_options options = {.name = kernel->tap.name, .offload = offload};
 	int ret = xb_tap_port_init(&kernel->tap_port, &kernel->tap, &options, err);
 
 	if (ret < 0)
 		return ret;
 	kernel->port = &kernel->tap_port.port;
+	kernel->port->id = XB_KERNEL_PORT_ID;
 	kernel->vhost = false;
 	return 0;
 }
 
 /* ---- either ---- */
 
+static void say_why_plain(struct xb_kernel_port *kernel, const struct xb_error *err)
+{
+	snprintf(kernel->why, sizeof(kernel->why),
+		 "through the TAP alone, without vhost-net (%.150s: %s)", err->what,
+		 strerror(-err->code));
+}
+
 static int open_port(struct xb_kernel_port *kernel, const struct xb_config *config,
 		     struct xb_arena *arena, struct xb_error *err)
 {
 	enum xb_kernel_backend wanted = config->kernel.backend;
-	char reason[160];
+	bool offload = config->kernel.offload;
 	int ret;
 
 	if (wanted == XB_KERNEL_TAP) {
 		snprintf(kernel->why, sizeof(kernel->why),
 			 "through the TAP alone, as --tap asks for");
-		return open_plain(kernel, config, err);
+		return open_plain(kernel, offload, err);
 	}
 	ret = open_vhost(kernel, config, arena, err);
 	if (!ret) {
 		snprintf(kernel->why, sizeof(kernel->why), "through vhost-net%s",
 			 wanted == XB_KERNEL_VHOST_NET ? ", as --vhost-net asks for"
 						       : ", since this host has it");
+		kernel->may_do_without = wanted == XB_KERNEL_AUTO;
 		return 0;
 	}
 	if (wanted == XB_KERNEL_VHOST_NET)
 		return ret;
-	snprintf(reason, sizeof(reason), "%.100s: %s", err->what, strerror(-err->code));
-	snprintf(kernel->why, sizeof(kernel->why), "through the TAP alone, without vhost-net (%s)",
-		 reason);
-	return open_plain(kernel, config, err);
+	say_why_plain(kernel, err);
+	return open_plain(kernel, offload, err);
 }
 
 int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *config,
@@ -188,7 +192,6 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 		xb_tap_fini(&kernel->tap);
 		return ret;
 	}
-	kernel->port->id = XB_KERNEL_PORT_ID;
 	return 0;
 }
 
@@ -261,6 +264,20 @@ bool xb_kernel_port_is_here(const struct xb_kernel_port *kernel)
 	       !xb_tap_get_mac(&kernel->tap, mac) && !memcmp(here.mac, mac, sizeof(mac));
 }
 
+/* What vhost-net can't do shows in part only when it is to serve: memory, rings, further pairs. */
+static int start_without_vhost(struct xb_kernel_port *kernel, unsigned queues, struct xb_error *err)
+{
+	bool offload = kernel->net.wanted & XB_F_OFFLOADS;
+	int ret;
+
+	say_why_plain(kernel, err);
+	ret = open_plain(kernel, offload, err);
+	if (ret < 0)
+		return ret;
+	close_vhost(kernel);
+	return xb_tap_port_start(&kernel->tap_port, queues, err);
+}
+
 int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
 			 struct xb_error *err)
 {
@@ -269,6 +286,9 @@ int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct 
 	kernel->net.mtu = kernel->mtu;
 	ret = kernel->vhost ? xb_virtio_net_start(&kernel->net, queues, cache, err)
 			    : xb_tap_port_start(&kernel->tap_port, queues, err);
+	if (ret < 0 && kernel->may_do_without)
+		ret = start_without_vhost(kernel, queues, err);
+	kernel->may_do_without = false;
 	if (ret < 0)
 		return ret;
 	ret = bring_up(kernel, err);

@@ -27,6 +27,7 @@
 struct xb_kernel_port {
 	struct xb_port *port; /* NULL: not open */
 	bool vhost;           /* by vhost-net, else by the TAP alone */
+	bool may_do_without;  /* vhost-net was our choice and has not been started yet */
 	char why[256];        /* which of the two, and why */
 	struct xb_tap tap;
 	uint8_t mac[6];
@@ -66,7 +67,8 @@ unsigned xb_kernel_port_queues_max(const struct xb_config *config);
 size_t xb_kernel_port_ring_bytes(const struct xb_config *config);
 
 /** Starts with `queues` queue pairs, and brings the interface up unless it was handed in, or was
- * there before and that is not allowed to us. */
+ * there before and that is not allowed to us. Where nobody insists on vhost-net and it fails in the
+ * first start, the TAP alone serves from then on, and `port` is another one. */
 int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
 			 struct xb_error *err);
 /** Stops; all frames come back. */

@@ -140,12 +140,82 @@ static void an_interface_that_was_deleted_is_made_again(void **state)
 	close_bed(&bed);
 }
 
+static void must_do_without(struct bed *bed)
+{
+	assert_false(bed->kernel.vhost);
+	assert_int_equal(bed->kernel.port->n_queues, 3);
+	assert_int_equal(bed->kernel.port->id, XB_KERNEL_PORT_ID);
+	assert_true(bed->kernel.port->up);
+	assert_int_equal(sim_vhost_open_count(), 0);
+	assert_non_null(strstr(bed->kernel.why, "without vhost-net ("));
+	assert_non_null(strstr(bed->kernel.why, ": Bad address)"));
+}
+
+/* Starts while one request fails. Returns whether vhost-net was what failed. */
+static bool start_with_failure(struct bed *bed, enum xb_kernel_backend backend, unsigned at)
+{
+	int ret;
+
+	open_bed(bed, backend, 3);
+	sim_vhost_fail(at, EFAULT);
+	ret = start(bed);
+	sim_vhost_fail(0, 0);
+	if (backend == XB_KERNEL_AUTO)
+		return !bed->kernel.vhost;
+	assert_true(bed->kernel.vhost);
+	return ret < 0 && !strstr(bed->err.what, "bring " IFNAME " up");
+}
+
+static void where_nobody_insists_on_it_a_start_does_without_vhost_net(void **state)
+{
+	unsigned all, failures = 0;
+	struct bed bed;
+
+	(void)state;
+	open_bed(&bed, XB_KERNEL_AUTO, 3);
+	sim_vhost_fail(0, 0);
+	assert_int_equal(start(&bed), 0);
+	assert_true(bed.kernel.vhost);
+	all = sim_vhost_calls();
+	close_bed(&bed);
+	for (unsigned at = 1; at <= all; at++) {
+		bool fails = start_with_failure(&bed, XB_KERNEL_VHOST_NET, at);
+
+		failures += fails;
+		close_bed(&bed);
+		assert_int_equal(start_with_failure(&bed, XB_KERNEL_AUTO, at), fails);
+		if (fails)
+			must_do_without(&bed);
+		close_bed(&bed);
+	}
+	assert_true(failures > 40);
+}
+
+static void vhost_net_that_has_served_is_not_given_up(void **state)
+{
+	struct bed bed;
+
+	(void)state;
+	open_bed(&bed, XB_KERNEL_AUTO, 1);
+	assert_int_equal(start(&bed), 0);
+	xb_kernel_port_stop(&bed.kernel, &bed.cache);
+	sim_vhost_fail(1, EFAULT);
+	assert_true(start(&bed) < 0);
+	sim_vhost_fail(0, 0);
+	assert_true(bed.kernel.vhost);
+	assert_int_equal(start(&bed), 0);
+	assert_int_equal(sim_vhost_serving_count(), 1);
+	close_bed(&bed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_device_that_fails_is_reset_and_its_interface_stays),
 		cmocka_unit_test(a_start_that_fails_leaves_the_interface_to_the_next),
 		cmocka_unit_test(an_interface_that_was_deleted_is_made_again),
+		cmocka_unit_test(where_nobody_insists_on_it_a_start_does_without_vhost_net),
+		cmocka_unit_test(vhost_net_that_has_served_is_not_given_up),
 	};
 
 	if (unshare(CLONE_NEWNET) < 0) {
