@@ -376,6 +376,17 @@ int xb_control_open(struct xb_control *control, struct xb_instance *instance, st
 	return 0;
 }
 
+/* One that has been silent for too long. Where a reply waits already it reads nothing either. */
+static void hang_up(struct xb_control_client *client)
+{
+	char why[64];
+
+	client->closing = true;
+	snprintf(why, sizeof(why), "no complete request within %u s", XB_CONTROL_IDLE_S);
+	if (client->out || !client_reply(client, failure(2, why)))
+		client_close(client);
+}
+
 void xb_control_tick(struct xb_control *control)
 {
 	if (control->watch.fd >= 0)
@@ -385,7 +396,7 @@ void xb_control_tick(struct xb_control *control)
 
 		if (client->watch.fd >= 0 && !client->hold.release &&
 		    ++client->idle_s > XB_CONTROL_IDLE_S)
-			client_close(client);
+			hang_up(client);
 	}
 }
 

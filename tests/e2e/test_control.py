@@ -68,6 +68,14 @@ def assert_refused(reply, exit_status, *words):
     assert all(word in reply["error"] for word in words), reply["error"]
 
 
+def hung_up(client):
+    """Waits for it; with what was sent and not read the connection is reset."""
+    try:
+        return client.reply() is None
+    except ConnectionResetError:
+        return True
+
+
 def assert_well(daemon):
     assert daemon.status()["name"] == daemon.name
     assert answers(daemon.bed.peer, TAP_IP)
@@ -117,10 +125,7 @@ def test_line_of_three_megabytes_is_refused_and_hung_up_on(daemon):
     with Client(daemon) as client:
         client.send(b"x" * (3 << 20))
         assert_refused(client.reply(), 2, f"longer than {LINE_MAX} bytes")
-        try:
-            assert client.reply() is None
-        except ConnectionResetError:
-            pass
+        assert hung_up(client)
     assert_well(daemon)
 
 
@@ -167,9 +172,10 @@ def test_client_that_hangs_up_at_any_moment_is_forgotten(daemon):
     wait_for(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) == fds, "no descriptor leaks")
 
 
-def test_silent_client_and_one_that_reads_nothing_are_hung_up_on_and_hold_nobody_up(daemon):
-    with Client(daemon) as silent, Client(daemon) as partial, Client(daemon) as deaf:
+def test_silent_client_is_told_and_one_that_reads_nothing_hung_up_on_and_they_hold_nobody_up(daemon):
+    with Client(daemon) as silent, Client(daemon) as partial, Client(daemon) as done, Client(daemon) as deaf:
         partial.send(b'{"argv": ["sta')
+        assert done.ask("status")["ok"]
         deaf.sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             while True:
@@ -177,9 +183,10 @@ def test_silent_client_and_one_that_reads_nothing_are_hung_up_on_and_hold_nobody
         began = time.monotonic()
         while time.monotonic() < began + 1:  # meanwhile others are served
             assert daemon.status()["name"] == daemon.name
-        for client in (silent, partial):
+        for client in (silent, partial, done):
             client.sock.settimeout((IDLE_S + 4) * PATIENCE)
-            assert client.reply() is None
+            assert_refused(client.reply(), 2, f"no complete request within {IDLE_S} s")
+            assert hung_up(client)
         wait_for(lambda: not deaf.send(b"x"), "the deaf one is hung up on", IDLE_S + 4)
         assert time.monotonic() - began > IDLE_S - 2
     assert_well(daemon)
