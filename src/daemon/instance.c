@@ -521,7 +521,7 @@ void xb_instance_mirror_fdb(struct xb_instance *instance)
 
 static void on_worker_start(void *arg, unsigned worker)
 {
-	const struct xb_instance *instance = arg;
+	struct xb_instance *instance = arg;
 	const struct xb_config *config = &instance->config;
 
 	if (config->n_cpus) {
@@ -532,13 +532,35 @@ static void on_worker_start(void *arg, unsigned worker)
 		sched_setaffinity(0, sizeof(cpus), &cpus);
 	}
 	if (xb_privileges_drop_thread() < 0)
-		xb_log(XB_LOG_WARNING, "worker %u keeps its capabilities: they can't be given up",
-		       worker);
+		atomic_store(&instance->workers_privileged, true);
+}
+
+static int start_workers(struct xb_instance *instance, const struct queue_count *count,
+			 struct xb_error *err)
+{
+	const struct xb_config *config = &instance->config;
+	struct xb_workers_options options = {
+		.n = pick_workers(config, count),
+		.beat_ns = (uint64_t)config->stall_ms * 1000000u / 4,
+		.on_start = on_worker_start,
+		.arg = instance,
+	};
+	int ret = xb_workers_start(&instance->workers, &instance->arena, &options, err);
+
+	if (ret < 0)
+		return ret;
+	instance->cache.thread = instance->workers.n;
+	/* all of them have started when they have seen that there is no port yet */
+	xb_workers_publish(&instance->workers, NULL);
+	if (!atomic_load(&instance->workers_privileged))
+		return 0;
+	xb_fail(err, -EPERM, "give up the capabilities of the workers");
+	xb_hint(err, "capset must be allowed: no seccomp filter may refuse it");
+	return -EPERM;
 }
 
 static int start(struct xb_instance *instance, struct xb_error *err)
 {
-	struct xb_workers_options options = {.on_start = on_worker_start, .arg = instance};
 	const struct xb_config *config = &instance->config;
 	struct queue_count count;
 	int ret = count_queues(config, &count, err);
@@ -570,12 +592,9 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 	if (ret < 0)
 		return ret;
 	xb_instance_refresh_own(instance);
-	options.n = pick_workers(config, &count);
-	options.beat_ns = (uint64_t)config->stall_ms * 1000000u / 4;
-	ret = xb_workers_start(&instance->workers, &instance->arena, &options, err);
+	ret = start_workers(instance, &count, err);
 	if (ret < 0)
 		return ret;
-	instance->cache.thread = instance->workers.n;
 	instance->started_ns = xb_now_ns();
 	xb_instance_publish(instance);
 	xb_instance_mirror_fdb(instance);

@@ -66,6 +66,7 @@ struct xb_instance {
 	unsigned n_own;
 	struct xb_instance_own own[1 + XB_UPLINKS_MAX]; /* as the forwarding table has them */
 	struct xb_workers workers;
+	_Atomic bool workers_privileged; /* one could not give up its capabilities */
 	struct xb_snapshot snapshots[2]; /* the published one, and one to fill next */
 	unsigned published;              /* which */
 	struct xb_steering steering;

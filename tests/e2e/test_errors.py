@@ -214,6 +214,28 @@ def test_another_user_is_told_where_the_control_socket_would_be(bed):
     assert f"{RUN_DIR}" in line and "Permission denied" in line and "run as root, or make it writable" in line
 
 
+# Runs a command under a seccomp filter that refuses one system call, on whatever machine this is.
+REFUSE = """
+import ctypes, os, struct, sys
+ops = [(0x20, 0, 0, 0), (0x15, 0, 1, int(sys.argv[1])), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *op) for op in ops))
+prog = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(ops), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+assert libc.prctl(22, 2, prog) == 0, ctypes.get_errno()  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+CAPSET = {"x86_64": 126, "aarch64": 91}
+
+
+@pytest.mark.skipif(os.uname().machine not in CAPSET, reason="the number of capset is not known here")
+def test_workers_that_can_not_give_up_their_capabilities_do_not_start(make_bed):
+    bed = make_bed(uplinks=0, tap_in_host=True)
+    wrap = ["/usr/bin/python3", "-c", REFUSE, str(CAPSET[os.uname().machine])]
+    line = refused(bed, uplinks=[], wrap=wrap)
+    assert "give up the capabilities of the workers: Operation not permitted" in line and "seccomp" in line
+
+
 # ---- /run ----
 
 def test_full_run_directory(bed):
