@@ -5,39 +5,34 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Taken at a time: all that the ring holds. While new ones come libbpf would go on for ever, and
+ * the control thread with it; the descriptor stays readable for what is left. */
+#define RECORDS_MAX 512u
+
 struct xb_drop_feed {
 	struct xb_gate *gate;
 	struct ring_buffer *ring;
-	void (*on_drop)(void *arg, const struct xb_dropped *frame);
+	void (*on_drop)(void *arg, const struct xb_dropped *frame); /* NULL: nobody wants it yet */
 	void *arg;
 	uint64_t unseen; /* of table->unseen: what was told already */
+	unsigned taken;  /* at this time */
 };
 
+/* A negative answer ends it, behind this record. */
 static int on_record(void *ctx, void *data, size_t bytes)
 {
-	const struct xb_drop_feed *feed = ctx;
+	struct xb_drop_feed *feed = ctx;
 	const struct xb_dropped *frame = data;
 
-	if (bytes >= sizeof(*frame) && frame->n <= XB_DROPPED_BYTES)
+	if (feed->on_drop && bytes >= sizeof(*frame) && frame->n <= XB_DROPPED_BYTES)
 		feed->on_drop(feed->arg, frame);
-	return 0;
+	return ++feed->taken < RECORDS_MAX ? 0 : -EAGAIN;
 }
 
-/* What an earlier feed, or an earlier run, has left. */
-static int skip(void *ctx, void *data, size_t bytes)
+static void take(struct xb_drop_feed *feed)
 {
-	(void)ctx;
-	(void)data;
-	(void)bytes;
-	return 0;
-}
-
-static void skip_all(const struct xb_gate *gate)
-{
-	struct ring_buffer *ring = ring_buffer__new(gate->dropped_fd, skip, NULL, NULL);
-
-	ring_buffer__consume(ring);
-	ring_buffer__free(ring);
+	feed->taken = 0;
+	ring_buffer__consume(feed->ring);
 }
 
 static void watch(struct xb_gate *gate, uint64_t on)
@@ -58,9 +53,7 @@ int xb_drop_feed_open(struct xb_gate *gate,
 
 	if (!feed)
 		return xb_fail(err, -ENOMEM, "watch what the XDP program drops");
-	skip_all(gate);
-	*feed = (struct xb_drop_feed){
-		.gate = gate, .on_drop = on_drop, .arg = arg, .unseen = gate->table->unseen};
+	*feed = (struct xb_drop_feed){.gate = gate, .unseen = gate->table->unseen};
 	feed->ring = ring_buffer__new(gate->dropped_fd, on_record, feed, NULL);
 	if (!feed->ring) {
 		int code = -errno;
@@ -68,6 +61,9 @@ int xb_drop_feed_open(struct xb_gate *gate,
 		free(feed);
 		return xb_fail(err, code, "watch what the XDP program drops");
 	}
+	take(feed); /* what an earlier feed, or an earlier run, has left */
+	feed->on_drop = on_drop;
+	feed->arg = arg;
 	watch(gate, 1);
 	*ret_feed = feed;
 	return 0;
@@ -84,7 +80,7 @@ uint64_t xb_drop_feed_read(struct xb_drop_feed *feed)
 	uint64_t lost = unseen - feed->unseen;
 
 	feed->unseen = unseen;
-	ring_buffer__consume(feed->ring);
+	take(feed);
 	return lost;
 }
 

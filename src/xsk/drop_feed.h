@@ -30,7 +30,8 @@ void xb_drop_feed_reset(struct xb_gate *gate);
 /** A descriptor that is readable while frames wait. */
 int xb_drop_feed_fd(const struct xb_drop_feed *feed);
 
-/** Takes the frames that wait. Returns how many were lost since the last time. */
+/** Takes the frames that wait; under a flood some stay, and the descriptor readable. Returns how
+ * many were lost since the last time. */
 uint64_t xb_drop_feed_read(struct xb_drop_feed *feed);
 
 /** Ends the feed, after the frames that wait. Returns how many were lost since the last time. */

@@ -5,6 +5,7 @@
 #include "sandbox.h"
 #include "support/skip.h"
 #include "xsk/dispatcher.h"
+#include "xsk/drop_feed.h"
 #include "xsk/extension.h"
 #include "xsk/gate.h"
 #include "xsk/pins.h"
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -473,6 +475,62 @@ static bool stack_has(const struct xb_stack *stack, uint8_t last)
 	return false;
 }
 
+/* ---- what the program drops ---- */
+
+struct flood {
+	int prog_fd;
+	unsigned n; /* drops that were told */
+};
+
+static void drop_one(const struct flood *flood)
+{
+	uint8_t frame[60] = {2};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame));
+
+	assert_int_equal(bpf_prog_test_run_opts(flood->prog_fd, &opts), 0);
+	assert_int_equal(opts.retval, XDP_DROP);
+}
+
+/* For each drop that is told there is another. */
+static void drop_another(void *arg, const struct xb_dropped *frame)
+{
+	struct flood *flood = arg;
+
+	(void)frame;
+	if (++flood->n < 5000)
+		drop_one(flood);
+}
+
+static void flood_of_drops_lets_go_of_who_reads_them(void **state)
+{
+	const struct xb_steer_config config = {.verdict = XB_VERDICT_DROP};
+	struct xb_attachment attachment;
+	struct xb_drop_feed *feed;
+	struct flood flood = {0};
+	struct xb_gate gate;
+	struct pollfd watch = {.events = POLLIN};
+	unsigned before;
+	uint32_t slot;
+
+	(void)state;
+	open_gate(&gate);
+	attach_as(&gate, &alone, &slot, &attachment);
+	assert_int_equal(xb_gate_set_config(&gate, slot, &config, NULL), 0);
+	flood.prog_fd = bpf_prog_get_fd_by_id(pinned_prog());
+	assert_int_equal(xb_drop_feed_open(&gate, drop_another, &flood, &feed, NULL), 0);
+	watch.fd = xb_drop_feed_fd(feed);
+	drop_one(&flood);
+	assert_int_equal(poll(&watch, 1, 0), 1);
+	assert_int_equal(xb_drop_feed_read(feed), 0);
+	before = flood.n;
+	assert_in_range(before, 1, 1000);
+	assert_int_equal(poll(&watch, 1, 0), 1);
+	xb_drop_feed_close(feed);
+	assert_int_equal(flood.n, before + 1);
+	close(flood.prog_fd);
+	xb_gate_close(&gate);
+}
+
 static void stack_holds_what_stands_on_the_uplink_and_no_more(void **state)
 {
 	static struct xb_stack stack;
@@ -619,6 +677,7 @@ int main(void)
 		TEST(detach_by_name_removes_everything_with_the_last_uplink),
 		TEST(interface_is_an_uplink_once),
 		TEST(own_macs_change_by_their_difference),
+		TEST(flood_of_drops_lets_go_of_who_reads_them),
 		TEST(stack_holds_what_stands_on_the_uplink_and_no_more),
 		TEST(stack_grows_over_vlans_and_bridges),
 		TEST(stack_holds_secondary_unicast_addresses),
