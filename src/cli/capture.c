@@ -54,7 +54,8 @@ struct capture {
 	struct xb_capture_tap *taps; /* head: what was read up to */
 
 	FILE *out;
-	uint64_t n; /* captured */
+	uint64_t n;  /* captured */
+	bool ending; /* the daemon was asked to end it */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -306,14 +307,22 @@ static bool is_full(const struct capture *capture)
 	return capture->count && capture->n == capture->count;
 }
 
-/* Takes what there is. Returns whether there was anything. */
+/* Whether the daemon is to be asked to end it. */
+static bool is_enough(const struct capture *capture)
+{
+	return !capture->ending && (interrupted || is_full(capture) || ferror(capture->out));
+}
+
+/* Takes what there is. Returns whether there was anything. There is no end to it while packets come
+ * faster than they are written, but for a reason to end it all. */
 static bool drain(struct capture *capture)
 {
 	const struct xb_capture_record *record = NULL;
 	struct xb_capture_tap *tap;
 	bool any = false;
 
-	while (!is_full(capture) && !ferror(capture->out) && (tap = oldest(capture, &record))) {
+	while (!is_full(capture) && !ferror(capture->out) && !is_enough(capture) &&
+	       (tap = oldest(capture, &record))) {
 		if (capture->path)
 			write_packet(capture, record);
 		else
@@ -330,15 +339,13 @@ static bool drain(struct capture *capture)
 static void follow(struct capture *capture)
 {
 	struct pollfd watch = {.fd = capture->socket, .events = POLLIN};
-	bool asked_to_end = false, ended = false;
+	bool ended = false;
 	char nothing;
 
 	while (!ended) {
-		bool enough = interrupted || is_full(capture) || ferror(capture->out);
-
-		if (enough && !asked_to_end) {
+		if (is_enough(capture)) {
 			shutdown(capture->socket, SHUT_WR);
-			asked_to_end = true;
+			capture->ending = true;
 		}
 		if (drain(capture))
 			continue;

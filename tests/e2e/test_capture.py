@@ -22,10 +22,10 @@ MB = 1 << 20
 class Capture:
     """`xbridge capture WORD…` as long as the `with` lasts."""
 
-    def __init__(self, bed, *words):
+    def __init__(self, bed, *words, stdout=subprocess.PIPE):
         self.bed = bed
         self.process = subprocess.Popen(bed.in_host(binary(), "capture", *words, "--name", bed.name), text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                        stdout=stdout, stderr=subprocess.PIPE)
         self.said = self.process.stderr.readline()
         self.out = None
 
@@ -40,7 +40,8 @@ class Capture:
         """Ends it; returns how many packets were captured, and how many lost."""
         if self.out is None:
             self.pid_of_command().send_signal(signum)
-            self.out, self.said = self.process.communicate(timeout=30)
+            out, self.said = self.process.communicate(timeout=30)
+            self.out = out or ""
         found = re.search(r"(\d+) packets captured, (\d+) lost", self.said)
         return tuple(map(int, found.groups())) if found else None
 
@@ -253,6 +254,31 @@ def test_nobody_waits_for_who_watches(bed, tmp_path):
         n for reason, n in port["drops"].items() if reason == "port_down" or reason.startswith("tx_"))
         for port in change["ports"].values())
     assert len(read(path)) == n
+
+
+FLOOD = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect((sys.argv[1], 9))
+while True:
+    try:
+        sock.send(b"x" * 18)
+    except OSError:
+        pass
+"""
+
+
+def test_an_interrupt_is_obeyed_while_packets_come_faster_than_they_are_written(bed):
+    flood = subprocess.Popen(["ip", "netns", "exec", bed.kern.name, "python3", "-c", FLOOD, peer_ip()])
+    try:
+        with Capture(bed, stdout=subprocess.DEVNULL) as capture:
+            at_start = bed.daemon.stats()["ports"]["tap0"]["rx_packets"]
+            wait_for(lambda: bed.daemon.stats()["ports"]["tap0"]["rx_packets"] > at_start + scaled(400000), "a flood", 60)
+            n, _ = capture.end()
+            assert n and flood.poll() is None
+    finally:
+        flood.kill()
+        flood.wait()
 
 
 @pytest.mark.kernels
