@@ -190,9 +190,11 @@ static enum xb_drop judge(struct xb_worker *worker, const struct xb_snapshot *sn
 				      worker->now_ns, &rule);
 	}
 	pkt->fate = (struct xb_fate){.verdict = snapshot->verdict, .stage = XB_STAGE_DEFAULT};
-	if (answer == XB_RULES_MATCH)
+	if (answer != XB_RULES_NONE)
 		pkt->fate = (struct xb_fate){
 			.verdict = (uint16_t)rule.verdict, .stage = XB_STAGE_RULE, .rule = rule.id};
+	if (pkt->fate.verdict == XB_VERDICT_PASS && !port->caps.uplink)
+		pkt->fate.verdict = XB_VERDICT_BRIDGE; /* it has no stack to pass to */
 	return answer == XB_RULES_BEYOND ? XB_DROP_LIMIT : XB_DROP_COUNT;
 }
 

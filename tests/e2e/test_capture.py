@@ -281,6 +281,17 @@ def test_an_interrupt_is_obeyed_while_packets_come_faster_than_they_are_written(
         flood.wait()
 
 
+def test_what_userspace_limits_names_the_rule_and_pass_is_what_it_means(make_bed, tmp_path):
+    bed = make_bed(quiet=True)
+    bed.start("--rule", "in kernel proto udp dport 7 to va limit 1:2", "--rule", "proto tcp to pass")
+    path = tmp_path / "fates.pcapng"
+    with Capture(bed, "tap0", "-w", str(path)) as capture:
+        send_some(bed)
+        assert capture.end() == (5, 0)
+    assert collections.Counter((row["verdict"], row["stage"], row["rule"], row.get("drop")) for row in read(path)) == {
+        ("va", "rule", "1", None): 2, ("va", "rule", "1", "limit"): 1, ("bridge", "rule", "2", None): 2}
+
+
 @pytest.mark.kernels
 def test_the_end_of_the_daemon_ends_a_capture(make_bed, tmp_path):
     bed = make_bed(quiet=True)
