@@ -4,9 +4,9 @@
  * moved to another network namespace and back, given another MTU or other queues.
  *
  * Theory. Nothing here trusts an event: each look asks how things are now, so that events which
- * were lost, or came together, do no harm. What is gone leaves the snapshot, so that the other
- * ports go on, and is tried again at each look; why it can't be used is said once for each new
- * reason. What has changed is stopped, and started as it is now.
+ * were lost, or came together, do no harm. What is gone has no queues in the snapshot, so
+ * that the other ports go on, and is tried again at each look; why it can't be used is said once
+ * for each new reason. What has changed is stopped, and started as it is now.
  */
 #include "daemon/instance.h"
 #include "daemon/log.h"

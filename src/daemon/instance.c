@@ -339,9 +339,17 @@ static struct xb_snapshot *blank_snapshot(struct xb_instance *instance)
 	return snapshot;
 }
 
-static void add_uplink(struct xb_snapshot *snapshot, struct xb_uplink *uplink)
+/* A port that is stopped is there all the same, without queues: what a rule sends there is its drop
+ * (port_down). */
+static void add_port(struct xb_snapshot *snapshot, struct xb_port *port, bool running)
 {
-	xb_snapshot_add(snapshot, &uplink->port);
+	xb_snapshot_add(snapshot, port);
+	if (!running)
+		snapshot->queues[port->id] = 0;
+}
+
+static void add_own_macs(struct xb_snapshot *snapshot, const struct xb_uplink *uplink)
+{
 	for (unsigned i = 0; i < uplink->n_own_macs; i++)
 		xb_snapshot_add_own(snapshot, &uplink->port, uplink->own_macs[i].mac);
 }
@@ -350,13 +358,13 @@ static void publish(struct xb_instance *instance, const struct xb_port *out)
 {
 	struct xb_snapshot *snapshot = blank_snapshot(instance);
 
-	if (instance->kernel_running && instance->kernel.port != out)
-		xb_snapshot_add(snapshot, instance->kernel.port);
+	add_port(snapshot, instance->kernel.port,
+		 instance->kernel_running && instance->kernel.port != out);
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
 		struct xb_uplink *uplink = instance->uplinks[i].uplink;
 
-		if (uplink->running && &uplink->port != out)
-			add_uplink(snapshot, uplink);
+		add_port(snapshot, &uplink->port, uplink->running && &uplink->port != out);
+		add_own_macs(snapshot, uplink);
 	}
 	xb_workers_publish(&instance->workers, snapshot);
 	instance->published ^= 1;

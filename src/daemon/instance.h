@@ -85,15 +85,17 @@ int xb_instance_start(struct xb_instance *instance, struct xb_error *err);
 /** Takes all of it back. */
 void xb_instance_stop(struct xb_instance *instance);
 
-/** Publishes the ports that run. */
+/** Publishes the ports; those that don't run have no queues there. */
 void xb_instance_publish(struct xb_instance *instance);
-/** Publishes the ports without `out`: nobody but the control thread touches that one then. */
+/** The same, with `out` among those that don't run: nobody but the control thread touches its
+ * queues then. */
 void xb_instance_unpublish(struct xb_instance *instance, const struct xb_port *out);
 
 /** What is published. */
 const struct xb_snapshot *xb_instance_snapshot(const struct xb_instance *instance);
 
-/* Parts of a start that are repeated when an interface comes back; the port is unpublished. */
+/* Parts of a start that are repeated when an interface comes back; the port's queues are
+ * unpublished. */
 
 /** Binds an uplink's sockets, and says how it runs. */
 int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry,

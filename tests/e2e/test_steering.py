@@ -268,6 +268,25 @@ def test_a_shared_uplink_keeps_its_own(make_bed):
         assert ends.wires["kernel"].drain() == []
 
 
+def test_a_rule_to_a_port_that_is_gone_drops_on_that_port(make_bed):
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--default", "bridge", "--rule", "proto udp to kernel")
+    bed.kern.ip("link set tap0 down", "link set tap0 name gone", "link add tap0 type veth peer name other",
+                "link del gone")
+    wait_for(lambda: not daemon.port("tap0")["running"], "it is gone")
+    before = daemon.rest()
+    with Wire(bed.peer, "vp") as wire:
+        wire.send(*[frame(UDP())] * 3)
+        wait_for(lambda: drops(difference(daemon.stats(), before), "tap0"), "frames are dropped")
+    change = difference(daemon.rest(), before)
+    assert drops(change, "tap0") == {"port_down": 3} and not drops(change, "va")
+    bed.kern.ip("link del tap0")
+    daemon.wait_log("tap0 is back")
+    with Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire:
+        wire.send(frame(UDP()))
+        tap.expect(PAYLOAD)
+
+
 # ---- changes under load ----
 
 FLOOD = """
