@@ -4,8 +4,10 @@
  * into the order of asking; `resolve` turns names into ports; `put_in_force` makes the image and
  * flips to it. Only behind the flip does anything of the steering's own state change.
  *
- * Slots are given out in turn, so that one that was freed rests as long as possible: frames that
- * are under way may still count there.
+ * Whoever judges a frame counts it in its rule's slot, and may be about to when the table is not in
+ * force any more: a program that runs, until the next image is written, which waits for it. So a
+ * new rule gets a slot that neither the table in force has nor the one before it; what is written
+ * there before the flip stands. Only where too few of such are left, slots are used again at once.
  */
 #include "daemon/steering.h"
 
@@ -165,6 +167,24 @@ static unsigned find_kept(const struct adoption *adoption, const struct xb_rule 
 	return rank;
 }
 
+/* Notes the slots of an image, whose bytes may be those that an earlier run has left. */
+static void note_slots(const struct xb_image *image, bool *slots)
+{
+	for (uint32_t rank = 0; rank < image->head.n_rules && rank < XB_RULES_MAX; rank++)
+		slots[xb_image_rule(image, rank).slot % XB_RULES_MAX] = true;
+}
+
+/* The image that is in force, and, in the other place, the one before it. */
+static const struct xb_image *image_at(const struct xb_steering *steering, unsigned place)
+{
+	return steering->gate ? &steering->gate->images[place] : steering->own[place];
+}
+
+static const struct xb_image *image_in_force(const struct xb_steering *steering)
+{
+	return steering->gate ? xb_gate_image(steering->gate) : steering->rules.image;
+}
+
 static uint32_t take_slot(struct adoption *adoption)
 {
 	uint32_t slot = adoption->next_slot;
@@ -203,20 +223,37 @@ static int name_ids(struct adoption *adoption, const struct xb_rule_list *wanted
 	return 0;
 }
 
-/* Slots that new rules had better not get: those of rules in force and of those that may come back;
+static unsigned count_free(const struct adoption *adoption)
+{
+	unsigned n = 0;
+
+	for (unsigned slot = 0; slot < XB_RULES_MAX; slot++)
+		n += !adoption->taken[slot];
+	return n;
+}
+
+static void reserve_list(struct adoption *adoption, const struct xb_steered_list *list)
+{
+	for (unsigned rank = 0; rank < list->n; rank++)
+		adoption->taken[list->rules[rank].slot] = true;
+}
+
+/* Slots that new rules had better not get: those of both images and of rules that may come back;
  * where too few are left, only those that the new list keeps. */
 static void reserve_slots(struct adoption *adoption, unsigned needed)
 {
 	const struct xb_steering *steering = adoption->steering;
-	unsigned free_slots = 0;
 
-	for (unsigned rank = 0; rank < steering->now.n; rank++)
-		adoption->taken[steering->now.rules[rank].slot] = true;
-	for (unsigned rank = 0; rank < steering->before.n; rank++)
-		adoption->taken[steering->before.rules[rank].slot] = true;
-	for (unsigned slot = 0; slot < XB_RULES_MAX; slot++)
-		free_slots += !adoption->taken[slot];
-	if (free_slots >= needed)
+	for (unsigned place = 0; place < XB_IMAGES; place++)
+		note_slots(image_at(steering, place), adoption->taken);
+	reserve_list(adoption, &steering->before);
+	if (count_free(adoption) >= needed)
+		return;
+	memset(adoption->taken, 0, sizeof(adoption->taken));
+	if (image_in_force(steering))
+		note_slots(image_in_force(steering), adoption->taken);
+	reserve_list(adoption, &steering->before);
+	if (count_free(adoption) >= needed)
 		return;
 	memset(adoption->taken, 0, sizeof(adoption->taken));
 	for (unsigned rank = 0; rank < steering->now.n; rank++)
@@ -334,6 +371,7 @@ static int resolve(const struct xb_steering *steering, const struct xb_steered_r
 /* Rules by their slots. */
 struct slots {
 	const struct xb_rule *rules[XB_RULES_MAX];
+	bool in_force[XB_RULES_MAX];
 };
 
 static void index_slots(const struct xb_steered_list *list, struct slots *slots)
@@ -342,11 +380,15 @@ static void index_slots(const struct xb_steered_list *list, struct slots *slots)
 		slots->rules[list->rules[i].slot] = &list->rules[i].rule;
 }
 
-/* Counters of a rule that is new start at nothing, and its burst is whole. */
-static void reset_new(const struct xb_steering *steering, const struct xb_steered_list *list)
+/* Counters of a rule that is new start at nothing, and its burst is whole. Returns whether one has
+ * the slot of another that is in force. */
+static bool reset_new(const struct xb_steering *steering, const struct xb_steered_list *list)
 {
 	struct slots had = {0};
+	bool reused = false;
 
+	if (image_in_force(steering))
+		note_slots(image_in_force(steering), had.in_force);
 	index_slots(&steering->before, &had);
 	index_slots(&steering->now, &had);
 	for (unsigned i = 0; i < list->n; i++) {
@@ -356,9 +398,11 @@ static void reset_new(const struct xb_steering *steering, const struct xb_steere
 		if (had.rules[slot] && had.rules[slot]->id == rule->id &&
 		    says_the_same(had.rules[slot], rule))
 			continue;
+		reused = reused || had.in_force[slot];
 		steering->rules.stats[slot] = (struct xb_rule_stats){0};
 		__atomic_store_n(&steering->rules.limits[slot], 0, __ATOMIC_RELAXED);
 	}
+	return reused;
 }
 
 /* The map that shows rules to people; the rules hold without it. */
@@ -398,6 +442,7 @@ static int put_in_force(struct xb_steering *steering, const struct xb_steered_li
 {
 	xb_auto_free struct xb_ranked_rule *ranked = calloc(list->n + 1, sizeof(*ranked));
 	xb_auto_free struct xb_image *image = NULL;
+	bool reused;
 	int ret = 0;
 
 	if (!ranked)
@@ -408,11 +453,12 @@ static int put_in_force(struct xb_steering *steering, const struct xb_steered_li
 		ret = xb_image_build(ranked, list->n, 0, &image, err);
 	if (ret < 0)
 		return ret;
-	reset_new(steering, list);
+	reused = reset_new(steering, list);
 	ret = flip(steering, image, err);
 	if (ret < 0)
 		return ret;
-	reset_new(steering, list); /* frames that met the old table may have come in between */
+	if (reused) /* frames that met the old table may have come in between */
+		reset_new(steering, list);
 	if (steering->gate)
 		show(steering, list);
 	return 0;

@@ -9,6 +9,7 @@ import time
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
+from pins import by_key
 from steer import CASES, PAYLOAD, Ends, frame
 from traffic import Wire
 from xbridge import TAP_IP, binary, difference, drops, wait_for
@@ -307,15 +308,20 @@ print(sent)
 """
 
 
+def hits(bed):
+    """What all rules have met, those too that are gone: their slots rest as long as there are others."""
+    return sum(stats["packets"] for stats in by_key(bed, "rule_stats").values())
+
+
 @pytest.mark.kernels
 def test_each_frame_meets_the_old_table_or_the_new_one(make_bed):
     """Two tables that differ in each verdict, loaded in turn under a flood: a frame that met neither, or half of one,
-    would get the default verdict."""
+    would get the default verdict. And it is counted once, whenever it came."""
     bed = make_bed(quiet=True)
     daemon = bed.start("--default", "pass")
     tables = ["dport 1-32767 to kernel\nproto udp to drop\n", "dport 1-32767 to drop\nproto udp to kernel\n"]
     daemon.ask("steer", "load", tables[0])
-    before = daemon.rest()
+    before, hits_before = daemon.rest(), hits(bed)
     sender = subprocess.Popen(["ip", "netns", "exec", bed.peer.name, "python3", "-c", FLOOD, TAP_IP, "3"],
                               stdout=subprocess.PIPE, text=True)
     loads = 0
@@ -329,6 +335,7 @@ def test_each_frame_meets_the_old_table_or_the_new_one(make_bed):
     assert set(xdp) == {"redirect", "drop"} and xdp["redirect"] + xdp["drop"] == sent
     assert xdp["redirect"] > sent / 4 and xdp["drop"] > sent / 4
     assert change["rx_packets"] + change["rx_missed"] == xdp["redirect"]
+    assert loads < 1000 and hits(bed) - hits_before == sent
 
 
 # ---- limits ----
@@ -373,6 +380,17 @@ def test_rules_outlive_the_daemon(make_bed):
         with Wire(bed.kern, "tap0") as tap:
             sender.send(frame(UDP(dport=1)))
             tap.expect(PAYLOAD)
+
+
+def test_a_new_run_does_not_touch_what_the_old_table_counts(make_bed):
+    """The program that outlived its daemon obeys, and charges, the old rules until the new ones are in force."""
+    bed = make_bed(quiet=True)
+    daemon = bed.start(*EVERY_KIND)
+    old = {rule["slot"] for rule in rules(daemon)}
+    daemon.kill()
+    daemon.wait_exit()
+    new = {rule["slot"] for rule in rules(bed.start(*EVERY_KIND))}
+    assert len(old) == len(new) == 5 and not old & new
 
 
 @pytest.mark.vm
