@@ -11,24 +11,42 @@
 /* Longest line: a rule with all there is takes about half of it. */
 #define LINE_BYTES 1024u
 
-int xb_rule_list_add(struct xb_rule_list *list, const struct xb_rule *rule, struct xb_error *err)
+static int grow(struct xb_rule_list *list)
 {
-	struct xb_rule *rules = list->rules;
+	size_t room = list->n ? list->n * 2 : 1;
+	struct xb_rule *rules = realloc(list->rules, room * sizeof(*rules));
+	unsigned *lines;
 
-	if (list->n == XB_RULES_MAX)
-		return xb_fail(err, -E2BIG, "more than %u rules", XB_RULES_MAX);
-	if (!(list->n & (list->n - 1))) { /* it is full at each power of two */
-		rules = realloc(rules, (list->n ? list->n * 2 : 1) * sizeof(*rules));
-		if (!rules)
-			return xb_fail(err, -ENOMEM, "keep %u rules", list->n + 1);
-		list->rules = rules;
-	}
-	rules[list->n++] = *rule;
+	if (!rules)
+		return -ENOMEM;
+	list->rules = rules;
+	lines = realloc(list->lines, room * sizeof(*lines));
+	if (!lines)
+		return -ENOMEM;
+	list->lines = lines;
 	return 0;
 }
 
+static int add(struct xb_rule_list *list, const struct xb_rule *rule, unsigned line,
+	       struct xb_error *err)
+{
+	if (list->n == XB_RULES_MAX)
+		return xb_fail(err, -E2BIG, "more than %u rules", XB_RULES_MAX);
+	/* it is full at each power of two */
+	if (!(list->n & (list->n - 1)) && grow(list) < 0)
+		return xb_fail(err, -ENOMEM, "keep %u rules", list->n + 1);
+	list->rules[list->n] = *rule;
+	list->lines[list->n++] = line;
+	return 0;
+}
+
+int xb_rule_list_add(struct xb_rule_list *list, const struct xb_rule *rule, struct xb_error *err)
+{
+	return add(list, rule, 0, err);
+}
+
 /* Returns 0 for a line without a rule, too. */
-static int parse_line(struct xb_rule_list *list, char *line, struct xb_error *err)
+static int parse_line(struct xb_rule_list *list, char *line, unsigned number, struct xb_error *err)
 {
 	struct xb_rule rule;
 	int ret;
@@ -37,7 +55,7 @@ static int parse_line(struct xb_rule_list *list, char *line, struct xb_error *er
 	if (!line[strspn(line, " \t")])
 		return 0;
 	ret = xb_rule_parse(line, &rule, err);
-	return ret < 0 ? ret : xb_rule_list_add(list, &rule, err);
+	return ret < 0 ? ret : add(list, &rule, number, err);
 }
 
 int xb_rule_list_parse(struct xb_rule_list *list, const char *text, struct xb_error *err)
@@ -53,7 +71,7 @@ int xb_rule_list_parse(struct xb_rule_list *list, const char *text, struct xb_er
 				       LINE_BYTES - 1);
 		memcpy(line, text, len);
 		line[len] = '\0';
-		ret = parse_line(list, line, &why);
+		ret = parse_line(list, line, number, &why);
 		if (ret < 0)
 			return xb_fail(err, ret, "line %u: %s", number, why.what);
 		text += len + (text[len] == '\n');
@@ -64,5 +82,6 @@ int xb_rule_list_parse(struct xb_rule_list *list, const char *text, struct xb_er
 void xb_rule_list_free(struct xb_rule_list *list)
 {
 	free(list->rules);
+	free(list->lines);
 	*list = (struct xb_rule_list){0};
 }

@@ -12,6 +12,7 @@
 struct xb_rule_list {
 	unsigned n;
 	struct xb_rule *rules; /* from the heap */
+	unsigned *lines;       /* of the text that each comes from; 0: of none */
 };
 
 /** Appends a copy. Returns 0, -ENOMEM, or -E2BIG beyond XB_RULES_MAX. */

@@ -22,6 +22,7 @@ struct reader {
 	const char *at;
 	const char *word_at;
 	char word[WORD_BYTES]; /* "" at the end of the text */
+	const char *value_at[XB_MATCH_COUNT];
 	struct xb_rule rule;
 	bool prio_given;
 	bool match_only; /* no rule, but what stands before `to` in one */
@@ -52,19 +53,29 @@ static void read_word(struct reader *in)
 	in->word[len] = '\0';
 }
 
-static int unexpected(const struct reader *in, const char *expected)
-{
-	int place = (int)(in->word_at - in->text) + 1;
+#define NAMED_MAX 24 /* characters of a word that is wrong */
 
-	if (!*in->word)
-		return xb_fail(in->err, -EINVAL, "rule, at its end: %s is expected", expected);
-	return xb_fail(in->err, -EINVAL, "rule, character %d, '%.24s': %s is expected", place,
-		       in->word, expected);
+/* Says what is the matter with the word at `at`. */
+static int wrong(const struct reader *in, const char *at, const char *first, const char *then)
+{
+	size_t len = strcspn(at, " \t");
+
+	return xb_fail(in->err, -EINVAL, "rule, character %d, '%.*s': %s%s",
+		       (int)(at - in->text) + 1, (int)(len < NAMED_MAX ? len : NAMED_MAX), at,
+		       first, then);
 }
 
-static int never(const struct reader *in, const char *why)
+static int unexpected(const struct reader *in, const char *expected)
 {
-	return xb_fail(in->err, -EINVAL, "rule: no frame could match: %s", why);
+	if (!*in->word)
+		return xb_fail(in->err, -EINVAL, "rule, at its end: %s is expected", expected);
+	return wrong(in, in->word_at, expected, " is expected");
+}
+
+/* The match `what` can't be true beside others. */
+static int never(const struct reader *in, enum xb_match what, const char *why)
+{
+	return wrong(in, in->value_at[what], "no frame could match: ", why);
 }
 
 /* ---- matches ---- */
@@ -231,6 +242,7 @@ static int read_match(struct reader *in, const struct match *match)
 	if (match->at == FIELD(dmac) && !strcmp(word, "own"))
 		match = &matches[XB_MATCH_DMAC_OWN];
 	in->rule.match |= 1u << (match - matches);
+	in->value_at[match - matches] = in->word_at;
 	return read_value(match, word, &in->rule) ? 0 : unexpected(in, match->expected);
 }
 
@@ -351,14 +363,16 @@ static int check_ip(const struct reader *in)
 	bool v4 = rule->ethertype == ETH_P_IP, v6 = rule->ethertype == ETH_P_IPV6;
 
 	if (rule->src.family && rule->dst.family && rule->src.family != rule->dst.family)
-		return never(in, "src and dst are of different families");
+		return never(in, XB_MATCH_DST, "src and dst are of different families");
 	if (!XB_RULE_TESTS(rule, XB_MATCH_ETHERTYPE) || !tests_any(rule, L3))
 		return 0;
 	if (!v4 && !v6)
-		return never(in, "what is asked for is found in IPv4 and IPv6 only, its ethertype "
-				 "is another");
+		return never(in, XB_MATCH_ETHERTYPE,
+			     "what is asked for is found in IPv4 and IPv6 only, its ethertype "
+			     "is another");
 	if (family && (family == 4) != v4)
-		return never(in, "the addresses are not of the ethertype's family");
+		return never(in, XB_MATCH_ETHERTYPE,
+			     "the addresses are not of the ethertype's family");
 	return 0;
 }
 
@@ -366,26 +380,25 @@ static int check_transport(const struct reader *in)
 {
 	const struct xb_rule *rule = &in->rule;
 	bool any = !XB_RULE_TESTS(rule, XB_MATCH_PROTO);
+	enum xb_match port = XB_RULE_TESTS(rule, XB_MATCH_SPORT) ? XB_MATCH_SPORT : XB_MATCH_DPORT;
 
 	if (tests_any(rule, PORTS) && !any && !has_ports(rule->proto))
-		return never(in, "only tcp, udp and sctp have ports");
+		return never(in, port, "only tcp, udp and sctp have ports");
 	if (XB_RULE_TESTS(rule, XB_MATCH_TCP_FLAGS)) {
 		if (!any && rule->proto != IPPROTO_TCP)
-			return never(in, "only tcp has tcp-flags");
+			return never(in, XB_MATCH_TCP_FLAGS, "only tcp has tcp-flags");
 		if (rule->tcp_flags & ~rule->tcp_mask)
-			return never(in, "tcp-flags: SET names flags that MASK leaves out");
+			return never(in, XB_MATCH_TCP_FLAGS,
+				     "tcp-flags: SET names flags that MASK leaves out");
 	}
-	if (XB_RULE_TESTS(rule, XB_MATCH_ICMP_TYPE)) {
-		if (any || (rule->proto != IPPROTO_ICMP && rule->proto != IPPROTO_ICMPV6))
-			return xb_fail(in->err, -EINVAL,
-				       "rule: icmp-type wants 'proto icmp' or 'proto icmpv6' "
-				       "beside it: their numbers differ");
-		if (tests_any(rule, PORTS) || XB_RULE_TESTS(rule, XB_MATCH_TCP_FLAGS))
-			return never(in, "only tcp, udp and sctp have ports");
-	}
+	if (XB_RULE_TESTS(rule, XB_MATCH_ICMP_TYPE) &&
+	    (any || (rule->proto != IPPROTO_ICMP && rule->proto != IPPROTO_ICMPV6)))
+		return wrong(in, in->value_at[XB_MATCH_ICMP_TYPE],
+			     "'proto icmp' or 'proto icmpv6' is expected beside icmp-type: ",
+			     "their numbers differ");
 	if (tests_any(rule, L4) && XB_RULE_TESTS(rule, XB_MATCH_FRAG) &&
 	    rule->frag == XB_FRAG_LATER)
-		return never(in, "a later fragment has no ports, flags or types");
+		return never(in, XB_MATCH_FRAG, "a later fragment has no ports, flags or types");
 	return 0;
 }
 

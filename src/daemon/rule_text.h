@@ -22,7 +22,7 @@
  * Whether its ports exist is not asked here.
  *
  * Returns 0, or -EINVAL with `err` naming the place (the character, from 1), what stands there and
- * what is expected there, or why no frame could ever match.
+ * what is expected there, or why no frame could ever match that.
  */
 int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *err);
 

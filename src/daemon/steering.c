@@ -206,6 +206,31 @@ static int by_order(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
+/* Says where the rule stands that an error is about. */
+static int at_line(struct xb_error *err, int code, unsigned line)
+{
+	struct xb_error why;
+
+	if (!err || !line)
+		return code;
+	why = *err;
+	xb_fail(err, code, "line %u: %s", line, why.what);
+	xb_hint(err, "%s", why.hint);
+	return code;
+}
+
+static int refuse_twice(const struct xb_rule_list *wanted, uint32_t id, struct xb_error *err)
+{
+	unsigned i = 0;
+
+	while (wanted->rules[i].id != id)
+		i++;
+	do
+		i++;
+	while (wanted->rules[i].id != id);
+	return at_line(err, xb_fail(err, -EINVAL, "two rules of id %u", id), wanted->lines[i]);
+}
+
 /* Which ids the new list names itself; each once. */
 static int name_ids(struct adoption *adoption, const struct xb_rule_list *wanted,
 		    struct xb_error *err)
@@ -219,7 +244,7 @@ static int name_ids(struct adoption *adoption, const struct xb_rule_list *wanted
 	qsort(adoption->ids, adoption->n_ids, sizeof(*adoption->ids), by_id);
 	for (unsigned i = 1; i < adoption->n_ids; i++)
 		if (adoption->ids[i] == adoption->ids[i - 1])
-			return xb_fail(err, -EINVAL, "two rules of id %u", adoption->ids[i]);
+			return refuse_twice(wanted, adoption->ids[i], err);
 	return 0;
 }
 
@@ -296,13 +321,15 @@ static int adopt(struct adoption *adoption, const struct xb_rule_list *wanted,
 		const struct xb_rule *rule = &wanted->rules[i];
 		unsigned rank = find_kept(adoption, rule);
 
-		list.rules[i] = (struct xb_steered_rule){.rule = *rule, .slot = SLOT_NONE};
+		list.rules[i] = (struct xb_steered_rule){
+			.rule = *rule, .slot = SLOT_NONE, .line = wanted->lines[i]};
 		if (rank == NO_RANK) {
 			fresh++;
 			continue;
 		}
 		adoption->kept[rank] = true;
-		list.rules[i] = adoption->steering->now.rules[rank];
+		list.rules[i].rule = adoption->steering->now.rules[rank].rule;
+		list.rules[i].slot = adoption->steering->now.rules[rank].slot;
 	}
 	reserve_slots(adoption, fresh);
 	for (unsigned i = 0; i < list.n; i++)
@@ -447,8 +474,11 @@ static int put_in_force(struct xb_steering *steering, const struct xb_steered_li
 
 	if (!ranked)
 		return xb_fail(err, -ENOMEM, "rank %u rules", list->n);
-	for (unsigned i = 0; !ret && i < list->n; i++)
+	for (unsigned i = 0; !ret && i < list->n; i++) {
 		ret = resolve(steering, &list->rules[i], &ranked[i], err);
+		if (ret < 0)
+			ret = at_line(err, ret, list->rules[i].line);
+	}
 	if (!ret)
 		ret = xb_image_build(ranked, list->n, 0, &image, err);
 	if (ret < 0)

@@ -24,6 +24,7 @@
 struct xb_steered_rule {
 	struct xb_rule rule;
 	uint32_t slot; /* its element in the maps of rules, counters and limits */
+	unsigned line; /* of the text that it was loaded from; 0: it was not */
 };
 
 /** In the order in which they are asked. */
@@ -66,8 +67,8 @@ void xb_steering_fini(struct xb_steering *steering);
  * @confirm_s: 0, or within how many seconds xb_steering_confirm must follow, or the rules of now
  *             come back.
  *
- * Returns 0, -EINVAL (a name that no port has, a verdict that makes no sense there, an id twice),
- * or why the table could not be made; nothing has changed then.
+ * Returns 0, -EINVAL (a name that no port has, a verdict that makes no sense there, an id twice;
+ * the error names the rule's line), or why the table could not be made; nothing has changed then.
  */
 int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *rules,
 		     unsigned confirm_s, struct xb_error *err);

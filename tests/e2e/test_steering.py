@@ -102,7 +102,7 @@ def test_a_load_keeps_ids_and_counters_of_rules_that_stay(bed, daemon):
 @pytest.mark.parametrize("words, status, said", [
     ("add proto udp dport 70000 to kernel", 2, ["character 17", "'70000'", "a port or a range"]),
     ("add proto udp", 2, ["at its end", "to is expected"]),
-    ("add proto icmp dport 5 to drop", 2, ["no frame could match"]),
+    ("add proto icmp dport 5 to drop", 2, ["character 18", "'5'", "no frame could match"]),
     ("add to nowhere", 1, ["nowhere", "no such port", "port list"]),
     ("add in nowhere to drop", 1, ["in nowhere", "no such port"]),
     ("add in kernel to pass", 1, ["only an uplink"]),
@@ -124,8 +124,10 @@ def test_mistakes_are_told(daemon, words, status, said):
 
 @pytest.mark.parametrize("text, said", [
     ("to drop\nproto udp\n", ["line 2", "at its end"]),
-    ("id 5 to drop\nid 5 to pass\n", ["two rules of id 5"]),
-    ("to drop\nto nowhere\n", ["nowhere"]),
+    ("to pass\nid 5 to drop\n\nid 5 to pass\n", ["line 4: two rules of id 5"]),
+    ("prio 1 to drop\n# here\nto nowhere # there\nto drop\n", ["line 3: to nowhere", "port list"]),
+    ("to drop\nin nowhere to drop\n", ["line 2: in nowhere", "port list"]),
+    ("to drop\nto pass\nin kernel to pass\n", ["line 3: in kernel to pass", "to kernel"]),
     ("to drop\n" * 4097, ["4096"]),
     ("x" * 3000, ["line 1", "longer"]),
 ])

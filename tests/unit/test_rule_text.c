@@ -189,26 +189,32 @@ static void a_mistake_is_named_with_its_place_and_what_was_expected(void **state
 	}
 }
 
-static void a_rule_that_no_frame_could_match_is_refused_with_the_reason(void **state)
+static void a_rule_that_no_frame_could_match_is_refused_with_place_and_reason(void **state)
 {
 	static const struct {
-		const char *text, *why;
+		const char *text, *place, *why;
 	} rules[] = {
-		{"src 10.0.0.0/8 dst ::1 to drop", "different families"},
-		{"ethertype arp src 10.0.0.0/8 to drop", "its ethertype"},
-		{"ethertype 0x88cc dport 5 to drop", "its ethertype"},
-		{"ethertype arp dscp 5 to drop", "its ethertype"},
-		{"ethertype ipv6 src 10.0.0.0/8 to drop", "not of the ethertype's family"},
-		{"ethertype ipv4 dst ::1 to drop", "not of the ethertype's family"},
-		{"proto icmp dport 5 to drop", "have ports"},
-		{"proto 89 sport 5 to drop", "have ports"},
-		{"proto udp tcp-flags syn/syn to drop", "only tcp"},
-		{"tcp-flags syn,ack/syn to drop", "MASK leaves out"},
-		{"icmp-type 8 to drop", "'proto icmp' or 'proto icmpv6'"},
-		{"proto tcp icmp-type 8 to drop", "'proto icmp' or 'proto icmpv6'"},
-		{"proto icmp icmp-type 8 tcp-flags 0/0 to drop", "only tcp"},
-		{"frag later dport 5 to drop", "later fragment"},
-		{"frag later proto icmp icmp-type 8 to drop", "later fragment"},
+		{"src 10.0.0.0/8 dst ::1 to drop", "character 20, '::1'", "different families"},
+		{"dst ::1 src 10.0.0.0/8 to drop", "character 5, '::1'", "different families"},
+		{"ethertype arp src 10.0.0.0/8 to drop", "character 11, 'arp'", "its ethertype"},
+		{"ethertype 0x88cc dport 5 to drop", "character 11, '0x88cc'", "its ethertype"},
+		{"ethertype arp dscp 5 to drop", "character 11, 'arp'", "its ethertype"},
+		{"ethertype ipv6 src 10.0.0.0/8 to drop", "character 11, 'ipv6'",
+		 "not of the ethertype's family"},
+		{"ethertype ipv4 dst ::1 to drop", "character 11, 'ipv4'",
+		 "not of the ethertype's family"},
+		{"proto icmp dport 5 to drop", "character 18, '5'", "have ports"},
+		{"proto 89 sport 5-7 to drop", "character 16, '5-7'", "have ports"},
+		{"proto udp tcp-flags syn/syn to drop", "character 21, 'syn/syn'", "only tcp"},
+		{"tcp-flags syn,ack/syn to drop", "character 11, 'syn,ack/syn'", "MASK leaves out"},
+		{"icmp-type 8 to drop", "character 11, '8'", "'proto icmp' or 'proto icmpv6' is"},
+		{"proto tcp icmp-type 8 to drop", "character 21, '8'",
+		 "'proto icmp' or 'proto icmpv6' is"},
+		{"proto icmp icmp-type 8 tcp-flags 0/0 to drop", "character 34, '0/0'", "only tcp"},
+		{"proto icmp icmp-type 8 dport 5 to drop", "character 30, '5'", "have ports"},
+		{"frag later dport 5 to drop", "character 6, 'later'", "later fragment"},
+		{"frag later proto icmp icmp-type 8 to drop", "character 6, 'later'",
+		 "later fragment"},
 	};
 
 	(void)state;
@@ -217,7 +223,7 @@ static void a_rule_that_no_frame_could_match_is_refused_with_the_reason(void **s
 		struct xb_error err = {0};
 
 		assert_int_equal(xb_rule_parse(rules[i].text, &rule, &err), -EINVAL);
-		if (!strstr(err.what, rules[i].why))
+		if (!strstr(err.what, rules[i].place) || !strstr(err.what, rules[i].why))
 			fail_msg("'%s': %s", rules[i].text, err.what);
 	}
 }
@@ -266,7 +272,7 @@ int main(void)
 		cmocka_unit_test(a_rule_prints_as_it_was_written),
 		cmocka_unit_test(other_spellings_mean_the_same),
 		cmocka_unit_test(a_mistake_is_named_with_its_place_and_what_was_expected),
-		cmocka_unit_test(a_rule_that_no_frame_could_match_is_refused_with_the_reason),
+		cmocka_unit_test(a_rule_that_no_frame_could_match_is_refused_with_place_and_reason),
 		cmocka_unit_test(any_text_is_taken_or_refused_and_means_what_it_prints),
 	};
 
