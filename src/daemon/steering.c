@@ -92,6 +92,7 @@ struct adoption {
 	bool kept[XB_RULES_MAX];  /* rules in force, by rank, that the new list has too */
 	bool taken[XB_RULES_MAX]; /* slots */
 	uint32_t last_id, next_slot;
+	uint32_t gap;  /* the last id that was given for want of one above last_id */
 	uint32_t *ids; /* that the new list names, sorted */
 	unsigned n_ids;
 	/* rules in force by what they say */
@@ -288,21 +289,40 @@ static void reserve_slots(struct adoption *adoption, unsigned needed)
 
 #define SLOT_NONE XB_RULES_MAX
 
-/* Gives ids to rules that are new and have none; above all others, so that what is older comes
- * first among equals. */
-static int number_new(struct adoption *adoption, struct xb_steered_list *list, struct xb_error *err)
+static const struct xb_rule *find_id(const struct xb_steered_list *list, uint32_t id)
+{
+	for (unsigned rank = 0; rank < list->n; rank++)
+		if (list->rules[rank].rule.id == id)
+			return &list->rules[rank].rule;
+	return NULL;
+}
+
+static bool is_id_free(const struct xb_steering *steering, uint32_t id)
+{
+	return id && !find_id(&steering->now, id) && !find_id(&steering->before, id);
+}
+
+/* An id above all others, so that what is older comes first among equals; where somebody has named
+ * the highest of all, the lowest that nobody has. */
+static uint32_t new_id(struct adoption *adoption)
+{
+	if (adoption->last_id < UINT32_MAX)
+		return ++adoption->last_id;
+	do
+		adoption->gap++;
+	while (!is_id_free(adoption->steering, adoption->gap) || is_named(adoption, adoption->gap));
+	return adoption->gap;
+}
+
+/* Gives ids to rules that are new and have none. */
+static void number_new(struct adoption *adoption, struct xb_steered_list *list)
 {
 	for (unsigned i = 0; i < list->n; i++)
 		if (list->rules[i].rule.id > adoption->last_id)
 			adoption->last_id = list->rules[i].rule.id;
-	for (unsigned i = 0; i < list->n; i++) {
-		if (list->rules[i].rule.id)
-			continue;
-		if (adoption->last_id == UINT32_MAX)
-			return xb_fail(err, -EINVAL, "no id is left above %u", UINT32_MAX);
-		list->rules[i].rule.id = ++adoption->last_id;
-	}
-	return 0;
+	for (unsigned i = 0; i < list->n; i++)
+		if (!list->rules[i].rule.id)
+			list->rules[i].rule.id = new_id(adoption);
 }
 
 /* Makes the list that is to be in force. */
@@ -335,7 +355,8 @@ static int adopt(struct adoption *adoption, const struct xb_rule_list *wanted,
 	for (unsigned i = 0; i < list.n; i++)
 		if (list.rules[i].slot == SLOT_NONE)
 			list.rules[i].slot = take_slot(adoption);
-	return number_new(adoption, &list, err);
+	number_new(adoption, &list);
+	return 0;
 }
 
 /* ---- names ---- */
@@ -556,14 +577,6 @@ int xb_steering_copy(const struct xb_steering *steering, struct xb_rule_list *re
 	return 0;
 }
 
-static const struct xb_rule *find_id(const struct xb_steering *steering, uint32_t id)
-{
-	for (unsigned rank = 0; rank < steering->now.n; rank++)
-		if (steering->now.rules[rank].rule.id == id)
-			return &steering->now.rules[rank].rule;
-	return NULL;
-}
-
 /* What changes single rules now would be gone, unsaid, when unconfirmed ones are taken back. */
 static int refuse_unconfirmed(const struct xb_steering *steering, const char *what,
 			      struct xb_error *err)
@@ -584,15 +597,16 @@ int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, ui
 
 	if (ret < 0)
 		return ret;
-	if (rule->id && find_id(steering, rule->id)) {
+	if (rule->id && find_id(&steering->now, rule->id)) {
 		xb_fail(err, -EEXIST, "add the rule %u", rule->id);
 		xb_hint(err, "leave the id out, or `xbridge steer del %u` first", rule->id);
 		return -EEXIST;
 	}
-	if (!rule->id)
-		added.id = steering->last_id + 1; /* one that says the same as another is new */
-	if (!added.id)
-		return xb_fail(err, -EINVAL, "no id is left above %u", UINT32_MAX);
+	if (!rule->id) { /* one that says the same as another is new */
+		added.id = steering->last_id + 1;
+		while (!is_id_free(steering, added.id)) /* see new_id */
+			added.id++;
+	}
 	ret = xb_steering_copy(steering, &list, err);
 	if (!ret)
 		ret = xb_rule_list_add(&list, &added, err);
@@ -607,7 +621,7 @@ int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, ui
 int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *err)
 {
 	struct xb_rule_list list = {0};
-	const struct xb_rule *rule = find_id(steering, id);
+	const struct xb_rule *rule = find_id(&steering->now, id);
 	int ret = refuse_unconfirmed(steering, "delete a rule", err);
 
 	if (ret < 0)

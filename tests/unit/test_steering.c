@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The steering table without a gate: slots and counters from change to change.
+ * The steering table without a gate: ids, slots and counters from change to change.
  */
 #include "daemon/steering.h"
 
@@ -70,6 +70,36 @@ static void load_with_new(const char *first, unsigned n)
 static void load_new(unsigned n)
 {
 	load_with_new("", n);
+}
+
+static uint32_t add(const char *text)
+{
+	struct xb_rule_list list = {0};
+	struct xb_error err = {0};
+	uint32_t id = 0;
+
+	assert_int_equal(xb_rule_list_parse(&list, text, &err), 0);
+	if (xb_steering_add(&steering, &list.rules[0], &id, &err) < 0)
+		fail_msg("%s", err.what);
+	xb_rule_list_free(&list);
+	return id;
+}
+
+/* ---- ids ---- */
+
+static void beside_the_highest_id_others_are_found(void **state)
+{
+	(void)state;
+	load("id 4294967295 to drop\nid 2 to drop\n");
+	assert_int_equal(add("to drop"), 1);
+	assert_int_equal(add("to drop"), 3);
+	load("id 1 proto udp to drop\nto pass\nto kernel\nid 4294967295 to drop\n");
+	assert_int_equal(steering.now.n, 4);
+	assert_int_equal(steering.now.rules[0].rule.id, 1);
+	assert_int_equal(steering.now.rules[1].rule.id, 4);
+	assert_int_equal(steering.now.rules[2].rule.id, 5);
+	load("");
+	assert_int_equal(add("to drop"), 1);
 }
 
 /* ---- slots ---- */
@@ -168,6 +198,7 @@ static void a_rule_that_stays_keeps_what_it_has_counted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(beside_the_highest_id_others_are_found),
 		TEST(new_rules_have_slots_that_two_tables_did_not_have),
 		TEST(a_slot_rests_for_a_table_even_if_it_is_next_in_turn),
 		TEST(new_rules_start_at_nothing_wherever_they_count),
