@@ -367,7 +367,7 @@ static int steer_load(const struct request *request)
 
 static int steer_confirm(const struct request *request)
 {
-	int ret = xb_steering_confirm(&request->instance->steering, request->err);
+	int ret = xb_steering_confirm(&request->instance->steering, xb_now_ns(), request->err);
 
 	return ret < 0 ? ret : done(request);
 }

@@ -554,14 +554,21 @@ static int change(struct xb_steering *steering, const struct xb_rule_list *wante
 	return 0;
 }
 
+/* Nothing comes back any more. */
+static void keep(struct xb_steering *steering)
+{
+	steering->confirm_by_ns = 0;
+	free_list(&steering->before);
+}
+
 int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *rules,
 		     unsigned confirm_s, struct xb_error *err)
 {
 	int ret = change(steering, rules, confirm_s, err);
 
 	/* what is loaded for good needs no confirmation any more */
-	if (!ret && !confirm_s && steering->confirm_by_ns)
-		xb_steering_confirm(steering, NULL);
+	if (!ret && !confirm_s)
+		keep(steering);
 	return ret;
 }
 
@@ -645,15 +652,19 @@ int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *
 	return ret;
 }
 
-int xb_steering_confirm(struct xb_steering *steering, struct xb_error *err)
+int xb_steering_confirm(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err)
 {
 	if (!steering->confirm_by_ns) {
 		xb_fail(err, -ENOENT, "confirm the rules: nothing waits for it");
 		xb_hint(err, "it follows `steer load FILE --confirm SECONDS`");
 		return -ENOENT;
 	}
-	steering->confirm_by_ns = 0;
-	free_list(&steering->before);
+	if (time_ns >= steering->confirm_by_ns) {
+		xb_fail(err, -ETIME, "confirm the rules: it is too late, those before come back");
+		xb_hint(err, "load them again, with more --confirm SECONDS");
+		return -ETIME;
+	}
+	keep(steering);
 	return 0;
 }
 

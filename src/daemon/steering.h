@@ -86,11 +86,12 @@ int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, ui
  * confirmed. */
 int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *err);
 
-/** Keeps the rules that were loaded to be confirmed. Returns -ENOENT where there are none. */
-int xb_steering_confirm(struct xb_steering *steering, struct xb_error *err);
+/** Keeps the rules that were loaded to be confirmed. Returns -ENOENT where there are none, -ETIME
+ * where it is too late at `time_ns` (CLOCK_MONOTONIC). */
+int xb_steering_confirm(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err);
 
-/** Takes the rules back that were not confirmed by `time_ns` (CLOCK_MONOTONIC). Returns 1 where it
- * did, 0 where there was nothing to do, or why it could not. */
+/** Takes the rules back that were not confirmed by `time_ns`. Returns 1 where it did, 0 where there
+ * was nothing to do, or why it could not. */
 int xb_steering_expire(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err);
 
 /** The table for a snapshot. Good until the second change from now. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The steering table without a gate: ids, slots and counters from change to change.
+ * The steering table without a gate: ids, slots and counters from change to change, and what is to
+ * be confirmed.
  */
 #include "daemon/steering.h"
 
@@ -39,15 +40,20 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void load(const char *text)
+static void load_to_confirm(const char *text, unsigned confirm_s)
 {
 	struct xb_rule_list list = {0};
 	struct xb_error err = {0};
 
 	if (xb_rule_list_parse(&list, text, &err) < 0 ||
-	    xb_steering_load(&steering, &list, 0, &err) < 0)
+	    xb_steering_load(&steering, &list, confirm_s, &err) < 0)
 		fail_msg("%s", err.what);
 	xb_rule_list_free(&list);
+}
+
+static void load(const char *text)
+{
+	load_to_confirm(text, 0);
 }
 
 /* Loads `n` rules that no other table has, behind those of `first`. */
@@ -193,6 +199,28 @@ static void a_rule_that_stays_keeps_what_it_has_counted(void **state)
 	assert_int_equal(steering.rules.limits[slot], 7);
 }
 
+/* ---- confirmation ---- */
+
+static void a_confirmation_that_is_late_confirms_nothing(void **state)
+{
+	uint64_t end_ns;
+
+	(void)state;
+	load("proto tcp to drop\n");
+	load_to_confirm("proto udp to drop\n", 1);
+	end_ns = steering.confirm_by_ns;
+	assert_int_equal(xb_steering_confirm(&steering, end_ns, NULL), -ETIME);
+	assert_int_equal(xb_steering_expire(&steering, end_ns, NULL), 1);
+	assert_int_equal(steering.now.n, 1);
+	assert_int_equal(steering.now.rules[0].rule.proto, 6);
+
+	load_to_confirm("proto udp to drop\n", 1);
+	end_ns = steering.confirm_by_ns;
+	assert_int_equal(xb_steering_confirm(&steering, end_ns - 1, NULL), 0);
+	assert_int_equal(xb_steering_expire(&steering, end_ns, NULL), 0);
+	assert_int_equal(steering.now.rules[0].rule.proto, 17);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -203,6 +231,7 @@ int main(void)
 		TEST(a_slot_rests_for_a_table_even_if_it_is_next_in_turn),
 		TEST(new_rules_start_at_nothing_wherever_they_count),
 		TEST(a_rule_that_stays_keeps_what_it_has_counted),
+		TEST(a_confirmation_that_is_late_confirms_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
