@@ -13,7 +13,9 @@
 #define XB_RULE_PRIO_DEFAULT 32768u
 #define XB_RULE_NAME_BYTES   32u
 
-/** Highest limit: beyond it the nanoseconds between two frames are too coarse to keep the rate. */
+/** Highest limit: beyond it whole nanoseconds between two frames are too coarse to keep the rate to
+ * 5 %.
+ */
 #define XB_RULE_PPS_MAX 100000000u
 
 /** What a rule can ask of a frame, in the order in which a rule is printed; bits of xb_rule.match.

@@ -495,13 +495,14 @@ static void write_rules(struct build *build, struct xb_image_head *image)
 	for (unsigned rank = 0; rank < build->n; rank++) {
 		const struct xb_ranked_rule *ranked = &build->rules[rank];
 		uint64_t pps = ranked->rule->limit_pps;
+		uint64_t each_ns = pps ? (NS_PER_SEC + pps / 2) / pps : 0;
 
 		out[rank] = (struct xb_image_rule){
 			.id = ranked->rule->id,
 			.slot = ranked->slot,
 			.verdict = ranked->verdict,
-			.each_ns = pps ? NS_PER_SEC / pps : 0,
-			.ahead_ns = pps ? NS_PER_SEC * (ranked->rule->limit_burst - 1) / pps : 0,
+			.each_ns = each_ns,
+			.ahead_ns = pps ? each_ns * (ranked->rule->limit_burst - 1) : 0,
 		};
 		image->used |= ranked->rule->match;
 	}

@@ -124,6 +124,27 @@ static void the_worst_table_fits_and_is_made_in_time(void **state)
 	compare(XB_RULES_MAX, 0, 2000, &matched);
 }
 
+/* Whole nanoseconds from frame to frame keep the rate to 5 %, and let the burst through. */
+static void a_limit_is_kept_to_five_per_cent_whatever_its_rate(void **state)
+{
+	(void)state;
+	for (uint32_t pps = 1; pps <= XB_RULE_PPS_MAX; pps += 1 + pps / 100) {
+		struct xb_rule rule = {.id = 1, .limit_pps = pps, .limit_burst = 3};
+		struct xb_ranked_rule ranked = {.rule = &rule};
+		struct xb_image_rule limit;
+		struct xb_image *built;
+		double rate;
+
+		assert_int_equal(xb_image_build(&ranked, 1, 1, &built, NULL), 0);
+		limit = xb_image_rule(built, 0);
+		free(built);
+		rate = 1e9 / (double)limit.each_ns;
+		if (rate < pps * 0.95 || rate > pps * 1.05)
+			fail_msg("%u a second are %.0f", pps, rate);
+		assert_int_equal(limit.ahead_ns, 2 * limit.each_ns);
+	}
+}
+
 static void no_rules_match_nothing(void **state)
 {
 	struct xb_key key = {0};
@@ -161,6 +182,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_rules_match_nothing),
+		cmocka_unit_test(a_limit_is_kept_to_five_per_cent_whatever_its_rate),
 		cmocka_unit_test(image_and_reference_agree_on_random_tables),
 		cmocka_unit_test(the_worst_table_fits_and_is_made_in_time),
 		cmocka_unit_test(a_damaged_image_is_read_within_its_bounds),
