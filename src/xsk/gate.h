@@ -118,6 +118,10 @@ int xb_gate_claim_slot(struct xb_gate *gate, uint32_t ifindex, const char *ifnam
 /** Gives the claim back. What sits on the interface stays, and passes everything. */
 void xb_gate_release_slot(struct xb_gate *gate, uint32_t slot);
 
+/** The same where nothing came of it: what was written for the slot goes, unless a program of an
+ * earlier run obeys it. */
+void xb_gate_abandon_slot(struct xb_gate *gate, uint32_t slot);
+
 /**
  * Loads a program for `slot` and attaches it, replacing the one of an earlier run without a moment
  * in which neither is in force; but for a change of the mode or the way, which takes the old one

@@ -220,15 +220,42 @@ int xb_gate_remove(const char *instance, struct xb_error *err)
 	return 0;
 }
 
+/* Takes out of the maps what they say of a slot whose program is gone: to the next start it would
+ * look like another uplink's. */
+static void forget(const char *instance, uint32_t slot)
+{
+	xb_auto_fd int config_fd = bpf_obj_get(xb_pin_path(instance, "config").text);
+	xb_auto_fd int own_macs_fd = bpf_obj_get(xb_pin_path(instance, "own_macs").text);
+	const struct xb_steer_config unused = {0};
+	struct xb_own_mac next, mac;
+	bool more = own_macs_fd >= 0 && !bpf_map_get_next_key(own_macs_fd, NULL, &next);
+
+	if (config_fd >= 0)
+		bpf_map_update_elem(config_fd, &slot, &unused, BPF_ANY);
+	while (more) {
+		mac = next;
+		more = !bpf_map_get_next_key(own_macs_fd, &mac, &next);
+		if (mac.slot == slot)
+			bpf_map_delete_elem(own_macs_fd, &mac);
+	}
+}
+
 /* Removes one program; with the last that is anywhere, the whole instance. */
 static int remove_pin(const struct xb_gate_pin *pin, const struct xb_gate_pin *pins, unsigned n,
 		      struct xb_error *err)
 {
+	bool is_last = true;
+	int ret;
+
 	for (unsigned i = 0; i < n; i++)
-		if (pins[i].slot != pin->slot && !strcmp(pins[i].instance, pin->instance) &&
-		    pins[i].ifindex)
-			return xb_pin_take_off(pin->instance, pin->slot, err);
-	return xb_gate_remove(pin->instance, err);
+		is_last = is_last && (pins[i].slot == pin->slot || !pins[i].ifindex ||
+				      strcmp(pins[i].instance, pin->instance));
+	if (is_last)
+		return xb_gate_remove(pin->instance, err);
+	ret = xb_pin_take_off(pin->instance, pin->slot, err);
+	if (!ret)
+		forget(pin->instance, pin->slot);
+	return ret;
 }
 
 int xb_gate_detach(const char *ifname, struct xb_error *err)

@@ -71,6 +71,24 @@ void xb_gate_release_slot(struct xb_gate *gate, uint32_t slot)
 	gate->claimed &= ~(1u << slot);
 }
 
+/* Without a program it is nobody's. */
+static void clear_slot(struct xb_gate *gate, uint32_t slot)
+{
+	struct xb_steer_config unused = {0};
+
+	gate->prog_ids[slot] = 0;
+	xb_gate_set_own_macs(gate, slot, NULL, 0, NULL);
+	bpf_map_update_elem(gate->config_fd, &slot, &unused, BPF_ANY);
+	forget_slot(gate, slot);
+}
+
+void xb_gate_abandon_slot(struct xb_gate *gate, uint32_t slot)
+{
+	if (!xb_pin_read(gate->instance, slot).prog_id)
+		clear_slot(gate, slot);
+	xb_gate_release_slot(gate, slot);
+}
+
 /* ---- what is there ---- */
 
 /* Behind a dispatcher two instances would get on, but not with their sockets; and an instance's
@@ -393,16 +411,12 @@ bool xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifi
 int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
 {
 	const struct xb_gate_order order = {.slot = slot};
-	struct xb_steer_config unused = {0};
 	struct xb_gate_outcome outcome;
 	int ret = give_order(gate, &order, &outcome, err);
 
 	if (ret < 0)
 		return ret;
-	gate->prog_ids[slot] = 0;
-	xb_gate_set_own_macs(gate, slot, NULL, 0, NULL);
-	bpf_map_update_elem(gate->config_fd, &slot, &unused, BPF_ANY);
-	forget_slot(gate, slot);
+	clear_slot(gate, slot);
 	xb_gate_release_slot(gate, slot);
 	return 0;
 }

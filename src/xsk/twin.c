@@ -49,7 +49,8 @@ static int share_maps(struct steer_bpf *skeleton, const char *instance, struct x
 	return 0;
 }
 
-/* The slot of the uplink with that port. */
+/* The slot of the uplink with that port: the one whose program sits on its interface. What an
+ * earlier run has left in another slot may name the same port. */
 static int find_slot(const char *instance, uint32_t port, uint32_t *ret_slot, struct xb_error *err)
 {
 	xb_auto_fd int fd = open_pin(instance, "config");
@@ -70,7 +71,8 @@ static int find_slot(const char *instance, uint32_t port, uint32_t *ret_slot, st
 			xb_hint(err, "use the version that runs there, or restart that one");
 			return -EPROTO;
 		}
-		if (config.schema && config.port == port) {
+		if (config.schema && config.port == port &&
+		    xb_pin_read(instance, slot).ifindex == config.ifindex) {
 			*ret_slot = slot;
 			return 0;
 		}

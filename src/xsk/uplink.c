@@ -366,7 +366,7 @@ static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena 
 		return ret;
 	ret = attach(uplink, stack, err);
 	if (ret < 0)
-		xb_gate_release_slot(gate, uplink->slot);
+		xb_gate_abandon_slot(gate, uplink->slot);
 	return ret;
 }
 

@@ -389,6 +389,53 @@ static void pins_of_other_sizes_are_replaced(void **state)
 	xb_gate_close(&gate);
 }
 
+static bool is_own(const struct xb_gate *gate, uint8_t last, uint16_t slot)
+{
+	struct xb_own_mac key = {.mac = {2, 0, 0, 0, 0, last}, .slot = slot};
+	uint32_t ifindex;
+
+	return bpf_map_lookup_elem(gate->own_macs_fd, &key, &ifindex) == 0;
+}
+
+/* Writes what a daemon does before it attaches. */
+static void configure(struct xb_gate *gate, uint32_t slot)
+{
+	const struct xb_own_mac_entry macs[] = {{{2, 0, 0, 0, 0, 1}, 1}, {{2, 0, 0, 0, 0, 2}, 1}};
+	const struct xb_steer_config config = {.port = 1};
+
+	assert_int_equal(xb_gate_set_config(gate, slot, &config, NULL), 0);
+	assert_int_equal(xb_gate_set_own_macs(gate, slot, macs, 2, NULL), 0);
+}
+
+/* How much is left of it. */
+static unsigned configured(const struct xb_gate *gate, uint32_t slot)
+{
+	struct xb_steer_config config;
+
+	assert_int_equal(xb_gate_get_config(gate, slot, &config), 0);
+	return (config.schema != 0) + is_own(gate, 1, (uint16_t)slot) +
+	       is_own(gate, 2, (uint16_t)slot);
+}
+
+static void slot_whose_program_could_not_be_attached_is_left_as_it_was(void **state)
+{
+	struct xb_attachment attachment;
+	struct xb_gate gate;
+	uint32_t slot;
+
+	(void)state;
+	open_gate(&gate);
+	assert_int_equal(xb_gate_claim_slot(&gate, up0(), "up0", &slot, NULL), 0);
+	configure(&gate, slot);
+	xb_gate_abandon_slot(&gate, slot);
+	assert_int_equal(configured(&gate, slot), 0);
+	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
+	configure(&gate, slot);
+	xb_gate_abandon_slot(&gate, slot); /* there is a program that obeys it */
+	assert_int_equal(configured(&gate, slot), 3);
+	xb_gate_close(&gate);
+}
+
 static void detach_by_name_removes_everything_with_the_last_uplink(void **state)
 {
 	struct xb_attachment attachment;
@@ -405,10 +452,16 @@ static void detach_by_name_removes_everything_with_the_last_uplink(void **state)
 	assert_int_equal(xb_gate_attach(&gate, other, if_nametoindex("up1"), "up1", &anyhow,
 					&attachment, NULL),
 			 0);
+	configure(&gate, slot);
+	configure(&gate, other);
 	xb_gate_close(&gate);
 
 	assert_int_equal(xb_gate_detach("lo", NULL), -ENOENT);
 	assert_int_equal(xb_gate_detach("up1", NULL), 0);
+	open_gate(&gate);
+	assert_int_equal(configured(&gate, slot), 3);
+	assert_int_equal(configured(&gate, other), 0);
+	xb_gate_close(&gate);
 	assert_int_equal(xb_attached_prog(if_nametoindex("up1")), 0);
 	assert_int_equal(xb_gate_list(&pin, 1), 1);
 	assert_int_equal(access(xb_pin_path(NAME, "config").text, F_OK), 0);
@@ -433,14 +486,6 @@ static void interface_is_an_uplink_once(void **state)
 	assert_int_equal(xb_attached_prog(up0()), 0);
 	assert_int_equal(xb_gate_claim_slot(&gate, up0(), "up0", &slot, NULL), 0);
 	xb_gate_close(&gate);
-}
-
-static bool is_own(const struct xb_gate *gate, uint8_t last, uint16_t slot)
-{
-	struct xb_own_mac key = {.mac = {2, 0, 0, 0, 0, last}, .slot = slot};
-	uint32_t ifindex;
-
-	return bpf_map_lookup_elem(gate->own_macs_fd, &key, &ifindex) == 0;
 }
 
 static void own_macs_change_by_their_difference(void **state)
@@ -674,6 +719,7 @@ int main(void)
 		TEST(program_of_a_deleted_interface_is_replaced),
 		TEST(pins_of_another_schema_are_replaced),
 		TEST(pins_of_other_sizes_are_replaced),
+		TEST(slot_whose_program_could_not_be_attached_is_left_as_it_was),
 		TEST(detach_by_name_removes_everything_with_the_last_uplink),
 		TEST(interface_is_an_uplink_once),
 		TEST(own_macs_change_by_their_difference),

@@ -147,6 +147,17 @@ def test_a_program_that_says_otherwise_is_an_error(bed):
     assert bed.daemon.cli("explain", "proto", "udp").returncode == 0
 
 
+def test_what_an_earlier_run_has_left_of_another_uplink_is_not_asked(make_bed):
+    bed = make_bed(uplinks=2, quiet=True)
+    daemon = bed.start("--default", "pass")
+    daemon.kill()
+    daemon.wait_exit()
+    daemon.cli("detach", "va", named=False)
+    daemon = bed.start("--default", "drop", uplinks=["vb,dedicated"])
+    said = daemon.cli("explain", "proto", "udp").stdout
+    assert said.startswith("1: in vb, ") and "drop" in said.splitlines()[0]
+
+
 def test_runts_pass(bed, tmp_path):
     path = tmp_path / "runts.pcap"
     write_pcap(path, [b"x" * 13, frame(UDP())[:14]])
