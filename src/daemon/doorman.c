@@ -5,6 +5,8 @@
 #include "xsk/pins.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -13,15 +15,23 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* How long an order may take. libxdp waits for a lock, which others may hold as long as they like,
+ * and a daemon that is to end can't wait with it. */
+#define ATTACH_MS 10000
+#define DETACH_MS 3000
+
 /* ---- the doorman's side ---- */
 
+/* The program goes to the interface of that index: it has to be the one of that name, too, in the
+ * namespace that xbridge was started in, which this process never leaves. */
 static bool is_allowed(const struct xb_config *config, const struct xb_gate_order *order)
 {
 	if (order->slot >= XB_UPLINKS_MAX)
 		return false;
 	for (unsigned i = 0; order->attach && i < config->n_uplinks; i++)
 		if (!strncmp(order->ifname, config->uplinks[i].ifname, sizeof(order->ifname)))
-			return true;
+			return order->ifindex &&
+			       if_nametoindex(config->uplinks[i].ifname) == order->ifindex;
 	return !order->attach;
 }
 
@@ -124,32 +134,61 @@ void xb_doorman_stop(struct xb_doorman *doorman)
 {
 	if (!doorman->pid)
 		return;
+	if (doorman->late)
+		kill(doorman->pid, SIGKILL);
 	close(doorman->fd); /* ends its loop */
 	waitpid(doorman->pid, NULL, 0);
 	*doorman = (struct xb_doorman){0};
 }
 
-static ssize_t exchange(const struct xb_doorman *doorman, const struct xb_gate_order *order,
+/* Waits for the doorman's answer. Returns its bytes, 0 where it is gone, or -errno. */
+static ssize_t receive(const struct xb_doorman *doorman, int timeout_ms,
+		       struct xb_gate_outcome *ret_outcome)
+{
+	struct pollfd watch = {.fd = doorman->fd, .events = POLLIN};
+	ssize_t got;
+	int ret;
+
+	do
+		ret = poll(&watch, 1, timeout_ms);
+	while (ret < 0 && errno == EINTR);
+	if (ret <= 0)
+		return ret < 0 ? -errno : -ETIMEDOUT;
+	got = recv(doorman->fd, ret_outcome, sizeof(*ret_outcome), 0);
+	return got < 0 ? -errno : got;
+}
+
+static ssize_t exchange(struct xb_doorman *doorman, const struct xb_gate_order *order,
 			struct xb_gate_outcome *ret_outcome)
 {
 	ssize_t got;
 
+	/* there is one order at a time: the answer to the last is of no use any more */
+	if (doorman->late && receive(doorman, 0, ret_outcome) == -ETIMEDOUT)
+		return -ETIMEDOUT;
+	doorman->late = false;
 	if (send(doorman->fd, order, sizeof(*order), MSG_NOSIGNAL) < 0)
 		return -errno;
-	do
-		got = recv(doorman->fd, ret_outcome, sizeof(*ret_outcome), 0);
-	while (got < 0 && errno == EINTR);
-	return got < 0 ? -errno : got;
+	got = receive(doorman, order->attach ? ATTACH_MS : DETACH_MS, ret_outcome);
+	doorman->late = got == -ETIMEDOUT;
+	return got;
 }
 
-void xb_doorman_carry_out(void *doorman, const struct xb_gate_order *order,
+void xb_doorman_carry_out(void *arg, const struct xb_gate_order *order,
 			  struct xb_gate_outcome *ret_outcome)
 {
+	struct xb_doorman *doorman = arg;
 	ssize_t got = exchange(doorman, order, ret_outcome);
+	int code = got < 0 ? (int)got : -EPIPE;
 
 	if (got == sizeof(*ret_outcome))
 		return;
-	*ret_outcome = (struct xb_gate_outcome){.code = got < 0 ? (int)got : -EPIPE};
-	xb_fail(&ret_outcome->err, ret_outcome->code, "give the doorman an order");
-	xb_hint(&ret_outcome->err, "the process xb-doorman is gone: restart xbridge");
+	*ret_outcome = (struct xb_gate_outcome){.code = code};
+	xb_fail(&ret_outcome->err, code, "give the doorman an order");
+	if (doorman->late)
+		xb_hint(&ret_outcome->err,
+			"it still waits, perhaps for somebody who holds the lock "
+			"of libxdp (a flock on /sys/fs/bpf/xdp)");
+	else
+		xb_hint(&ret_outcome->err, "the process xb-doorman is gone: restart xbridge");
 }

@@ -20,22 +20,25 @@
 #include "daemon/config.h"
 #include "xsk/gate.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct xb_doorman {
 	pid_t pid; /* 0: none */
 	int fd;
+	bool late; /* it owes an answer that nobody waits for any more */
 };
 
 /** Makes the process. The caller has one thread, and the capabilities yet. `config` is finished. */
 int xb_doorman_start(struct xb_doorman *doorman, const struct xb_config *config,
 		     struct xb_error *err);
 
-/** Ends it. */
+/** Ends it, by force where it is late. */
 void xb_doorman_stop(struct xb_doorman *doorman);
 
-/** struct xb_gate_delegate; waits until the order is carried out. */
-void xb_doorman_carry_out(void *doorman, const struct xb_gate_order *order,
+/** struct xb_gate_delegate; waits until the order is carried out, but not for ever: -ETIMEDOUT,
+ * also for orders that follow before the doorman is free again. */
+void xb_doorman_carry_out(void *arg, const struct xb_gate_order *order,
 			  struct xb_gate_outcome *ret_outcome);
 
 #endif

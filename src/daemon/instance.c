@@ -649,7 +649,8 @@ static void stop_uplinks(struct xb_instance *instance)
 	xb_fdb_mirror_free(instance->fdb_mirror);
 	instance->fdb_mirror = NULL;
 	xb_gate_close(&instance->gate);
-	if (!keep && xb_gate_remove(instance->config.name, &err) < 0)
+	/* a doorman that is late still works there, and may hold what we would wait for */
+	if (!keep && !instance->doorman.late && xb_gate_remove(instance->config.name, &err) < 0)
 		xb_log_error(XB_LOG_WARNING, "remove the pinned maps", &err);
 	instance->gate_open = false;
 }

@@ -305,6 +305,17 @@ def test_a_doorman_that_was_killed_is_missed_when_it_is_needed(bed):
     daemon.stop()
 
 
+def test_a_doorman_that_does_not_answer_holds_up_nobody_for_long(bed):
+    daemon = bed.start()
+    (doorman,) = children(daemon.pid)
+    os.kill(doorman, signal.SIGSTOP)
+    daemon.kill(signal.SIGTERM)
+    assert daemon.wait_exit() == 0
+    assert "give the doorman an order: Connection timed out" in daemon.text()
+    assert not os.path.exists(f"/proc/{doorman}")
+    assert not daemon.cli("detach", "va", named=False).returncode
+
+
 @own_threads_only
 def test_without_uplink_only_net_admin_is_kept(make_bed):
     bed = make_bed(uplinks=0, tap_in_host=True)
