@@ -26,7 +26,7 @@
 #include "steer.h"
 
 /** Room for the largest image that XB_RULES_MAX rules can make. */
-#define XB_IMAGE_BYTES (4u << 20)
+#define XB_IMAGE_BYTES (8u << 20)
 
 #define XB_SET_WORDS   (XB_RULES_MAX / 64)
 #define XB_DENSE_BYTES ((1 + XB_SET_WORDS) * 8u)

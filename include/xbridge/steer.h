@@ -13,7 +13,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define XB_SCHEMA   4u
+#define XB_SCHEMA   5u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge"
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */

@@ -25,9 +25,9 @@
 #define BUCKETS_MAX (2u * XB_RULES_MAX)
 /* What is built may be larger than what is allowed, never than this: an axis has 2 XB_RULES_MAX + 1
  * pieces; each rule begins and ends once and so adds a word to at most sixteen of them twice. */
-#define ROOM_BYTES (8 * XB_IMAGE_BYTES)
+#define ROOM_BYTES (32u << 20)
 /* Room for dense sets of single pieces, and from how many words on a packed set is made one. */
-#define SPARE_BYTES (XB_IMAGE_BYTES / 2)
+#define SPARE_BYTES (2u << 20)
 #define PACKED_MAX  16u
 #define DEDUP_SLOTS                                                                  \
 	4096u /* dense sets that are looked for again; more are merely written twice \

@@ -124,6 +124,75 @@ static void the_worst_table_fits_and_is_made_in_time(void **state)
 	compare(XB_RULES_MAX, 0, 2000, &matched);
 }
 
+static void shuffle(uint32_t *numbers, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		numbers[i] = i;
+	for (unsigned i = n; i > 1; i--) {
+		unsigned other = below(i);
+		uint32_t swap = numbers[i - 1];
+
+		numbers[i - 1] = numbers[other];
+		numbers[other] = swap;
+	}
+}
+
+/* Prefixes in one another, as many as there is room for, each with addresses of its own in front
+ * and behind of the next: chain after chain of them, one prefix a number. */
+static struct xb_prefix prefix_of_number(uint8_t family, uint32_t number)
+{
+	const unsigned chain_bits = family == 4 ? 10 : 8, levels = family == 4 ? 11 : 60;
+	unsigned chain = number / levels, bits = chain_bits + 2 * (1 + number % levels);
+	struct xb_prefix prefix = {.family = family, .bits = (uint8_t)bits};
+
+	for (unsigned bit = 0; bit < chain_bits; bit++)
+		if (chain >> (chain_bits - 1 - bit) & 1)
+			prefix.addr[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+	for (unsigned bit = chain_bits + 1; bit < bits; bit += 2)
+		prefix.addr[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+	return prefix;
+}
+
+/* A rule that a person may write, with all that can be asked for at once. On each axis rules begin
+ * and end in an order of its own, so that the sets of neighbours differ in as many words as may be.
+ */
+static void make_worst_rule(unsigned rank, uint8_t family, uint32_t order[4][XB_RULES_MAX])
+{
+	struct steering_style style = {.fields = ~0u, .odds = 1, .values = 1u << 20};
+	struct xb_rule *rule = &steering_rules[rank];
+
+	steering_make_rule(rank, &style);
+	rule->match &= ~(1u << XB_MATCH_ICMP_TYPE | 1u << XB_MATCH_DMAC_OWN);
+	rule->match |= 1u << XB_MATCH_DMAC;
+	rule->ethertype = family == 4 ? 0x0800 : 0x86dd;
+	rule->proto = 6;
+	rule->vlan = (uint16_t)(rank % 4095);
+	rule->sport.first = (uint16_t)(order[0][rank] * 7);
+	rule->sport.last = (uint16_t)(28673 + order[1][rank] * 9);
+	rule->dport.first = (uint16_t)(order[2][rank] * 5);
+	rule->dport.last = (uint16_t)(24001 + order[3][rank] * 10);
+	rule->src = prefix_of_number(family, order[0][rank]);
+	rule->dst = prefix_of_number(family, order[2][rank]);
+}
+
+static void any_table_that_can_be_written_fits(void **state)
+{
+	static uint32_t order[4][XB_RULES_MAX];
+	uint32_t matched = 0;
+
+	(void)state;
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 4; i++)
+			shuffle(order[i], XB_RULES_MAX);
+		for (unsigned rank = 0; rank < XB_RULES_MAX; rank++)
+			make_worst_rule(rank, round ? 6 : 4, order);
+		build(XB_RULES_MAX);
+		print_message("in no order, IPv%u: %u KiB\n", round ? 6u : 4u,
+			      image->head.bytes >> 10);
+		compare(XB_RULES_MAX, round, 2000, &matched);
+	}
+}
+
 /* Whole nanoseconds from frame to frame keep the rate to 5 %, and let the burst through. */
 static void a_limit_is_kept_to_five_per_cent_whatever_its_rate(void **state)
 {
@@ -185,6 +254,7 @@ int main(void)
 		cmocka_unit_test(a_limit_is_kept_to_five_per_cent_whatever_its_rate),
 		cmocka_unit_test(image_and_reference_agree_on_random_tables),
 		cmocka_unit_test(the_worst_table_fits_and_is_made_in_time),
+		cmocka_unit_test(any_table_that_can_be_written_fits),
 		cmocka_unit_test(a_damaged_image_is_read_within_its_bounds),
 	};
 	int ret;
