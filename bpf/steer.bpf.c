@@ -26,6 +26,9 @@
 #include "xbridge/gcra.h"
 
 const volatile __u32 slot = 0;
+/* Whose turn it is in the slot is told by the table: behind a dispatcher the program of before and
+ * the next one are both there for a moment, and each frame is judged, and counted, by one. */
+const volatile __u32 turn = 0;
 /* A longer frame is not redirected. What a test run calls a frame in one piece is shorter. */
 const volatile __u32 redirect_bytes_max = XB_REDIRECT_BYTES_MAX;
 /* 1: the flow cache knows nothing; to measure what a walk takes. */
@@ -342,6 +345,11 @@ static __always_inline int pass(const struct xb_decision *decision, struct xb_xd
 	return XDP_PASS;
 }
 
+static __always_inline int is_in_turn(const struct xb_table *now)
+{
+	return explain || *(const volatile __u32 *)&now->turns[slot % XB_UPLINKS_MAX] == turn;
+}
+
 static __always_inline __u32 is_own(const struct xb_table *now, const struct ethhdr *eth)
 {
 	struct xb_own_mac key = {.slot = (__u16)slot};
@@ -375,7 +383,7 @@ static __always_inline int judge(struct xdp_md *ctx, int tells)
 	stats = bpf_map_lookup_elem(&verdict_stats, &key);
 	now = bpf_map_lookup_elem(&table, &zero);
 	question = bpf_map_lookup_elem(&questions, &zero);
-	if (!uplink || !stats || !now || !question)
+	if (!uplink || !stats || !now || !question || !is_in_turn(now))
 		return XDP_PASS;
 	if ((void *)(eth + 1) > end) {
 		stats->pass_runt++;

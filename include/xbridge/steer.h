@@ -150,6 +150,8 @@ struct xb_table {
 	__u64 unseen;                   /* what found no room there */
 	__u64 own_bits[XB_UPLINKS_MAX]; /* by slot: which XB_OWN_BIT have own MACs; a frame of
 					   another is not looked for among them */
+	__u32 turns[XB_UPLINKS_MAX];    /* by slot: the turn of the program that judges; others of
+					   the slot, before and behind it, pass everything */
 };
 /** The table in force, in one word: which of the two `images` is asked is told by the generation's
  *  lowest bit; without rules none is. */

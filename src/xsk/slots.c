@@ -5,8 +5,9 @@
  * Theory. Each time a program is put on an interface it is loaded anew, so that it has an id of its
  * own: old and new can be told apart, and a driver (veth) hears of the change, without which it
  * would leave queues that it got meanwhile without a program. What is new comes before what is old
- * goes: a link's program is replaced; behind a dispatcher both run for a moment, the old one first,
- * whose drops are final and whose passes the new one judges again.
+ * goes: a link's program is replaced, and keeps its turn; behind a dispatcher both run for a
+ * moment, of which the new one passes everything until it gets its turn, and the old one from then
+ * on.
  *
  * Whose program is behind a dispatcher is told by the pins prog_<slot> and new_prog_<slot>, and,
  * where a start was killed before it could pin, by the maps that it uses.
@@ -176,14 +177,22 @@ struct task {
 	struct xb_gate_outcome *outcome;
 };
 
+/* Whose turn it is in the slot. */
+static __u32 *turn_of(const struct task *task)
+{
+	return &task->gate->table->turns[task->order->slot];
+}
+
 static int open_program(const struct task *task, struct steer_bpf **ret_skeleton,
 			struct xb_error *err)
 {
 	int ret = xb_gate_open_object(task->gate, ret_skeleton, err);
 
-	if (!ret)
-		(*ret_skeleton)->rodata->slot = task->order->slot;
-	return ret;
+	if (ret < 0)
+		return ret;
+	(*ret_skeleton)->rodata->slot = task->order->slot;
+	(*ret_skeleton)->rodata->turn = *turn_of(task);
+	return 0;
 }
 
 static int pin_new(const struct task *task, int prog_fd, struct xb_error *err)
@@ -246,6 +255,7 @@ static int join(const struct task *task, enum xb_xdp_mode mode, bool mute, struc
 
 	if (ret < 0)
 		return ret;
+	skeleton->rodata->turn++;
 	program = mute ? skeleton->progs.steer_mute : skeleton->progs.steer;
 	ret = xb_dispatcher_add(order->ifindex, order->ifname, skeleton->obj,
 				bpf_program__name(program), mode, err);
@@ -306,7 +316,10 @@ static int by_dispatcher(const struct task *task, bool mute, struct xb_error *er
 		*err = (struct xb_error){0};
 		ret = join(task, made->mode, mute, err);
 	}
-	return ret ? ret : remove_old(&task->old, err);
+	if (ret < 0)
+		return ret;
+	__atomic_fetch_add(turn_of(task), 1, __ATOMIC_RELAXED);
+	return remove_old(&task->old, err);
 }
 
 /* Whether libxdp has found that it can't do it at all, so that a link of our own may do. */

@@ -19,6 +19,7 @@ import threading
 
 import pytest
 
+from pins import by_key
 from traffic import Wire, ether
 from xbridge import PATIENCE, PIN_ROOT, binary, difference, wait_for
 
@@ -190,10 +191,10 @@ def test_two_uplinks_have_a_dispatcher_each(extensions, make_bed):
 # ---- death, and what comes after it ----
 
 class Leaks:
-    """Sends frames that a rule drops without a pause, and sees whether one gets through."""
+    """Sends frames that a rule drops (or another one's) without a pause, and sees whether one gets through."""
 
-    def __init__(self, bed):
-        self.bed, self.done, self.sent = bed, threading.Event(), 0
+    def __init__(self, bed, port=DROPPED):
+        self.bed, self.port, self.done, self.sent = bed, port, threading.Event(), 0
 
     def __enter__(self):
         self.stack = contextlib.ExitStack()
@@ -205,7 +206,7 @@ class Leaks:
 
     def _send(self):
         while not self.done.is_set():
-            self.wire.send(udp(DROPPED, b"leak" + bytes(20)))
+            self.wire.send(udp(self.port, b"leak" + bytes(20)))
             self.sent += 1
             self.done.wait(0.0002)
 
@@ -240,6 +241,22 @@ def test_a_drop_rule_holds_from_one_daemon_to_the_next(shared, beside):
     if beside:
         unload_filter(bed)
     assert not glob.glob(DISPATCHERS)
+
+
+@pytest.mark.vm
+def test_each_frame_is_counted_once_while_one_program_follows_another(shared):
+    bed = shared
+    rule = ["--rule", f"proto udp dport {FREE} to pass"]
+    daemon = bed.start(*rule)
+    with Leaks(bed, FREE) as stream:
+        for _ in range(2):  # a slot of the first is not used again by the third
+            daemon.kill()
+            daemon.wait_exit()
+            daemon = bed.start(*rule)
+        sent = stream.sent
+        wait_for(lambda: stream.sent > sent + 100, "frames are sent")
+    counted = sum(stats["packets"] for stats in by_key(bed, "rule_stats").values())
+    assert 0 <= counted - stream.sent <= 2  # one may be between the two programs each time
 
 
 @pytest.mark.kernels
