@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The steering table in the XDP program: on random tables and frames around their rules the
- * program, its twin, userspace and a reference that asks rule after rule agree on the rule and the
- * verdict;
- * a second frame of a flow, which the cache answers, is judged as the first.
+ * The steering table in the XDP program: on random tables and a million frames, half of them plain
+ * ones around a rule, half of all the shapes that headers can have, the program, its twin,
+ * userspace and a reference agree on the rule and the verdict. The reference parses by itself and
+ * asks rule after rule. A second frame of a flow, which the cache answers, is judged as the first.
  */
 #include "steer.skel.h"
+#include "support/headers.h"
 #include "support/steering.h"
 #include "xbridge/classify.h"
 
@@ -24,7 +25,7 @@
 #include <cmocka.h>
 
 #define TABLES 200u
-#define FRAMES 2500u /* a table, each twice: a million runs in all */
+#define FRAMES 5000u /* a table, each twice */
 #define SLOT   2u
 #define PORT   1u
 
@@ -138,20 +139,26 @@ static int run(uint8_t *frame, unsigned bytes)
 	return run_in(skeleton, frame, bytes);
 }
 
-/* What the twin tells of a frame. */
-static struct xb_decision ask_twin(uint8_t *frame, unsigned bytes)
+/* What the twin tells of a frame; its key is of an earlier one where rules are not asked. */
+static struct xb_explained ask_twin(uint8_t *frame, unsigned bytes)
 {
 	struct xb_explained told = {0};
 	uint32_t only = 0;
 
 	assert_int_equal(run_in(twin, frame, bytes), XDP_PASS);
 	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(twin->maps.told), &only, &told), 0);
-	return told.decision;
+	return told;
 }
 
-/* The rule, by userspace, of a frame that comes in by the uplink; NULL where none matches. */
-static const struct xb_ranked_rule *judge(unsigned n, const uint8_t *frame, unsigned bytes,
-					  struct xb_decision *ret_decision)
+/* A frame that comes in by the uplink, as userspace and the reference see it. */
+struct judged {
+	bool asked; /* the rules */
+	struct xb_key key;
+	const struct xb_ranked_rule *rule; /* NULL where none matches */
+	struct xb_decision decision;
+};
+
+static struct judged judge(unsigned n, const uint8_t *frame, unsigned bytes)
 {
 	const struct xb_image *image = &images[XB_IN_FORCE_GENERATION(table->in_force) % XB_IMAGES];
 	struct xb_scene scene = {.shared = shared,
@@ -159,21 +166,26 @@ static const struct xb_ranked_rule *judge(unsigned n, const uint8_t *frame, unsi
 				 .own = !memcmp(frame, own_mac, 6),
 				 .group = frame[0] & 1};
 	struct xb_origin origin = {.in = PORT, .own = (uint8_t)xb_own_of(&scene)};
+	struct judged judged = {.asked = !xb_is_kept_group(&scene)};
+	uint32_t rank = XB_RANK_NONE;
 	struct xb_image_rule rule;
 	struct xb_walk walk;
 	struct xb_key key;
-	uint32_t rank = XB_RANK_NONE;
 
+	headers_reference(frame, bytes, &origin, &judged.key);
 	assert_int_equal(xb_parse_key(frame, frame + bytes, &origin, &key), 0);
-	if (!xb_is_kept_group(&scene)) {
+	assert_memory_equal(&key, &judged.key, sizeof(key));
+	if (judged.asked) {
 		xb_walk_start(&walk, &key);
 		rank = xb_walk_find(&walk, image);
-		assert_int_equal(rank, steering_reference(n, &key));
+		assert_int_equal(rank, steering_reference(n, &judged.key));
 	}
-	if (rank != XB_RANK_NONE)
+	if (rank != XB_RANK_NONE) {
 		rule = xb_image_rule(image, rank);
-	*ret_decision = xb_classify(&scene, rank == XB_RANK_NONE ? NULL : &rule);
-	return rank == XB_RANK_NONE ? NULL : &steering_ranked[rank];
+		judged.rule = &steering_ranked[rank];
+	}
+	judged.decision = xb_classify(&scene, judged.rule ? &rule : NULL);
+	return judged;
 }
 
 static void make_table(unsigned n)
@@ -191,41 +203,51 @@ static void make_table(unsigned n)
 	publish(n);
 }
 
-/* A frame near a rule; some of them are for the uplink itself, others for a group. */
-static unsigned make_frame(unsigned n, uint8_t *frame)
+/* A frame near a rule, for the uplink itself or a group as well; an odd one may have nothing of the
+ * rule but its addresses, or not even those. */
+static unsigned make_frame(unsigned n, bool odd, uint8_t *frame)
 {
 	struct xb_key key;
+	unsigned bytes;
 
 	steering_key_near(steering_below(n), &key);
 	if (key.own)
 		memcpy(key.dmac, own_mac, sizeof(own_mac));
-	return steering_make_frame(&key, frame);
+	if (!odd)
+		return steering_make_frame(&key, frame);
+	bytes = headers_make_frame(steering_below, frame);
+	if (steering_below(4))
+		headers_put_addresses(&key, frame, bytes);
+	return bytes;
 }
 
-static void check(unsigned n, uint8_t *frame, unsigned bytes, uint32_t *matched)
+/* Returns whether a rule matched. */
+static bool check(unsigned n, uint8_t *frame, unsigned bytes)
 {
-	struct xb_decision decision;
-	const struct xb_ranked_rule *rule = judge(n, frame, bytes, &decision);
+	struct judged judged = judge(n, frame, bytes);
+	const struct xb_ranked_rule *rule = judged.rule;
 	uint64_t packets = rule ? rule_stats[rule->slot].packets : 0;
 	uint64_t octets = rule ? rule_stats[rule->slot].bytes : 0;
+	struct xb_explained told = ask_twin(frame, bytes);
 
-	struct xb_decision told = ask_twin(frame, bytes);
-
-	assert_memory_equal(&told, &decision, sizeof(told));
+	assert_memory_equal(&told.decision, &judged.decision, sizeof(told.decision));
+	if (judged.asked)
+		assert_memory_equal(&told.key, &judged.key, sizeof(told.key));
 	/* the walk, and then the cache */
 	for (unsigned again = 1; again <= 2; again++) {
 		int action = run(frame, bytes);
 
-		if (action != (decision.verdict == XB_VERDICT_DROP ? XDP_DROP : XDP_PASS))
+		if (action != (judged.decision.verdict == XB_VERDICT_DROP ? XDP_DROP : XDP_PASS))
 			fail_msg("%u rules: action %d, verdict %u of stage %u, rule %u", n, action,
-				 decision.verdict, decision.stage, decision.rule);
+				 judged.decision.verdict, judged.decision.stage,
+				 judged.decision.rule);
 		if (!rule)
 			continue;
-		assert_int_equal(decision.rule, rule->rule->id);
+		assert_int_equal(judged.decision.rule, rule->rule->id);
 		assert_int_equal(rule_stats[rule->slot].packets, packets + again);
 		assert_int_equal(rule_stats[rule->slot].bytes, octets + again * bytes);
 	}
-	*matched += rule != NULL;
+	return rule != NULL;
 }
 
 static uint64_t all_hits(void)
@@ -239,21 +261,22 @@ static uint64_t all_hits(void)
 
 static void program_userspace_and_reference_agree(void **state)
 {
-	static uint8_t frame[STEERING_FRAME_BYTES];
-	uint32_t matched = 0;
+	static uint8_t frame[HEADERS_FRAME_BYTES];
+	uint32_t matched[2] = {0}; /* of plain frames, of odd ones */
 
 	(void)state;
 	for (unsigned t = 0; t < TABLES; t++) {
 		unsigned n = steering_some_size(t);
 		uint64_t hits = all_hits();
-		uint32_t before = matched;
+		uint32_t before = matched[0] + matched[1];
 
 		make_table(n);
 		for (unsigned i = 0; i < FRAMES; i++)
-			check(n, frame, make_frame(n, frame), &matched);
-		assert_int_equal(all_hits() - hits, 2 * (matched - before));
+			matched[i % 2] += check(n, frame, make_frame(n, i % 2, frame));
+		assert_int_equal(all_hits() - hits, 2 * (matched[0] + matched[1] - before));
 	}
-	assert_true(matched > TABLES * FRAMES / 8);
+	assert_true(matched[0] > TABLES * FRAMES / 2 / 8);
+	assert_true(matched[1] > TABLES * FRAMES / 2 / 32);
 }
 
 /* ---- the cache ---- */

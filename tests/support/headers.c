@@ -151,28 +151,29 @@ static bool ref_is_vlan(uint16_t type)
 	return type == 0x8100 || type == 0x88a8;
 }
 
-static void ref_ethernet(const uint8_t *eth, struct xb_key *ref)
+static void ref_ethernet(const uint8_t *eth, const struct xb_origin *origin, struct xb_key *ref)
 {
 	memcpy(ref->dmac, eth, 6);
 	memcpy(ref->smac, eth + 6, 6);
 	ref->ethertype = two(eth + 12);
-	ref->in = HEADERS_PORT;
+	ref->in = origin->in;
 	know(ref, XB_MATCH_IN);
 	know(ref, XB_MATCH_SMAC);
 	know(ref, XB_MATCH_DMAC);
 	know(ref, XB_MATCH_ETHERTYPE);
-	ref->own = eth[0] % 2;
+	ref->own = origin->own;
 	if (ref->own)
 		know(ref, XB_MATCH_DMAC_OWN);
 }
 
-void headers_reference(const uint8_t *frame, uint32_t len, struct xb_key *ref)
+void headers_reference(const uint8_t *frame, uint32_t len, const struct xb_origin *origin,
+		       struct xb_key *ref)
 {
 	struct rest rest = {frame + 14, (len < 256 ? len : 256) - 14};
 	uint16_t type;
 
 	memset(ref, 0, sizeof(*ref));
-	ref_ethernet(frame, ref);
+	ref_ethernet(frame, origin, ref);
 	for (unsigned tags = 0; tags < 2 && ref_is_vlan(ref->ethertype); tags++) {
 		const uint8_t *tag = eat(&rest, 4);
 
@@ -271,4 +272,24 @@ uint32_t headers_make_frame(uint32_t (*choose)(uint32_t n), uint8_t *frame)
 	if (below(4) == 0)
 		len += below(60); /* padding */
 	return len < HEADERS_FRAME_BYTES ? len : HEADERS_FRAME_BYTES;
+}
+
+void headers_put_addresses(const struct xb_key *key, uint8_t *frame, uint32_t len)
+{
+	uint32_t bytes = key->family == 4 ? 4 : 16;
+	uint32_t at = 12;
+
+	memcpy(frame, key->dmac, 6);
+	memcpy(frame + 6, key->smac, 6);
+	if (len >= 16 && ref_is_vlan(two(frame + 12)))
+		put16(frame + 14, key->vlan);
+	while (at + 6 <= len && ref_is_vlan(two(frame + at)))
+		at += 4;
+	if (two(frame + at) != (key->family == 4 ? 0x0800 : 0x86dd))
+		return;
+	at += key->family == 4 ? 14 : 10;
+	if (at + 2 * bytes > len)
+		return;
+	memcpy(frame + at, key->src, bytes);
+	memcpy(frame + at + bytes, key->dst, bytes);
 }
