@@ -20,10 +20,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <linux/vhost.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define PAIRS 3u
@@ -50,10 +53,15 @@ static unsigned count_fds(void)
 	return n;
 }
 
+static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+
+/* What stacks are made on. */
+static struct xb_tap_options tap_options;
+
+static const struct xb_tap_options plain = {.ifname = "xbt0", .queues = PAIRS, .mtu = 1500};
+
 static int make(struct stack *s, struct xb_error *err)
 {
-	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
-	const struct xb_tap_options tap = {.ifname = "xbt0", .queues = PAIRS, .mtu = 1500};
 	const struct xb_virtio_net_options net = {.name = "xbt0",
 						  .queues_max = PAIRS,
 						  .queue_size = 64,
@@ -66,7 +74,7 @@ static int make(struct stack *s, struct xb_error *err)
 	MUST(xb_arena_init(&s->arena, 1024, 2u << 20, NULL) == 0);
 	xb_cache_init(&s->cache, &s->arena);
 	region = (struct xb_vhost_region){s->arena.base, s->arena.bytes, s->arena.fd};
-	ret = xb_tap_init(&s->tap, &tap, err);
+	ret = xb_tap_init(&s->tap, &tap_options, err);
 	if (ret)
 		return ret;
 	s->made++;
@@ -149,45 +157,108 @@ static bool names_a_device(const char *what)
 	       strstr(what, "TAP") || strstr(what, "xbt0");
 }
 
-static void every_call_that_fails_is_a_clean_error(void **state)
+static void must_explain(const struct xb_error *err, int ret, unsigned at)
+{
+	char text[512];
+
+	MUST(ret < 0 && err->code == ret && err->what[0]);
+	xb_error_text(err, text, sizeof(text));
+	if (!names_a_device(err->what))
+		fprintf(stderr, "call %u: '%s'\n", at, text);
+	MUST(names_a_device(err->what));
+}
+
+/* A queue of xbt0, which is made where there is none. */
+static int open_queue(void)
+{
+	struct ifreq req = {.ifr_name = "xbt0",
+			    .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE};
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	MUST(fd >= 0 && ioctl(fd, TUNSETIFF, &req) == 0);
+	return fd;
+}
+
+/* One life on `tap_options`, in which the call `at` fails with `code` (0: none does); looks at what
+ * is left. Returns what live() does; `ret_request` is the request that failed, `ret_calls` how many
+ * there were. */
+static int live_once(unsigned at, int code, unsigned long *ret_request, unsigned *ret_calls)
+{
+	unsigned before = count_fds();
+	struct xb_error err = {0};
+	int fds[PAIRS];
+	struct stack s;
+	int ret;
+
+	sim_vhost_fail(0, 0);
+	if (tap_options.n_fds) {
+		tap_options.fds = fds;
+		for (unsigned i = 0; i < PAIRS; i++)
+			fds[i] = open_queue();
+	}
+	sim_vhost_fail(at, code);
+	ret = live(&s, &err);
+	*ret_request = sim_vhost_failed_request();
+	*ret_calls = sim_vhost_calls();
+	sim_vhost_fail(0, 0);
+	if (ret)
+		must_explain(&err, ret, at);
+	for (unsigned i = 0; i < tap_options.n_fds && !s.made; i++)
+		MUST(close(fds[i]) == 0); /* still ours */
+	unmake(&s);
+	MUST(!if_nametoindex("xbt0"));
+	MUST(count_fds() == before);
+	MUST(sim_vhost_open_count() == 0);
+	return ret;
+}
+
+/* Each call fails, in so many ways. The requests that stand in `wanted` are among them. */
+static void must_survive_each_call(unsigned ways, const unsigned long *wanted, unsigned n_wanted)
 {
 	static const int codes[] = {EPERM, ENOMEM, EFAULT};
-	unsigned before = count_fds(), failures = 0, at = 1, all;
-	struct xb_error err = {0};
-	struct stack s;
+	unsigned failures = 0, met = 0, all, calls;
+	unsigned long request;
 
-	(void)state;
-	sim_vhost_fail(0, 0);
-	assert_int_equal(live(&s, &err), 0);
-	all = sim_vhost_calls();
-	unmake(&s);
-	assert_int_equal(count_fds(), before);
-	for (; at <= all; at++) {
-		for (unsigned i = 0; i < 3; i++) {
-			int ret;
-
-			err = (struct xb_error){0};
-			sim_vhost_fail(at, codes[i]);
-			ret = live(&s, &err);
-			sim_vhost_fail(0, 0);
-			if (ret) {
-				char text[512];
-
-				failures++;
-				MUST(ret < 0 && err.code == ret && err.what[0]);
-				xb_error_text(&err, text, sizeof(text));
-				if (!names_a_device(err.what))
-					fprintf(stderr, "call %u: '%s'\n", at, text);
-				MUST(names_a_device(err.what));
-			}
-			unmake(&s);
-			MUST(count_fds() == before);
-			MUST(sim_vhost_open_count() == 0);
+	MUST(live_once(0, 0, &request, &all) == 0);
+	for (unsigned at = 1; at <= all; at++)
+		for (unsigned i = 0; i < ways; i++) {
+			failures += live_once(at, codes[i], &request, &calls) != 0;
+			for (unsigned w = 0; w < n_wanted; w++)
+				met |= (unsigned)(request == wanted[w]) << w;
 		}
-	}
 	assert_null(sim_vhost_wrong());
 	assert_true(all > 60);
-	assert_true(failures > all); /* of three times as many; some may fail and nothing is lost */
+	assert_true(failures > all * ways / 3); /* some may fail and nothing is lost */
+	assert_int_equal(met, (1u << n_wanted) - 1);
+}
+
+static void every_call_that_fails_is_a_clean_error(void **state)
+{
+	static const unsigned long wanted[] = {TUNSETIFF,   TUNGETIFF,     SIOCSIFMTU,
+					       TUNSETQUEUE, TUNSETOFFLOAD, VHOST_SET_OWNER};
+
+	(void)state;
+	tap_options = plain;
+	must_survive_each_call(3, wanted, sizeof(wanted) / sizeof(wanted[0]));
+}
+
+static void so_it_is_with_an_address_that_was_asked_for(void **state)
+{
+	static const unsigned long wanted[] = {SIOCSIFHWADDR};
+
+	(void)state;
+	tap_options = plain;
+	tap_options.mac = mac;
+	must_survive_each_call(1, wanted, sizeof(wanted) / sizeof(wanted[0]));
+}
+
+static void so_it_is_with_a_tap_that_was_handed_in(void **state)
+{
+	static const unsigned long wanted[] = {TUNGETIFF, TUNSETQUEUE, TUNSETVNETHDRSZ};
+
+	(void)state;
+	tap_options = (struct xb_tap_options){.queues = PAIRS, .n_fds = PAIRS};
+	must_survive_each_call(1, wanted, sizeof(wanted) / sizeof(wanted[0]));
 }
 
 static void it_can_be_started_again_after_each_failure(void **state)
@@ -197,6 +268,7 @@ static void it_can_be_started_again_after_each_failure(void **state)
 
 	(void)state;
 	sim_vhost_fail(0, 0);
+	tap_options = plain;
 	assert_int_equal(make(&s, &err), 0);
 	for (unsigned at = 1;; at++) {
 		int ret;
@@ -333,16 +405,48 @@ static void regions_that_touch_are_joined_and_others_are_not(void **state)
 	assert_int_equal(xb_vhost_regions_join(regions, 0), 0);
 }
 
+static void more_regions_than_the_module_takes_are_refused(void **state)
+{
+	const struct xb_tap_options options = {.ifname = "xbt0", .queues = 1};
+	struct xb_vhost_region regions[XB_VHOST_KERNEL_REGIONS_MAX + 1];
+	struct xb_vhost_kernel kernel;
+	struct xb_error err = {0};
+	struct xb_tap tap;
+
+	(void)state;
+	for (unsigned i = 0; i <= XB_VHOST_KERNEL_REGIONS_MAX; i++) /* in pairs that touch */
+		regions[i] = (struct xb_vhost_region){
+			(uint8_t *)0x100000 + 0x10000 * (i / 2) + 0x1000 * (i % 2), 0x1000, 3};
+	sim_vhost_fail(0, 0);
+	assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
+	assert_int_equal(xb_vhost_kernel_init(&kernel, &tap, NULL, 0, 1, &err), 0);
+	kernel.regions_max = 2;
+	assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 0, regions, 4, &err), 0);
+	assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 0, regions, 5, &err),
+			 -E2BIG);
+	assert_non_null(strstr(err.what, "3 memory regions; vhost takes 2"));
+	assert_non_null(strstr(err.hint, "/sys/module/vhost/parameters/max_mem_regions"));
+	kernel.regions_max = 2 * XB_VHOST_KERNEL_REGIONS_MAX;
+	assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 0, regions,
+						       XB_VHOST_KERNEL_REGIONS_MAX + 1, &err),
+			 -E2BIG);
+	xb_vhost_kernel_fini(&kernel);
+	xb_tap_fini(&tap);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_call_that_fails_is_a_clean_error),
+		cmocka_unit_test(so_it_is_with_an_address_that_was_asked_for),
+		cmocka_unit_test(so_it_is_with_a_tap_that_was_handed_in),
 		cmocka_unit_test(it_can_be_started_again_after_each_failure),
 		cmocka_unit_test(without_the_module_the_error_says_what_to_do),
 		cmocka_unit_test(without_a_thread_for_its_worker_it_is_not_there),
 		cmocka_unit_test(descriptors_handed_in_are_used_and_used_again),
 		cmocka_unit_test(a_module_without_version_1_is_refused),
 		cmocka_unit_test(regions_that_touch_are_joined_and_others_are_not),
+		cmocka_unit_test(more_regions_than_the_module_takes_are_refused),
 	};
 
 	if (unshare(CLONE_NEWNET) < 0) {
