@@ -37,6 +37,14 @@ void xb_check_sharing(struct xb_checkup *checkup)
 		 stack->addressed
 			 ? "the host keeps its own traffic, rules need `dmac own` to take it"
 			 : "all frames obey the rules");
+	if (stack->addressed) {
+		xb_found(
+			checkup, XB_FINDING_NOTE,
+			"its own stack and xbridge's ports don't meet through it (as with macvlan)");
+		xb_remedy(checkup,
+			  "give the host an address on the kernel port too, where it is to reach "
+			  "the other ports");
+	}
 	if (stack->macs_cut) {
 		xb_found(checkup, XB_FINDING_WARN,
 			 "more than %u own MACs are stacked on it: the rest "

@@ -369,8 +369,16 @@ def test_queues_beyond_what_is_read_are_named(host):
 def test_auto_says_shared_or_dedicated_and_why(host):
     assert "dedicated" in host.doctor("up0").one("sharing")["text"]
     host.run("ip", "addr", "add", "192.0.2.1/24", "dev", "up0")
-    text = host.doctor("up0").one("sharing")["text"]
+    text = host.doctor("up0").of("sharing")[0]["text"]
     assert "shared" in text and "up0 has 192.0.2.1/24" in text
+
+
+def test_that_a_shared_uplinks_stack_does_not_meet_the_ports_is_said(host):
+    assert host.doctor("up0").states("sharing") == ["ok"]
+    host.run("ip", "addr", "add", "192.0.2.1/24", "dev", "up0")
+    finding = host.doctor("up0").of("sharing")[1]
+    assert finding["state"] == "note"
+    assert "don't meet through it" in finding["text"]
 
 
 def test_a_tap_that_answers_for_the_uplink_is_named(host):
