@@ -15,6 +15,7 @@ $XBRIDGE, else the newest build/*/src/cli/xbridge.
 import glob
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -59,6 +60,43 @@ server.bind(sys.argv[1])
 server.listen()
 print("ready", flush=True)
 sys.stdin.read()
+"""
+
+
+# A C library's ioctl under which a feature of each interface is on. No interface that can be made here joins frames.
+FEATURE_ON = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <string.h>
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	static unsigned place;
+	int (*real)(int, unsigned long, ...) = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
+	va_list args;
+	va_start(args, request);
+	void *arg = va_arg(args, void *);
+	va_end(args);
+	int ret = real(fd, request, arg);
+	void *data = request == SIOCETHTOOL ? ((struct ifreq *)arg)->ifr_data : NULL;
+	unsigned command = data ? *(unsigned *)data : 0;
+
+	if (command == ETHTOOL_GSTRINGS) {
+		struct ethtool_gstrings *names = data;
+		for (place = 0; strcmp((char *)names->data + place * ETH_GSTRING_LEN, FEATURE); place++)
+			;
+	} else if (command == ETHTOOL_GFEATURES) {
+		struct ethtool_get_features_block *block = &((struct ethtool_gfeatures *)data)->features[place / 32];
+		block->active |= 1u << place % 32;
+		block->available = FIXED ? 0 : block->available | 1u << place % 32;
+		block->never_changed &= ~(1u << place % 32);
+	}
+	return ret;
+}
 """
 
 
@@ -224,11 +262,61 @@ def test_bpffs_that_is_not_mounted_is_named(host):
     assert host.doctor(wrapper=["setpriv", "--bounding-set=-sys_admin"]).one("bpffs")["state"] == "warn"
 
 
+def test_extension_programs_are_judged_as_libxdp_finds_them(host):
+    """Where it can't have them it loads a program without its dispatcher."""
+    host.run("xdp-filter", "load", "up0")
+    (link,) = json.loads(host.run("ip", "-j", "-d", "link", "show", "dev", "up0").stdout)
+    works = link["xdp"]["prog"]["name"] == "xdp_dispatcher"
+    finding = host.doctor().one("extensions")
+    assert finding["state"] == ("ok" if works else "note")
+    assert works == ("CONFIG_" not in finding["remedy"] and "policy" not in finding["remedy"])
+
+
 def test_too_little_lockable_memory_is_named(host):
     narrow = ["prlimit", "--memlock=65536", "setpriv", "--bounding-set=-ipc_lock,-sys_resource"]
     finding = host.doctor(wrapper=narrow).one("memlock")
     assert finding["state"] == "warn"
     assert "64 KiB" in finding["text"]
+
+
+HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB"
+
+
+def have_huge_pages(host, reserved, free):
+    for name, count in ("nr", reserved), ("free", free):
+        path = f"/run/{name}_hugepages"
+        host.run("sh", "-c", f"echo {count} >{path} && mount --bind {path} {HUGE_PAGES}/{name}_hugepages")
+
+
+def test_enough_huge_pages_are_found(host):
+    have_huge_pages(host, 1000, 900)
+    finding = host.doctor("up0").one("huge-pages")
+    assert finding["state"] == "ok"
+    assert "900 of 1000 huge pages free" in finding["text"]
+
+
+def test_too_few_huge_pages_are_named_with_the_number_that_would_do(host):
+    """What others use stays theirs: it is added."""
+    have_huge_pages(host, 30, 10)
+    finding = host.doctor("up0").one("huge-pages")
+    assert finding["state"] == "note"
+    needed = int(re.search(r"10 of 30 huge pages free, frames take about (\d+)", finding["text"])[1])
+    assert finding["remedy"] == f"sysctl -w vm.nr_hugepages={20 + needed}"
+
+
+def test_a_kernel_without_huge_pages_is_named(host):
+    host.run("mount", "-t", "tmpfs", "tmpfs", "/sys/kernel/mm/hugepages")
+    finding = host.doctor().one("huge-pages")
+    assert finding["state"] == "note"
+    assert "CONFIG_HUGETLBFS" in finding["remedy"]
+
+
+def test_type_information_of_the_kernel_is_looked_for(host):
+    assert host.doctor().one("btf")["state"] == "ok"
+    host.run("mount", "-t", "tmpfs", "tmpfs", "/sys/kernel/btf")
+    finding = host.doctor().one("btf")
+    assert finding["state"] == "note"
+    assert "CONFIG_DEBUG_INFO_BTF" in finding["remedy"]
 
 
 # ---- what is left behind ----
@@ -354,6 +442,25 @@ def test_of_a_peer_in_another_namespace_it_says_what_it_may_do(host):
     for check in "vlan", "checksum":
         assert answer.one(check)["state"] == "note"
         assert "PEER" in answer.one(check)["remedy"]
+
+
+def test_frames_that_arrive_as_they_were_sent_are_told(host):
+    assert host.doctor("up0").one("merging")["state"] == "ok"
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["", "fixed"])
+@pytest.mark.parametrize("feature, title, remedy", [
+    ("rx-lro", "LRO", "ethtool -K up0 lro off"), ("rx-gro-hw", "hardware GRO", "ethtool -K up0 rx-gro-hw off")])
+def test_what_joins_frames_is_named(host, tmp_path, feature, title, remedy, fixed):
+    source, library = tmp_path / "on.c", tmp_path / "on.so"
+    source.write_text(FEATURE_ON)
+    subprocess.run(["cc", "-shared", "-fPIC", f'-DFEATURE="{feature}"', f"-DFIXED={int(fixed)}", str(source), "-o", str(library)],
+                   check=True)
+    wrapper = ["env", f"LD_PRELOAD={library}", "ASAN_OPTIONS=verify_asan_link_order=0"]
+    finding = host.doctor("up0", wrapper=wrapper).one("merging")
+    assert finding["state"] == "warn"
+    assert finding["text"].startswith(f"{title} joins frames")
+    assert finding["remedy"] == ("use another interface as the uplink" if fixed else remedy)
 
 
 def test_queues_beyond_what_is_read_are_named(host):
