@@ -434,3 +434,149 @@ def test_a_wrong_rule_ends_the_start(make_bed):
     daemon = bed.start("--rule", "to nowhere", ready=False)
     assert daemon.wait_exit() == 1
     assert "nowhere" in daemon.text()
+
+
+# ---- on the wire: other verdicts, other ways, more tags ----
+
+EVERY_DAY = {"vlan", "src6", "dport", "later"}  # of the cases below; all natively, in the long run
+
+
+def cases(every_day=EVERY_DAY, without=()):
+    return pytest.mark.parametrize("case", [
+        pytest.param(case, marks=[] if case in every_day else [pytest.mark.long, pytest.mark.native])
+        for case in CASES if case not in without])
+
+
+@pytest.fixture(scope="module")
+def wide_bed(make_module_bed):
+    """With another uplink."""
+    bed = make_module_bed(uplinks=2, quiet=True)
+    bed.start("--default", "drop")
+    return bed
+
+
+@pytest.fixture
+def wide_ends(wide_bed):
+    with contextlib.ExitStack() as stack:
+        ends = Ends(wide_bed, stack)
+        ends.wires["vb"] = stack.enter_context(Wire(wide_bed.peers[1], "vp"))
+        yield ends
+
+
+@cases()
+def test_each_field_for_bridge_another_uplink_and_a_limit(wide_bed, wide_ends, case):
+    match, hit, near = CASES[case]
+    daemon = wide_bed.daemons[0]
+    for verdict, where in ("bridge", {"kernel", "vb"}), ("vb", {"vb"}):
+        daemon.ask("steer", "load", f"{match} to {verdict}\n")
+        for again in 1, 2:
+            assert wide_ends.arrivals(hit) == where
+            assert wide_ends.arrivals(near) == set()
+            assert rules(daemon)[0]["packets"] == again
+    daemon.ask("steer", "load", f"{match} to vb limit 1:2\n")
+    before = daemon.rest()
+    wide_ends.sender.send(hit, near, hit, near, hit, near)  # at once, so that time plays no part
+    wait_for(lambda: wide_ends.seen() == sum(programs_counters(before)) + 6, "the program sees all six")
+    xdp = difference(daemon.rest(), before)["ports"]["va"]["xdp"]
+    assert (xdp["redirect"], xdp["limit"], xdp["drop"]) == (2, 1, 3)
+    assert len([got for got in wide_ends.wires["vb"].drain() if PAYLOAD in got]) == 2
+
+
+def programs_counters(stats, port="va"):
+    return [count for name, count in stats["ports"][port]["xdp"].items() if not name.endswith("_bytes")]
+
+
+def cross_from_the_kernel(bed, *frames):
+    """Sends frames from tap0; returns those of them that arrive at the peer."""
+    daemon = bed.daemons[0]
+    with Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire:
+        before = daemon.rest()["ports"]["tap0"]["rx_packets"]
+        wire.drain()
+        tap.send(*frames)
+        wait_for(lambda: daemon.stats()["ports"]["tap0"]["rx_packets"] == before + len(frames), "xbridge sees all frames")
+        daemon.rest()
+        return [data for data in wire.drain() if data in frames]
+
+
+@cases(without=("all",))
+def test_each_field_in_frames_from_the_kernel(daemon, bed, case):
+    match, hit, near = CASES[case]
+    for verdict, wanted in ("va", [hit, hit]), ("bridge", [hit, hit]), ("drop", []), ("va limit 1:1", [hit]):
+        daemon.ask("steer", "load", f"in kernel {match} to {verdict}\n")
+        before = daemon.rest()
+        assert cross_from_the_kernel(bed, hit, near, hit, near) == wanted, verdict
+        dropped = drops(difference(daemon.rest(), before), "tap0")
+        assert dropped == {"verdict": 4 - len(wanted)} or dropped == {"verdict": 2, "limit": 1}
+        assert rules(daemon)[0]["packets"] == 2
+
+
+@pytest.fixture(scope="module")
+def shared_bed(make_module_bed):
+    bed = make_module_bed(quiet=True)
+    bed.start("--default", "drop", uplinks=["va,shared"])
+    return bed
+
+
+@pytest.fixture
+def shared_ends(shared_bed):
+    with contextlib.ExitStack() as stack:
+        yield Ends(shared_bed, stack)
+
+
+def readdressed(data, mac):
+    return bytes.fromhex(mac.replace(":", "")) + data[6:]
+
+
+@cases()
+def test_each_field_on_a_shared_uplink(shared_bed, shared_ends, case):
+    """Of what is for others, of what is for itself, and of the copy of what is for a group."""
+    match, hit, near = CASES[case]
+    daemon = shared_bed.daemons[0]
+    for verdict in "kernel", "pass", "drop":
+        daemon.ask("steer", "load", f"{match} to {verdict}\n")
+        assert shared_ends.send(hit) == verdict
+        assert shared_ends.send(near) == "drop"
+    if case == "dmac":
+        return
+    mine, almost = (readdressed(data, shared_bed.host.mac("va")) for data in (hit, near))
+    for own, where in ("", "pass"), ("dmac own ", "kernel"):
+        daemon.ask("steer", "load", f"{own}{match} to kernel\n")
+        assert shared_ends.send(mine) == where
+        assert shared_ends.send(almost) == "pass"
+    group, almost = (readdressed(data, "01:00:5e:01:02:03") for data in (hit, near))
+    daemon.ask("steer", "load", f"{match} to kernel\n")
+    assert shared_ends.arrivals(group) == {"pass", "kernel"}
+    assert shared_ends.arrivals(almost) == {"pass"}
+
+
+def tagged(data, *tags):
+    """A frame behind tags of any kind, outermost first."""
+    return data[:12] + b"".join(kind.to_bytes(2, "big") + tci.to_bytes(2, "big") for kind, tci in tags) + data[12:]
+
+
+S, C = 0x88A8, 0x8100
+
+# match: a frame with two tags that it matches, and one that it nearly does
+QINQ = {
+    "the outer tag": ("vlan 7", tagged(frame(UDP()), (S, 7), (C, 9)), tagged(frame(UDP()), (S, 9), (C, 7))),
+    "two alike": ("vlan 7", tagged(frame(UDP()), (C, 7), (C, 9)), tagged(frame(UDP()), (C, 9), (C, 7))),
+    "priorities": ("vlan 7", tagged(frame(UDP()), (S, 0xE007), (C, 0x7009)), tagged(frame(UDP()), (S, 0x7009), (C, 0xE007))),
+    "ethertype": ("ethertype ipv4", tagged(frame(UDP()), (S, 7), (C, 9)), tagged(frame(UDP()), (S, 7), (C, 9), (C, 8))),
+    "dst": ("dst 198.51.100.2", tagged(frame(UDP()), (S, 7), (C, 9)),
+            tagged(frame(IP(src="198.51.100.1", dst="198.51.100.3") / UDP()), (S, 7), (C, 9))),
+    "dport": ("vlan 7 proto udp dport 53", tagged(frame(UDP(dport=53)), (S, 7), (C, 9)),
+              tagged(frame(UDP(dport=54)), (S, 7), (C, 9))),
+    "src6": ("src 2001:db8:1::/48", tagged(CASES["src6"][1], (S, 7), (C, 9)), tagged(CASES["src6"][2], (S, 7), (C, 9))),
+    "later6": ("frag later", tagged(CASES["later6"][1], (S, 7), (C, 9)), tagged(CASES["later6"][2], (S, 7), (C, 9))),
+    "three tags": ("dport 53", tagged(frame(UDP(dport=53)), (S, 7), (C, 9)),
+                   tagged(frame(UDP(dport=53)), (S, 7), (C, 9), (C, 8))),
+}
+
+
+@pytest.mark.parametrize("case", QINQ)
+def test_frames_with_two_tags_obey_both_ways(daemon, ends, bed, case):
+    match, hit, near = QINQ[case]
+    daemon.ask("steer", "load", f"in va {match} to kernel\nin kernel {match} to va\n")
+    assert ends.send(hit) == "kernel"
+    assert ends.send(near) == "drop"
+    assert cross_from_the_kernel(bed, hit, near) == [hit]
