@@ -235,6 +235,35 @@ def test_link_local_protocols_are_not_passed_on(ends, last):
         assert ends.dropped(port) == {"reserved": 1}
 
 
+# ---- storms ----
+
+def test_group_frames_beyond_a_ports_storm_limit_are_dropped_and_counted(bed, ends):
+    """Only those: unicast, and what other ports send, is not touched."""
+    learn(ends)
+    groups = [ether("ff:ff:ff:ff:ff:ff", ends.one.mac, payload()) for _ in range(30)]
+    unicasts = [ether(ends.tap.mac, ends.one.mac, payload()) for _ in range(30)]
+    others = [ether("01:00:5e:00:00:09", ends.tap.mac, payload()) for _ in range(30)]
+    bed.daemon.cli("port", "set", "va", "--storm", "10")  # one each tenth of a second, none ahead
+    try:
+        assert bed.daemon.port("va")["storm_pps"] == 10
+        for group, unicast in zip(groups, unicasts):
+            ends.one.send(group, unicast)
+        ends.tap.send(*others)
+        bed.daemon.rest()
+        got = ends.tap.drain()
+        arrived = [frame for frame in got if frame in groups]
+        assert 1 <= len(arrived) < 20
+        assert [frame for frame in got if frame in unicasts] == unicasts
+        assert [frame for frame in ends.two.drain() if frame in groups] == arrived
+        assert [frame for frame in ends.one.drain() if frame in others] == others
+        assert ends.dropped("va") == {"storm": 30 - len(arrived)} and not ends.dropped("tap0")
+    finally:
+        bed.daemon.cli("port", "set", "va", "--storm", "0")
+    ends.one.send(*groups)
+    bed.daemon.rest()
+    assert [frame for frame in ends.tap.drain() if frame in groups] == groups, "no limit any more"
+
+
 # ---- odd frames ----
 
 @pytest.mark.parametrize("size", [0, 1, 45, 46])
