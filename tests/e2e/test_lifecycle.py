@@ -215,6 +215,37 @@ def test_control_socket_answers_as_soon_as_it_is_ready(bed, tmp_path):
         assert daemon.status()["name"] == bed.name
 
 
+# ---- threads ----
+
+def statuses(pid):
+    """What the kernel says of each thread of a process, field by field."""
+    for task in glob.glob(f"/proc/{pid}/task/*/status"):
+        with open(task) as file:
+            yield dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def cpus_of_workers(daemon):
+    return {fields["Name"]: fields["Cpus_allowed_list"] for fields in statuses(daemon.pid)
+            if fields["Name"].startswith("xb-worker")}
+
+
+FIRST, LAST = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("options, wanted", [
+    (["--cpus", f"{FIRST},{LAST}"], [FIRST, LAST]), (["--cpus", f"{LAST}"], [LAST]),
+    (["--cpus", f"{LAST}", "--workers", "2"], [LAST, LAST])], ids=["one each", "fewer workers", "one for all"])
+def test_workers_run_on_the_cpus_that_were_named_for_them(make_bed, options, wanted):
+    bed = make_bed(queues=2)
+    daemon = bed.start("--queues", "2", *options)
+    names = {f"xb-worker-{i}": str(cpu) for i, cpu in enumerate(wanted)}
+    wait_for(lambda: cpus_of_workers(daemon) == names, f"{names}, not {cpus_of_workers(daemon)}")
+    assert answers(bed.peer, TAP_IP)
+    (main,) = [fields for fields in statuses(daemon.pid) if fields["Pid"] == str(daemon.pid)]
+    with open("/proc/thread-self/status") as file:
+        assert f"Cpus_allowed_list:\t{main['Cpus_allowed_list']}\n" in file, "the control thread goes where it likes"
+
+
 # ---- capabilities ----
 
 CAPS = {"net_admin": 12, "net_raw": 13, "sys_admin": 21, "perfmon": 38, "bpf": 39}
@@ -230,9 +261,7 @@ def capabilities(pid):
     From Linux 6.4 on vhost's own are among the threads of the process, with the rights of whoever made them.
     """
     found = []
-    for task in glob.glob(f"/proc/{pid}/task/*/status"):
-        with open(task) as file:
-            fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    for fields in statuses(pid):
         if fields["Name"].startswith("vhost-"):
             continue
         held = {name: int(fields[name], 16) for name in ("CapEff", "CapPrm")}
