@@ -11,12 +11,15 @@ xbridge counts:
     va: tx   = vp: received                       tap0 in the kernel: sent               = tap0: rx + rx_missed
 """
 
+import json
 import socket
+import subprocess
+import time
 
 import pytest
 
 from traffic import Task, Wire, ether, tcp_copy, udp_blast, udp_copy, udp_socket
-from xbridge import TAP_IP, difference, drops, interesting, peer_ip, scaled
+from xbridge import TAP_IP, binary, difference, drops, interesting, peer_ip, scaled
 
 MB = 1 << 20
 FEW_FRAMES = str(2 * 2048 + 320)  # two uplink queues keep 2048 each posted; the rest is for all that is on its way
@@ -173,3 +176,33 @@ def test_a_group_frame_that_is_too_long_for_the_copy_is_a_drop_that_counts(make_
     change = difference(daemon.rest(), before)
     assert drops(change, "va") == {"too_long": 5}
     assert change["ports"]["va"]["rx_packets"] == 5
+
+
+# ---- the counters, again and again ----
+
+def next_document(stream):
+    """The next of several JSON documents, each of which ends with a brace in the first column."""
+    lines = []
+    while not lines or lines[-1] != "}\n":
+        lines.append(stream.readline())
+        assert lines[-1], "it has ended"
+    return json.loads("".join(lines))
+
+
+def test_watched_stats_are_told_each_second_until_the_daemon_ends(make_bed):
+    bed = make_bed(quiet=True)
+    daemon = bed.start()
+    command = bed.in_host(binary(), "stats", "--watch", "--json", "--name", daemon.name)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=bed.env) as watch:
+        before = next_document(watch.stdout)
+        with Wire(bed.peer, "vp") as wire:
+            wire.send(*[ether("ff:ff:ff:ff:ff:ff", bed.peer.mac("vp"), bytes(60))] * 7)
+        counted = daemon.rest()
+        next_document(watch.stdout)  # may be from before
+        began = time.monotonic()
+        after = next_document(watch.stdout)
+        assert 0.5 < time.monotonic() - began < 5
+        assert difference(after, before)["ports"]["va"]["rx_packets"] == 7
+        assert after == counted
+        daemon.stop()
+        assert watch.wait(10) == 1
