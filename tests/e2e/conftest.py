@@ -36,6 +36,16 @@ def pytest_runtest_setup(item):
         pytest.skip("takes long: XB_LONG=1")
 
 
+def pytest_collection_finish(session):
+    """In a VM each file that was named has something to run: what nobody has marked is never seen there."""
+    if not xbridge.IN_VM or session.config.option.keyword:
+        return
+    named = {os.path.realpath(arg) for arg in session.config.args if os.path.isfile(arg)}
+    idle = named - {os.path.realpath(item.path) for item in session.items}
+    if idle:
+        raise pytest.UsageError(f"-m '{session.config.option.markexpr}' selects nothing of {', '.join(sorted(idle))}")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """With a failure comes what the daemon has said."""

@@ -58,8 +58,9 @@ def lost_inside(change):
 
 
 @pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
-@pytest.mark.parametrize("options", [[], ["--no-offload"], ["--queues", "4"], ["--workers", "2", "--queues", "2"]],
-                         ids=["default", "no-offload", "4-queues", "2-workers"])
+@pytest.mark.parametrize("options", [
+    pytest.param([], id="default"), pytest.param(["--no-offload"], id="no-offload", marks=pytest.mark.vm),
+    pytest.param(["--queues", "4"], id="4-queues"), pytest.param(["--workers", "2", "--queues", "2"], id="2-workers")])
 def test_books_balance_after_bounded_traffic(make_bed, options, way):
     bed = make_bed(queues=4, quiet=True)
     bed.start(*options)

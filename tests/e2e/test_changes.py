@@ -62,7 +62,7 @@ def test_uplink_that_loses_its_carrier_is_down_until_it_is_back(bed):
     wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_uplink_deleted_under_traffic_is_used_again_when_it_is_made_again(bed):
     daemon = bed.start()
     mac = bed.peer.mac("vp")
@@ -145,7 +145,7 @@ def test_program_that_somebody_takes_off_the_uplink_is_attached_again(bed):
     daemon.rest()
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_mtu_of_the_uplink_changed_while_it_runs_is_obeyed_and_tap0_follows(bed):
     daemon = bed.start(uplinks=["va,dedicated"])
     assert bed.kern.link("tap0")["mtu"] == 1500
@@ -169,7 +169,7 @@ def test_mtu_of_tap0_that_was_asked_for_does_not_follow_the_uplinks(bed):
     assert bed.kern.link("tap0")["mtu"] == 1500
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_more_and_fewer_queues_of_the_uplink_while_it_runs(make_bed):
     bed = make_bed(queues=4)
     bed.host.run("ethtool", "-L", "va", "rx", "2", "tx", "2")
@@ -199,6 +199,7 @@ def test_new_mac_of_the_uplink_is_its_own_at_once(bed):
 
 # ---- the TAP ----
 
+@pytest.mark.vm
 def test_tap_set_down_and_up_goes_on(bed):
     daemon = bed.start()
     with Flood(bed):
@@ -213,7 +214,7 @@ def test_tap_set_down_and_up_goes_on(bed):
     daemon.rest()
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_tap_deleted_under_traffic_is_made_again(bed):
     daemon = bed.start("--queues", "2")
     mac = bed.kern.mac("tap0")
@@ -248,6 +249,7 @@ def test_tap_whose_name_was_taken_meanwhile_says_why_and_comes_back(bed):
     wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
 
 
+@pytest.mark.kernels
 def test_tap_moved_to_another_namespace_goes_on_there(bed):
     daemon = bed.start()
     bed.kern.ip(f"link set tap0 netns {bed.host.name}")
@@ -258,6 +260,7 @@ def test_tap_moved_to_another_namespace_goes_on_there(bed):
     assert bed.host.link("tap0") is None
 
 
+@pytest.mark.kernels
 def test_tap_that_can_not_be_started_again_at_once_stays_and_goes_on(bed):
     """As its MTU has changed; with no descriptor to be had the new start fails."""
     daemon = bed.start()
@@ -274,6 +277,7 @@ def test_tap_that_can_not_be_started_again_at_once_stays_and_goes_on(bed):
     daemon.rest()
 
 
+@pytest.mark.kernels
 def test_mtu_of_the_tap_changed_while_it_runs_is_obeyed(bed):
     daemon = bed.start()
     bed.host.ip("link set va mtu 3000")

@@ -322,6 +322,7 @@ def test_detach_refuses_the_interface_of_a_running_instance(daemon):
     assert_well(daemon)
 
 
+@pytest.mark.kernels
 def test_port_set_changes_the_queues_of_tap0(bed, daemon):
     daemon.cli("port", "set", "kernel", "--queues", "3")
     assert daemon.port("tap0")["queues"] == 3
@@ -388,6 +389,7 @@ def test_file_has_the_options_and_the_command_line_overrides_it(bed, tmp_path):
     assert (port["queues"], port["mtu"], port["mac"]) == (2, 1300, "02:00:00:00:00:55")
 
 
+@pytest.mark.kernels
 def test_sighup_applies_the_difference(bed, configured):
     daemon, path = configured
     mac = bed.kern.mac("tap0")

@@ -119,6 +119,7 @@ def test_interface_of_the_taps_name_that_is_no_tap(bed):
     assert "xdp" not in bed.host.link("va") and not os.path.exists(f"{PIN_ROOT}/{bed.name}")
 
 
+@pytest.mark.kernels
 def test_tap_with_a_single_queue_where_two_are_wanted(bed):
     bed.kern.ip("tuntap add tap0 mode tap")
     bed.forgive_leftovers = True
@@ -134,6 +135,7 @@ def test_second_instance_of_the_same_name(bed):
     assert first.status()["pid"] == first.pid
 
 
+@pytest.mark.kernels
 def test_second_instance_on_the_same_tap(bed):
     bed.start()
     line = refused(bed, "--name", f"{bed.name}b", uplinks=[])
@@ -277,6 +279,7 @@ def test_name_as_long_as_can_be_works(bed):
     assert not os.path.exists(f"{PIN_ROOT}/{name}") and not os.path.exists(f"{RUN_DIR}/{name}.sock")
 
 
+@pytest.mark.kernels
 def test_backend_is_said_with_its_reason(bed):
     daemon = bed.start(backend=None)
     if BACKEND == "tap":

@@ -31,7 +31,7 @@ def forget_neighbours(bed):
 
 # ---- SIGTERM ----
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [pytest.param(signal.SIGTERM, marks=pytest.mark.vm), signal.SIGINT])
 def test_stop_under_load_takes_less_than_a_second_and_leaves_nothing(bed, signum):
     daemon = bed.start()
     with Flood(bed):
@@ -76,7 +76,7 @@ def test_a_hundred_kills_under_load_leave_nothing_that_blocks_the_next_start(bed
     kill_at_any_moment(bed, scaled(100, 20))
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_kill_without_persist_takes_tap0_along_and_the_next_start_makes_it_again(bed):
     daemon = bed.start()
     with Flood(bed):
@@ -90,7 +90,7 @@ def test_kill_without_persist_takes_tap0_along_and_the_next_start_makes_it_again
     wait_for(lambda: answers(bed.peer, TAP_IP), "the TAP answers again")
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_drop_stays_in_force_after_a_kill_until_detach(bed):
     daemon = bed.start("--default", "drop", addresses=False)
     own_mac = bed.host.mac("va")
@@ -131,7 +131,7 @@ def test_next_start_takes_the_program_off_an_uplink_that_it_does_not_name(make_b
 
 # ---- SIGSTOP ----
 
-@pytest.mark.vm
+@pytest.mark.kernels
 @pytest.mark.parametrize("stall_ms", [STALL_MS, 300])
 def test_stalled_daemon_frames_pass_within_the_limit_and_come_back(bed, stall_ms):
     daemon = bed.start("--stall-ms", str(stall_ms))
@@ -163,7 +163,8 @@ def test_daemon_that_only_sleeps_never_stalls(bed):
 
 # ---- --persist ----
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [pytest.param(signal.SIGTERM, marks=pytest.mark.vm),
+                                    pytest.param(signal.SIGKILL, marks=pytest.mark.kernels)])
 def test_persistent_tap_keeps_addresses_and_routes(bed, signum):
     daemon = bed.start("--persist")
     bed.kern.ip(f"route add 198.51.100.0/24 via {peer_ip()}", "route add 2001:db8:1::/64 via 2001:db8::2")
@@ -281,7 +282,7 @@ def check_capabilities(daemon, control):
 
 
 @own_threads_only
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_workers_keep_no_capability_and_control_what_an_uplink_needs(make_bed):
     bed = make_bed(queues=2, tap_in_host=True)
     daemon = bed.start("--queues", "2", "--workers", "2")

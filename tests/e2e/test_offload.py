@@ -22,7 +22,8 @@ def features(ns, ifname):
             (line.split(":") for line in said.splitlines()[1:])}
 
 
-@pytest.fixture(scope="module", params=[pytest.param("offload", marks=pytest.mark.vm), "no-offload"])
+@pytest.fixture(scope="module", params=[pytest.param("offload", marks=pytest.mark.vm),
+                                        pytest.param("no-offload", marks=pytest.mark.kernels)])
 def bed(request, make_module_bed):
     """With and without."""
     bed = make_module_bed()

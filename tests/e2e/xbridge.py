@@ -86,6 +86,7 @@ def binary():
 
 SANITIZED = "san/" in binary()
 PATIENCE = 10 if IN_VM else 4 if SANITIZED else 1  # factor of all timeouts
+STOP_S = 3 if IN_VM else 5 if SANITIZED else 1  # longest that a stop takes: a second, but where all is slow
 
 
 def scaled(amount, least=1):
@@ -230,13 +231,13 @@ class Daemon:
         self.process.send_signal(signum)
 
     def stop(self, signum=signal.SIGTERM):
-        """Ends it as a person would, and checks that it goes properly and within a second."""
+        """Ends it as a person would, and checks that it goes properly and in time."""
         began = time.monotonic()
         self.kill(signum)
         status = self.wait_exit()
         took = time.monotonic() - began
         assert status == 0, f"exit status {status}:\n{self.text()}"
-        assert took < 1 * PATIENCE or SANITIZED, f"took {took:.2f} s to stop"
+        assert took < STOP_S, f"took {took:.2f} s to stop"
         return took
 
     # ---- talk ----
