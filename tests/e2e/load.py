@@ -3,6 +3,7 @@
 
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -61,6 +62,20 @@ def wait_under_load(daemon):
         ports = daemon.stats()["ports"]
         return all(ports[name]["rx_packets"] > before[name]["rx_packets"] + 1000 / PATIENCE for name in ("tap0", "va"))
     wait_for(crossed, "packets cross")
+
+
+NO_STALL = ["--stall-ms", "10000"]  # for a daemon that is held
+
+
+def hold_until_sent(daemon, n, *senders):
+    """The daemon stands still, as where it gets no CPU, until each namespace has sent so many datagrams more: what can't
+    wait that long is lost."""
+    goals = {ns: ns.snmp()["OutDatagrams"] + n for ns in senders}
+    daemon.kill(signal.SIGSTOP)
+    try:
+        wait_for(lambda: all(ns.snmp()["OutDatagrams"] >= goal for ns, goal in goals.items()), f"{n} datagrams are sent")
+    finally:
+        daemon.kill(signal.SIGCONT)
 
 
 def mac_bytes(text):

@@ -6,10 +6,12 @@
 
 import pytest
 
+from load import NO_STALL, hold_until_sent
 from traffic import Flows, Task, udp_blast, udp_flows
 from xbridge import IN_VM, TAP_IP, difference, imbalance, interesting, peer_ip, scaled, wait_for
 
 FLOWS = 64
+WAITING = 12000  # more frames than can wait in four queues: 2048 each of the uplink, 1000 and a ring's each of the TAP
 
 
 def used_queues(after, before, port, way):
@@ -88,23 +90,26 @@ def kernel_counters(bed):
 def test_what_is_lost_while_the_number_of_queues_changes_is_counted(make_bed, way):
     """Numbered datagrams, more than can be carried: what has not arrived is in some counter, to the packet."""
     bed = make_bed(queues=4, quiet=True)
-    daemon = bed.start("--queues", "4")
+    daemon = bed.start("--queues", "4", *NO_STALL)
     source, target, ip = (bed.peer, bed.kern, TAP_IP) if way == "to_kernel" else (bed.kern, bed.peer, peer_ip())
-    count = scaled(40000, least=2000)
+    count = scaled(40000, least=WAITING + 4000)
     before, counted = daemon.rest(), kernel_counters(bed)
     overflow = target.snmp()["RcvbufErrors"]
 
     def switch():
         for queues in 2, 4, 3, 1, 4:
             daemon.ask("port", "set", "kernel", "--queues", str(queues))
-    switcher = Task(switch)
-    arrived = udp_blast(bed.daemon, source, target, ip, count, 200, flows=16)
-    switcher.join()
-    change = difference(daemon.rest(), before)
+    blast = Task(udp_blast, daemon, source, target, ip, count, 200, 16)
+    hold_until_sent(daemon, WAITING, source)
+    switch()
+    arrived = blast.join()
+    wait_for(lambda: daemon.rest()["in_flight"] == 0, "all that was sent is given back")
+    change = difference(daemon.stats(), before)
     assert len(set(arrived)) == len(arrived), "some came twice"
     overflow = target.snmp()["RcvbufErrors"] - overflow
     missing = count - len(arrived) - overflow
     assert missing == lost_on_the_way(change, kernel_counters(bed), counted), interesting(change)
+    assert missing > 0
 
 
 @pytest.mark.vm
