@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-from xbridge import PATIENCE
+from xbridge import PATIENCE, REST_S
 
 BLOCK = os.urandom(1 << 18)
 ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
@@ -182,7 +182,7 @@ def udp_blast(daemon, source, target, ip, count, size, flows=1):
 
 def _collect(sock, over):
     numbers = []
-    sock.settimeout(0.1)
+    sock.settimeout(2 * REST_S)
     while True:
         last = over.is_set()
         try:

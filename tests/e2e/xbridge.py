@@ -86,6 +86,7 @@ def binary():
 
 SANITIZED = "san/" in binary()
 PATIENCE = 10 if IN_VM else 4 if SANITIZED else 1  # factor of all timeouts
+REST_S = 0.05 * min(PATIENCE, 4)  # what has not moved for so long is at rest
 STOP_S = 3 if IN_VM else 5 if SANITIZED else 1  # longest that a stop takes: a second, but where all is slow
 
 
@@ -283,7 +284,7 @@ class Daemon:
             nonlocal last
             before, last = last, self.stats()
             if before != last:
-                time.sleep(0.05)
+                time.sleep(REST_S)
             return before == last
         wait_for(unchanged, "traffic comes to rest", seconds)
         assert imbalance(last) == 0, f"{imbalance(last):+} packets: {json.dumps(interesting(last), indent=1)}"
