@@ -55,8 +55,9 @@ static unsigned count_fds(void)
 
 static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
 
-/* What stacks are made on. */
+/* What stacks are made on, and whether the TAP is to outlive them. */
 static struct xb_tap_options tap_options;
+static bool persists;
 
 static const struct xb_tap_options plain = {.ifname = "xbt0", .queues = PAIRS, .mtu = 1500};
 
@@ -148,6 +149,8 @@ static int live(struct stack *s, struct xb_error *err)
 		ret = xb_virtio_net_resize(&s->net, 2, &s->cache, err);
 		must_serve(s, ret ? PAIRS : 2);
 	}
+	if (!ret && persists)
+		ret = xb_tap_persist(&s->tap, err);
 	return ret;
 }
 
@@ -179,6 +182,14 @@ static int open_queue(void)
 	return fd;
 }
 
+static void end_persistence(void)
+{
+	int fd = open_queue();
+
+	MUST(ioctl(fd, TUNSETPERSIST, 0) == 0);
+	close(fd);
+}
+
 /* One life on `tap_options`, in which the call `at` fails with `code` (0: none does); looks at what
  * is left. Returns what live() does; `ret_request` is the request that failed, `ret_calls` how many
  * there were. */
@@ -206,6 +217,8 @@ static int live_once(unsigned at, int code, unsigned long *ret_request, unsigned
 	for (unsigned i = 0; i < tap_options.n_fds && !s.made; i++)
 		MUST(close(fds[i]) == 0); /* still ours */
 	unmake(&s);
+	if (persists && !ret)
+		end_persistence();
 	MUST(!if_nametoindex("xbt0"));
 	MUST(count_fds() == before);
 	MUST(sim_vhost_open_count() == 0);
@@ -250,6 +263,18 @@ static void so_it_is_with_an_address_that_was_asked_for(void **state)
 	tap_options = plain;
 	tap_options.mac = mac;
 	must_survive_each_call(1, wanted, sizeof(wanted) / sizeof(wanted[0]));
+}
+
+/* A life that fails leaves no interface, even where one was to stay. */
+static void so_it_is_with_a_tap_that_is_to_persist(void **state)
+{
+	static const unsigned long wanted[] = {TUNSETPERSIST};
+
+	(void)state;
+	tap_options = plain;
+	persists = true;
+	must_survive_each_call(1, wanted, sizeof(wanted) / sizeof(wanted[0]));
+	persists = false;
 }
 
 static void so_it_is_with_a_tap_that_was_handed_in(void **state)
@@ -439,6 +464,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_call_that_fails_is_a_clean_error),
 		cmocka_unit_test(so_it_is_with_an_address_that_was_asked_for),
+		cmocka_unit_test(so_it_is_with_a_tap_that_is_to_persist),
 		cmocka_unit_test(so_it_is_with_a_tap_that_was_handed_in),
 		cmocka_unit_test(it_can_be_started_again_after_each_failure),
 		cmocka_unit_test(without_the_module_the_error_says_what_to_do),
