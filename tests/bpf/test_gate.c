@@ -14,8 +14,6 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,10 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -639,60 +634,6 @@ static void stack_holds_secondary_unicast_addresses(void **state)
 	assert_true(stack_has(&stack, 0x0a));
 }
 
-/* From here on membarrier(2) is refused, as on a host with nohz_full. */
-static bool deny_membarrier(void)
-{
-	struct sock_filter rules[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog filter = {.len = sizeof(rules) / sizeof(rules[0]), .filter = rules};
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
-
-/* What the child does: its exit status, 0 where all is well. */
-static int change_rules_without_membarrier(struct xb_image *image)
-{
-	struct xb_gate gate;
-	uint32_t before;
-
-	if (!deny_membarrier())
-		return 1;
-	if (xb_gate_open(&gate, NAME, NULL) < 0)
-		return 2;
-	if (gate.grace.outer_fd < 0)
-		return 3;
-	before = XB_IN_FORCE_GENERATION(gate.table->in_force);
-	for (unsigned i = 0; i < 3; i++)
-		if (xb_gate_set_image(&gate, image, NULL) < 0)
-			return 4;
-	if (XB_IN_FORCE_GENERATION(gate.table->in_force) != before + 3)
-		return 5;
-	xb_gate_close(&gate);
-	return 0;
-}
-
-static void rules_change_where_membarrier_is_refused(void **state)
-{
-	struct xb_image *image = calloc(1, sizeof(*image));
-	int status;
-	pid_t child;
-
-	(void)state;
-	assert_non_null(image);
-	image->head.bytes = sizeof(image->head);
-	child = fork();
-	if (child == 0)
-		_exit(change_rules_without_membarrier(image));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-	free(image);
-}
-
 static void stack_of_nothing_is_no_device(void **state)
 {
 	static struct xb_stack stack;
@@ -728,7 +669,6 @@ int main(void)
 		TEST(stack_grows_over_vlans_and_bridges),
 		TEST(stack_holds_secondary_unicast_addresses),
 		TEST(stack_of_nothing_is_no_device),
-		TEST(rules_change_where_membarrier_is_refused),
 	};
 
 	struct xb_extensions extensions;
