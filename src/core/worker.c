@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,9 @@
 #define SPIN_WAKES  16
 #define SPIN_MIN_NS 50000u
 #define SPIN_MAX_NS 20000000u
+
+/* How long packets are counted to tell a dense stream from a sparse one. */
+#define WINDOW_NS 4000000u
 
 /* The share of gaps between packets that such polling covered, in 1/256 and smoothed over the last
  * eight or so, from which on it is worth while. */
@@ -251,14 +255,6 @@ static void learn_wake(struct xb_worker *worker)
 	atomic_store_explicit(&worker->wake_ns, known_ns, memory_order_relaxed);
 }
 
-/* A gap up to this can be polled through. */
-static uint64_t spin_ns(const struct xb_worker *worker)
-{
-	uint64_t ns = SPIN_WAKES * atomic_load_explicit(&worker->wake_ns, memory_order_relaxed);
-
-	return ns < SPIN_MIN_NS ? SPIN_MIN_NS : ns;
-}
-
 /* Sleeps, holding no reference to the snapshot, until an armed queue or the control thread wakes us
  * or the time is over. */
 static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot *snapshot,
@@ -310,10 +306,38 @@ static const struct xb_snapshot *adopt(struct xb_worker *worker, const struct xb
 }
 
 struct idle {
-	uint64_t since_ns; /* when the worker ran out of packets; 0: it has some */
-	unsigned covered;  /* share of gaps that could be polled through, of COVERED_ALL */
-	int pending_ms;    /* how long the next sleep may be while transmissions are unfinished */
+	uint64_t since_ns;  /* when the worker ran out of packets; 0: it has some */
+	unsigned covered;   /* share of gaps that could be polled through, of COVERED_ALL */
+	int pending_ms;     /* how long the next sleep may be while transmissions are unfinished */
+	uint64_t window_ns; /* when counting began */
+	uint64_t window_packets; /* that came since */
+	bool dense;              /* lately more than one packet came in the time of a wake-up */
 };
+
+static uint64_t wake_ns(const struct xb_worker *worker)
+{
+	return atomic_load_explicit(&worker->wake_ns, memory_order_relaxed);
+}
+
+/* A gap up to this is polled through. In a dense stream there is nothing to gain: who sleeps finds
+ * several packets when it is woken, which cost less together. */
+static uint64_t spin_ns(const struct xb_worker *worker, const struct idle *idle)
+{
+	uint64_t ns = SPIN_WAKES * wake_ns(worker);
+
+	return ns < SPIN_MIN_NS || idle->dense ? SPIN_MIN_NS : ns;
+}
+
+static void judge_density(const struct xb_worker *worker, struct idle *idle, uint64_t now_ns)
+{
+	uint64_t counted_ns = now_ns - idle->window_ns;
+
+	if (counted_ns < WINDOW_NS)
+		return;
+	idle->dense = idle->window_packets * wake_ns(worker) > counted_ns;
+	idle->window_ns = now_ns;
+	idle->window_packets = 0;
+}
 
 /* A packet has come: notes whether polling covered, or would have covered, the gap before it. */
 static void end_gap(const struct xb_worker *worker, struct idle *idle)
@@ -325,7 +349,7 @@ static void end_gap(const struct xb_worker *worker, struct idle *idle)
 	gap_ns = clock_ns(CLOCK_MONOTONIC) - idle->since_ns;
 	idle->since_ns = 0;
 	idle->covered -= idle->covered / 8;
-	if (gap_ns < spin_ns(worker))
+	if (gap_ns < spin_ns(worker, idle))
 		idle->covered += COVERED_ALL / 8;
 }
 
@@ -349,10 +373,15 @@ static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	bool armed;
 
+	judge_density(worker, idle, now_ns);
 	if (!idle->since_ns)
 		idle->since_ns = now_ns;
-	if (idle->covered >= COVERED_WORTH && now_ns - idle->since_ns < spin_ns(worker))
+	if (idle->covered >= COVERED_WORTH && now_ns - idle->since_ns < spin_ns(worker, idle)) {
+		/* A long wait must not cost those their CPU for whom we wait. */
+		if (now_ns - idle->since_ns >= SPIN_MIN_NS)
+			sched_yield();
 		return snapshot;
+	}
 	armed = !snapshot || arm_all(worker, snapshot);
 	if (armed) {
 		sleep_until_woken(worker, snapshot, sleep_ms(worker, idle, pending));
@@ -384,6 +413,7 @@ static void *worker_main(void *arg)
 			beat(worker, snapshot);
 			round = work(worker, snapshot);
 		}
+		idle.window_packets += round.packets;
 		if (round.packets)
 			end_gap(worker, &idle);
 		else

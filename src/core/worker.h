@@ -19,7 +19,8 @@
  * xb_workers_publish returns, no worker holds a reference to the one before.
  *
  * A worker with work polls. One without goes on polling for as long as some wake-ups take here, if
- * lately that was often enough to meet the next packet; else it sleeps at once.
+ * lately that was often enough to meet the next packet; else, and in a dense stream, it sleeps
+ * soon.
  */
 #ifndef XB_CORE_WORKER_H
 #define XB_CORE_WORKER_H

@@ -318,17 +318,18 @@ static void a_sleeper_learns_what_it_costs_to_wake_it(void **state)
 	stop();
 }
 
-/* Sends a packet every 2 ms, and returns how often the worker slept between them. */
-static uint64_t sleeps_between_packets(unsigned packets)
+/* Sends so many packets every 2 ms, and returns how often the worker slept between them. */
+static uint64_t sleeps_between(unsigned times, unsigned packets)
 {
 	static const struct timespec gap = {.tv_nsec = 2 * MS};
 	uint64_t before = xb_counted(&crew.workers.worker[0].sleeps);
 
-	for (unsigned i = 0; i < packets; i++) {
+	for (unsigned i = 0; i < times; i++) {
 		uint64_t sent = all_sums().tx;
 
-		inject(0, 0, 1, 2, XB_VERDICT_PORT(1));
-		WAIT_FOR(all_sums().tx == sent + 1, 5000);
+		for (unsigned k = 0; k < packets; k++)
+			inject(0, 0, 1, 2, XB_VERDICT_PORT(1));
+		WAIT_FOR(all_sums().tx == sent + packets, 5000);
 		nanosleep(&gap, NULL);
 	}
 	return xb_counted(&crew.workers.worker[0].sleeps) - before;
@@ -341,11 +342,23 @@ static void gaps_that_are_short_beside_a_wake_up_are_polled_through(void **state
 	xb_workers_publish(&crew.workers, snapshot_of(0, ALL));
 	WAIT_FOR(all_asleep(), 5000);
 	atomic_store(&crew.workers.worker[0].wake_ns, MS);
-	sleeps_between_packets(10); /* until it knows */
-	assert_true(sleeps_between_packets(40) < 20);
+	sleeps_between(10, 1); /* until it knows */
+	assert_true(sleeps_between(40, 1) < 20);
 	atomic_store(&crew.workers.worker[0].wake_ns, 0);
-	sleeps_between_packets(20);
-	assert_true(sleeps_between_packets(40) > 20);
+	sleeps_between(20, 1);
+	assert_true(sleeps_between(40, 1) > 20);
+	stop();
+}
+
+static void a_dense_stream_is_slept_between(void **state)
+{
+	(void)state;
+	start(1, 2, 1, 20000ull * MS);
+	xb_workers_publish(&crew.workers, snapshot_of(0, ALL));
+	WAIT_FOR(all_asleep(), 5000);
+	atomic_store(&crew.workers.worker[0].wake_ns, MS);
+	sleeps_between(20, 20);
+	assert_true(sleeps_between(40, 20) > 20);
 	stop();
 }
 
@@ -489,6 +502,7 @@ int main(void)
 		cmocka_unit_test(a_sleeping_worker_wakes_up_for_a_packet),
 		cmocka_unit_test(a_sleeper_learns_what_it_costs_to_wake_it),
 		cmocka_unit_test(gaps_that_are_short_beside_a_wake_up_are_polled_through),
+		cmocka_unit_test(a_dense_stream_is_slept_between),
 		cmocka_unit_test(publishing_and_stopping_do_not_wait_for_sleepers),
 		cmocka_unit_test(hearts_beat_while_workers_sleep),
 		cmocka_unit_test(hearts_beat_under_traffic),
