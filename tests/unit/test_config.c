@@ -92,7 +92,7 @@ static void test_an_uplink_has_options_behind_commas(void **state)
 	(void)state;
 	assert_good(
 		&config,
-		"--uplink e0,dedicated,csum=verify,xdp=generic,mode=copy --uplink e1,shared,xdp=native,xdp=exclusive "
+		"--uplink e0,dedicated,csum=verify,xdp=generic,mode=copy,tx=packet --uplink e1,shared,xdp=native,xdp=exclusive "
 		"--stall-ms 250");
 	assert_int_equal(config.n_uplinks, 2);
 	assert_string_equal(config.uplinks[0].ifname, "e0");
@@ -100,9 +100,11 @@ static void test_an_uplink_has_options_behind_commas(void **state)
 	assert_int_equal(config.uplinks[0].csum, XB_CSUM_POLICY_VERIFY);
 	assert_int_equal(config.uplinks[0].xdp.mode, XB_XDP_GENERIC);
 	assert_int_equal(config.uplinks[0].mode, XB_XSK_COPY);
+	assert_int_equal(config.uplinks[0].tx, XB_UPLINK_TX_PACKET);
 	assert_false(config.uplinks[0].xdp.exclusive);
 	assert_int_equal(config.uplinks[1].sharing, XB_SHARING_SHARED);
 	assert_int_equal(config.uplinks[1].xdp.mode, XB_XDP_NATIVE);
+	assert_int_equal(config.uplinks[1].tx, XB_UPLINK_TX_XDP);
 	assert_true(config.uplinks[1].xdp.exclusive);
 	assert_int_equal(config.uplinks[1].stall_ns, 250000000);
 }
@@ -122,6 +124,7 @@ static void test_words_of_rules_name_no_port(void **state)
 		}
 	}
 	assert_refused("--uplink kernel,dedicated", "words of rules");
+	assert_refused("--uplink e0,tx=socket", "tx=xdp|packet");
 }
 
 static void test_the_default_verdict_may_be_any_port(void **state)
