@@ -192,7 +192,7 @@ class Forwarder:
         figures["rtt_tcp_ms"] = self.loaded_round_trip()
         figures["rtt_busy_ms"] = self.round_trip(100, 0.01)
         figures["rtt_idle_ms"] = self.round_trip(6, 0.4)
-        figures["wakeup_ms"] = float(sh(self.options.wakeup, "8", "100"))
+        figures["wakeup_ms"] = float(sh(self.options.wakeup, "8", "400"))
         self.pause()
         self.turns.append(figures)
         print(f"{self.name:9}", " ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
@@ -259,8 +259,18 @@ ROWS = (("out_mbit", "TCP from the kernel to the uplink, Mbit/s"),
         ("wakeup_ms", "waking a thread that sleeps, ms"))
 
 
+def ratio(of, to):
+    """The median of the ratios of two sides' turns, and the quartiles."""
+    ratios = [x / y for x, y in zip(of, to)]
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"  {middle:5.2f} ({low:.2f} … {high:.2f})"
+
+
 def report(sides):
-    """A row a figure: the medians of all, and each one's ratio to the last one, with the ratios' quartiles."""
+    """
+    A row a figure: the medians of all, and each one's ratio to the last one, with the ratios' quartiles.
+    Whoever sleeps is woken once more than one that polls: what is allowed for that is a row of its own.
+    """
     peer = sides[-1]
     print(f"\n{f'medians of {len(peer.turns)} turns':41}", *(f"{side.name:>9}" for side in sides),
           *(f"   {side.name}/{peer.name}" for side in sides[:-1]))
@@ -269,11 +279,12 @@ def report(sides):
             continue
         figures = [[turn[key] for turn in side.turns] for side in sides]
         row = " ".join(f"{statistics.median(of):9.3f}" for of in figures)
-        for of in figures[:-1]:
-            ratios = [x / y for x, y in zip(of, figures[-1])]
-            low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-            row += f"  {middle:5.2f} ({low:.2f} … {high:.2f})"
-        print(f"{text:41} {row}")
+        print(f"{text:41} {row}" + "".join(ratio(of, figures[-1]) for of in figures[:-1]))
+    allowed = [[theirs["rtt_idle_ms"] + own["wakeup_ms"] for theirs, own in zip(peer.turns, side.turns)]
+               for side in sides[:-1]]
+    row = " ".join(f"{statistics.median(of):9.3f}" for of in allowed) + " " * 10
+    print(f"{f'{peer.name}, ping -i 0.4, and one waking, ms':41} {row}" +
+          "".join(ratio([turn["rtt_idle_ms"] for turn in side.turns], of) for side, of in zip(sides, allowed)))
     idle = [side.idle_cpu() for side in sides]
     print(f"{'CPU when idle, %':41}", *(f"{cpu:9.1f}" for cpu in idle))
 

@@ -2,9 +2,15 @@
 /*
  * bench_wakeup COUNT MS: how long a thread that sleeps in poll(2) takes to run when an eventfd
  * wakes it, median of COUNT times with MS of rest before each. Prints milliseconds.
+ *
+ * Both stay on a CPU of their own, if there are two, as a worker and whoever wakes it do on a host
+ * that is otherwise idle. Left to the scheduler they share one in some runs and not in others, and
+ * the median of a run would be either of two prices that are far apart.
  */
+#define _GNU_SOURCE /* sched_setaffinity */
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,12 +34,29 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* Keeps the calling thread on the nth of the CPUs that it may run on, from 0, if there are as many. */
+static void stay_on(int nth)
+{
+	cpu_set_t allowed, one;
+
+	sched_getaffinity(0, sizeof(allowed), &allowed);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &allowed) || nth--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		return;
+	}
+}
+
 static void *sleeper_main(void *arg)
 {
 	struct sleeper *sleeper = arg;
 	struct pollfd call = {.fd = sleeper->call_fd, .events = POLLIN};
 	eventfd_t n;
 
+	stay_on(1);
 	for (int i = 0; i < sleeper->count; i++) {
 		poll(&call, 1, -1);
 		sleeper->woken_ns = now_ns();
@@ -64,6 +87,7 @@ int main(int argc, char **argv)
 	}
 	if (pthread_create(&thread, NULL, sleeper_main, &sleeper))
 		return 1;
+	stay_on(0);
 	for (int i = 0; i < sleeper.count; i++) {
 		uint64_t start_ns;
 
