@@ -5,14 +5,24 @@
 """
 
 import collections
+import errno
+import os
+import socket
+import struct
 
 import pytest
 
-from traffic import Wire, check_packet, tcp_copy, udp_copy
-from xbridge import TAP_IP, TAP_IP6, difference, peer_ip, peer_ip6, scaled
+from traffic import BLOCK, Wire, check_packet, tcp_copy, udp_copy, udp_socket
+from xbridge import TAP_IP, TAP_IP6, difference, drops, peer_ip, peer_ip6, scaled
 
 MB = 1 << 20
+KERNEL = tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
+TUN_HAS_USO = KERNEL >= (6, 2)
+USO_WITHOUT_CSUM = KERNEL >= (6, 11)  # on an interface that computes no checksums; EIO before
 FEATURES = ["tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation"]
+FEATURES += ["tx-udp-segmentation"] if TUN_HAS_USO else []
+TAKES = {"csum", "tso4", "tso6", "ecn"} | ({"uso"} if TUN_HAS_USO else set())
+UDP_SEGMENT = 103
 BOTH_IP = pytest.mark.parametrize("version", [4, 6])
 
 
@@ -35,8 +45,7 @@ def bed(request, make_module_bed):
 def test_ethtool_shows_the_offloads(bed):
     shown = features(bed.kern, "tap0")
     assert {name: shown[name] for name in FEATURES} == dict.fromkeys(FEATURES, bed.offload)
-    takes = bed.daemon.port("kernel")["takes"]
-    assert {"csum", "tso4", "tso6"} <= set(takes) if bed.offload else takes == []
+    assert set(bed.daemon.port("kernel")["takes"]) == (TAKES if bed.offload else set())
 
 
 @BOTH_IP
@@ -71,6 +80,76 @@ def test_segments_towards_the_kernel_are_counted(bed, version):
     assert wire["rx_gso_packets"] == 0
 
 
+def uso_send(sock, data, size):
+    """One send that the sender's kernel cuts, or has cut, into datagrams of `size` bytes."""
+    try:
+        sock.sendmsg([data], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))])
+    except OSError as error:
+        if error.errno == errno.EIO:  # this kernel wants checksum offload for it
+            return False
+        raise
+    return True
+
+
+def uso_copy(source, target, ip, sends, size, bytes_each):
+    """Sends `bytes_each` bytes in datagrams of `size`, the last one shorter, `sends` times; asserts that each datagram
+    arrives whole, once and in order. Returns how many there were; 0: the kernel refuses to send so."""
+    count = -(-bytes_each // size)
+    with udp_socket(source, ip) as sender, udp_socket(target, ip) as receiver:
+        sender.connect((ip, receiver.getsockname()[1]))
+        for number in range(sends):
+            data = struct.pack("!Q", number) + BLOCK[number:number + bytes_each - 8]
+            if not uso_send(sender, data, size):
+                return 0
+            for at in range(0, bytes_each, size):
+                assert receiver.recv(65536) == data[at:at + size], f"bytes {at}… of send {number}"
+        receiver.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            receiver.recv(65536)
+    return sends * count
+
+
+USO_SIZES = pytest.mark.parametrize("size, bytes_each", [(1400, 64 * 1000), (1452, 1452 * 2), (17, 17 * 60 + 3)])
+
+
+@BOTH_IP
+@USO_SIZES
+def test_udp_segments_from_the_kernel_arrive_as_datagrams(bed, version, size, bytes_each):
+    sends = scaled(64, least=8)
+    before = bed.daemon.rest()
+    with Wire(bed.peer, "vp") as wire:
+        datagrams = uso_copy(bed.kern, bed.peer, peer_ip() if version == 4 else peer_ip6(), sends, size, bytes_each)
+        after = bed.daemon.rest()
+        kinds, longest = checked(wire.drain(), bed.kern.mac("tap0"))
+    assert (datagrams > 0) == (bed.offload or USO_WITHOUT_CSUM)
+    change = difference(after, before)
+    tap = change["ports"]["tap0"]
+    assert drops(change, "tap0") == drops(change, "va") == {}
+    assert kinds[f"udp{version}"] == datagrams
+    assert longest == (14 + (20 if version == 4 else 40) + 8 + size if datagrams else longest)
+    assert tap["rx_gso_packets"] == (sends if bed.offload and TUN_HAS_USO else 0)
+    assert change["segments_added"] == datagrams - sends if tap["rx_gso_packets"] else change["segments_added"] == 0
+
+
+@BOTH_IP
+@USO_SIZES
+def test_udp_segments_towards_the_kernel_arrive_as_datagrams(bed, version, size, bytes_each):
+    errors = bed.kern.snmp()["InCsumErrors"]
+    before = bed.daemon.rest()
+    with Wire(bed.kern, "tap0") as wire:
+        datagrams = uso_copy(bed.peer, bed.kern, TAP_IP if version == 4 else TAP_IP6, scaled(64, least=8), size,
+                             bytes_each)
+        change = difference(bed.daemon.rest(), before)
+        lengths = collections.Counter(len(frame) for frame in wire.drain() if frame[6:12] == peer_mac(bed))
+    assert datagrams > 0
+    assert lengths[14 + (20 if version == 4 else 40) + 8 + size] >= datagrams - scaled(64, least=8)
+    assert max(lengths) <= 1514
+    assert drops(change, "tap0") == drops(change, "va") == {}
+    assert change["ports"]["va"]["rx_packets"] >= datagrams, "the veth cuts them where XDP looks at each frame"
+    assert change["ports"]["va"]["rx_gso_packets"] == change["ports"]["tap0"]["tx_gso_packets"] == 0
+    assert bed.kern.snmp()["InCsumErrors"] == errors
+
+
 def all_kinds_of_traffic(bed):
     """TCP, UDP and fragments, IPv4 and IPv6, both ways."""
     tcp_copy(bed.kern, bed.peer, peer_ip(), scaled(2 * MB), back=scaled(MB))
@@ -80,6 +159,10 @@ def all_kinds_of_traffic(bed):
         udp_copy(bed.kern, bed.peer, ip, 20, 17)  # an odd length
         udp_copy(bed.kern, bed.peer, ip, 4, 30000, window=2)
         bed.kern.run("ping", "-c", "2", "-i", "0.02", "-W", "10", ip)
+
+
+def peer_mac(bed):
+    return bytes.fromhex(bed.peer.mac("vp").replace(":", ""))
 
 
 def checked(frames, source_mac):
