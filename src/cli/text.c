@@ -35,6 +35,8 @@ static const char *state(struct json_object *port)
 {
 	if (!is(port, "running"))
 		return is(port, "lost") ? "gone" : "stopped";
+	if (is(port, "up") && xb_json_field(port, "carrier") && !is(port, "carrier"))
+		return "no carrier";
 	return is(port, "up") ? "up" : "down";
 }
 

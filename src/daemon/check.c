@@ -55,6 +55,7 @@ static bool bring_back(struct xb_instance *instance, struct xb_instance_uplink *
 	    xb_instance_start_uplink(instance, entry, &err) < 0) {
 		if (err.code != -ENODEV)
 			say_trouble(entry->trouble, entry->uplink->port.name, &err);
+		atomic_store(&entry->uplink->port.up, false);
 		entry->again_ns = xb_now_ns() + RETRY_NS;
 		return false;
 	}
@@ -177,6 +178,33 @@ static void check_kernel(struct xb_instance *instance)
 	}
 }
 
+/* Those that route through it see a line that is cut, as they would on the uplink itself. An uplink
+ * that is lost carries nothing, whatever its interface says. */
+static bool any_carrier(const struct xb_instance *instance)
+{
+	for (unsigned i = 0; i < instance->n_uplinks; i++)
+		if (!instance->uplinks[i].lost &&
+		    atomic_load(&instance->uplinks[i].uplink->port.up))
+			return true;
+	return !instance->n_uplinks;
+}
+
+void xb_instance_follow_carrier(struct xb_instance *instance)
+{
+	struct xb_kernel_port *kernel = &instance->kernel;
+	bool before = kernel->carrier;
+	int ret = xb_kernel_port_set_carrier(kernel, any_carrier(instance));
+
+	if (ret < 0 && ret != -ENODEV && !instance->carrier_said) {
+		instance->carrier_said = true;
+		xb_log(XB_LOG_WARNING, "%s: its carrier can't follow the uplinks': %s",
+		       kernel->tap.name, strerror(-ret));
+	} else if (kernel->carrier != before) {
+		xb_log(XB_LOG_NOTICE, "%s has %s", kernel->tap.name,
+		       before ? "no carrier: no uplink has one" : "a carrier again");
+	}
+}
+
 /* ---- all of them ---- */
 
 static void check_macs(struct xb_instance *instance, struct xb_uplink *uplink)
@@ -199,6 +227,7 @@ void xb_instance_check(struct xb_instance *instance, bool links_changed)
 	}
 	if (instance->n_uplinks)
 		follow_mtu(instance);
+	xb_instance_follow_carrier(instance);
 	check_kernel(instance);
 	xb_instance_refresh_own(instance);
 }

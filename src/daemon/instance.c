@@ -216,6 +216,7 @@ int xb_instance_start_kernel(struct xb_instance *instance, struct xb_error *err)
 	int ret;
 
 	confine_arp(instance);
+	xb_instance_follow_carrier(instance);
 	ret = xb_kernel_port_start(&instance->kernel, instance->config.kernel.queues,
 				   &instance->cache, err);
 	if (ret < 0)

@@ -57,6 +57,7 @@ struct xb_instance {
 	uint64_t kernel_again_ns;              /* when to try again to make it run */
 	unsigned followed_mtu;                 /* the first uplink's, when tap0 was last told */
 	bool arp_said;                         /* that it lies beside a shared uplink */
+	bool carrier_said;                     /* that its carrier can't be set */
 	char kernel_trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said */
 	unsigned n_uplinks;
 	struct xb_instance_uplink uplinks[XB_UPLINKS_MAX];
@@ -102,6 +103,9 @@ int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_up
 			     struct xb_error *err);
 /** Starts the kernel port, which is open. */
 int xb_instance_start_kernel(struct xb_instance *instance, struct xb_error *err);
+
+/** Lets the kernel's interface have a carrier while an uplink has, or where there is none. */
+void xb_instance_follow_carrier(struct xb_instance *instance);
 
 /** Enters the ports' own addresses into the forwarding table, where they have changed. */
 void xb_instance_refresh_own(struct xb_instance *instance);

@@ -186,6 +186,7 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 
 	if (ret < 0)
 		return ret;
+	kernel->carrier = true;
 	read_link(kernel);
 	ret = open_port(kernel, config, arena, err);
 	if (ret < 0) {
@@ -228,7 +229,24 @@ void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache)
 	else
 		xb_tap_port_fini(&kernel->tap_port);
 	kernel->port = NULL;
+	if (!kernel->carrier && kernel->tap.handed_in)
+		xb_tap_set_carrier(&kernel->tap, true); /* somebody else may hold it */
 	xb_tap_fini(&kernel->tap);
+}
+
+int xb_kernel_port_set_carrier(struct xb_kernel_port *kernel, bool on)
+{
+	int ret;
+
+	if (kernel->tap.macvtap)
+		return 0;
+	kernel->carrier = on;
+	if (!kernel->tap.queues_max)
+		return 0;
+	ret = xb_tap_set_carrier(&kernel->tap, on);
+	if (ret < 0 && ret != -ENODEV)
+		kernel->carrier = true;
+	return ret;
 }
 
 /* Where the capability is missing, an interface that was there before is taken as it is. */

@@ -28,6 +28,7 @@ struct xb_kernel_port {
 	struct xb_port *port; /* NULL: not open */
 	bool vhost;           /* by vhost-net, else by the TAP alone */
 	bool may_do_without;  /* vhost-net was our choice and has not been started yet */
+	bool carrier;         /* that its interface has, by xb_kernel_port_set_carrier */
 	char why[256];        /* which of the two, and why */
 	struct xb_tap tap;
 	uint8_t mac[6];
@@ -85,6 +86,12 @@ bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues);
 
 /** Whether its interface lies in this network namespace. */
 bool xb_kernel_port_is_here(const struct xb_kernel_port *kernel);
+
+/** Gives the interface a carrier or takes it. The kernel gives it one with each queue that is
+ * opened, so that this is to be called again and again. A macvtap keeps that of the interface below
+ * it. Needs no capability. Returns 0 or -errno: then it is as it was, and taken for one that has a
+ * carrier. */
+int xb_kernel_port_set_carrier(struct xb_kernel_port *kernel, bool on);
 
 /** Reads whether the interface is up, and its MTU; sets port->up. Where the MTU is another, stop
  * and start adopt it. Returns 0, or -ENODEV where it is gone, -EPROTO where the port is broken and

@@ -98,6 +98,7 @@ static struct json_object *kernel_port(const struct xb_instance *instance)
 	xb_json_add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");
 	xb_json_add_text(to, "why", kernel->why);
 	xb_json_add_u64(to, "mtu", kernel->mtu);
+	xb_json_add_bool(to, "carrier", kernel->carrier);
 	xb_json_add_u64(to, "queue_size", instance->config.kernel.queue_size);
 	xb_json_add_bool(to, "persist", instance->config.kernel.persist);
 	if (instance->config.kernel.netns[0])

@@ -195,6 +195,7 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 	uplink->tx_queues = netdev->tx_queues;
 	uplink->rx_vlan = netdev->rx_vlan;
 	memcpy(uplink->mac, netdev->mac, sizeof(uplink->mac));
+	atomic_store(&port->up, netdev->up);
 
 	port->n_queues = (uint16_t)n;
 	port->caps = (struct xb_port_caps){
