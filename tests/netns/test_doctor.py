@@ -63,6 +63,27 @@ sys.stdin.read()
 """
 
 
+# Runs a command under a seccomp filter that refuses one system call, if it has this first argument (-1: any).
+REFUSE = """
+import ctypes, os, struct, sys
+call, first = int(sys.argv[1]), int(sys.argv[2])
+ops = [(0x20, 0, 0, 0), (0x15, 0, 3 if first >= 0 else 1, call)]
+ops += [(0x20, 0, 0, 16), (0x15, 0, 1, first)] if first >= 0 else []
+ops += [(0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *op) for op in ops))
+prog = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(ops), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(22, 2, prog) == 0, ctypes.get_errno()  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+SOCKET_CALL = {"x86_64": 41, "aarch64": 198}
+IO_URING_SETUP = 425
+AF_XDP = 44
+
+KERNEL = tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
+GENERIC_REMEDY = ("nothing to do (xdp=auto chooses it); faster: an interface whose driver has it, or for a VLAN, bridge or "
+                  "bond the NIC below")
+
 # A C library's ioctl under which a feature of each interface is on. No interface that can be made here joins frames.
 FEATURE_ON = r"""
 #define _GNU_SOURCE
@@ -85,6 +106,10 @@ int ioctl(int fd, unsigned long request, ...)
 	void *data = request == SIOCETHTOOL ? ((struct ifreq *)arg)->ifr_data : NULL;
 	unsigned command = data ? *(unsigned *)data : 0;
 
+#ifdef RXVLAN
+	if (command == ETHTOOL_GFLAGS)
+		((struct ethtool_value *)data)->data |= ETH_FLAG_RXVLAN;
+#endif
 	if (command == ETHTOOL_GSTRINGS) {
 		struct ethtool_gstrings *names = data;
 		for (place = 0; strcmp((char *)names->data + place * ETH_GSTRING_LEN, FEATURE); place++)
@@ -165,6 +190,15 @@ class Host:
 
     def doctor_text(self, *args):
         return self.run(program(), "doctor", *args, check=False).stdout
+
+
+def feature_on(tmp_path, feature, fixed, *options):
+    """Words before a program, which then sees a feature of each interface on; fixed: it can't be changed."""
+    source, library = tmp_path / "on.c", tmp_path / "on.so"
+    source.write_text(FEATURE_ON)
+    subprocess.run(["cc", "-shared", "-fPIC", f'-DFEATURE="{feature}"', f"-DFIXED={int(fixed)}", *options, str(source), "-o",
+                    str(library)], check=True)
+    return ["env", f"LD_PRELOAD={library}", "ASAN_OPTIONS=verify_asan_link_order=0"]
 
 
 @pytest.fixture
@@ -319,6 +353,42 @@ def test_type_information_of_the_kernel_is_looked_for(host):
     assert "CONFIG_DEBUG_INFO_BTF" in finding["remedy"]
 
 
+CAPABILITIES = [("net_admin", "warn"), ("net_raw", "warn"), ("bpf", "warn"), ("sys_admin", "note"), ("ipc_lock", "note"),
+                ("perfmon", "note")]
+
+
+@pytest.mark.parametrize("capability, state", CAPABILITIES)
+def test_each_capability_that_is_missing_is_named_with_what_it_is_for(host, capability, state):
+    held, missing = host.doctor(wrapper=["setpriv", f"--bounding-set=-{capability}"]).of("capabilities")
+    name = f"CAP_{capability.upper()}"
+    others = [f"CAP_{other.upper()}" for other, _ in CAPABILITIES if other != capability]
+    assert held["state"] == "ok" and held["text"] == "held here: " + " ".join(others)
+    assert missing["state"] == state and missing["text"].startswith(f"{name} is not held here: ")
+    assert missing["remedy"].endswith(f"AmbientCapabilities={name}")
+
+
+def refusing(call, first=-1):
+    return ["/usr/bin/python3", "-c", REFUSE, str(call), str(first)]
+
+
+@pytest.mark.skipif(os.uname().machine not in SOCKET_CALL, reason="the number of socket is not known here")
+def test_af_xdp_sockets_that_are_refused_are_a_failure(host):
+    answer = host.doctor(wrapper=refusing(SOCKET_CALL[os.uname().machine], AF_XDP))
+    finding = answer.one("af_xdp")
+    assert finding["state"] == "fail" and "refused: Operation not permitted" in finding["text"]
+    assert "seccomp" in finding["remedy"] and "RestrictAddressFamilies=" in finding["remedy"]
+    assert answer.status == 1
+
+
+def test_io_uring_that_is_refused_is_named(host):
+    answer = host.doctor(wrapper=refusing(IO_URING_SETUP))
+    finding = answer.one("io_uring")
+    assert finding["state"] == "note" and "no io_uring (Operation not permitted)" in finding["text"]
+    assert "seccomp" in finding["remedy"]
+    assert answer.status == 0
+    assert host.doctor().one("io_uring")["state"] == "ok"
+
+
 # ---- what is left behind ----
 
 PIN = "/sys/fs/bpf/xbridge/old/internal/link_0"
@@ -399,6 +469,19 @@ def test_an_mtu_beyond_a_frame_is_named_with_the_largest_that_fits(host):
     assert findings[1]["remedy"] == "ip link set dev up0 mtu 3822"
 
 
+def test_native_xdp_is_told_from_generic(host):
+    """Drivers say it since 6.3; before, some are known by their names."""
+    finding = host.doctor("up0").one("xdp")
+    assert finding["state"] == "ok"
+    assert finding["text"].startswith("veth: native XDP, AF_XDP by copy")
+    host.run("ip", "link", "add", "br0", "type", "bridge")
+    finding = host.doctor("br0").one("xdp")
+    assert finding["state"] == "note"
+    told = (finding["text"], finding["remedy"])
+    assert told == ("bridge has no native XDP: the generic mode works, slower", GENERIC_REMEDY) or KERNEL < (6, 3)
+    assert told[0].startswith("not known what bridge can do") or KERNEL >= (6, 3)
+
+
 def test_a_foreign_xdp_program_stands_in_the_way(host):
     assert host.doctor("up0").one("program")["state"] == "ok"
     host.python(XDP, "up0")
@@ -435,6 +518,17 @@ def test_a_peer_that_keeps_vlan_tags_beside_the_frame_is_named(host):
     assert host.doctor("up0").one("vlan")["state"] == "ok"
 
 
+@pytest.mark.parametrize("fixed", [False, True], ids=["", "fixed"])
+def test_a_nic_that_takes_vlan_tags_off_is_named(host, tmp_path, fixed):
+    host.run("ip", "tuntap", "add", "tap0", "mode", "tap")
+    assert host.doctor("tap0").one("vlan")["state"] == "ok"
+    finding = host.doctor("tap0", wrapper=feature_on(tmp_path, "rx-vlan-hw-parse", fixed, "-DRXVLAN")).one("vlan")
+    assert finding["state"] == "warn"
+    assert "taken off before XDP sees a frame, and are lost (rxvlan is on" in finding["text"]
+    assert ("can't be changed" in finding["text"]) == fixed
+    assert finding["remedy"].startswith("use tap0 for untagged traffic only" if fixed else "ethtool -K tap0 rxvlan off")
+
+
 def test_of_a_peer_in_another_namespace_it_says_what_it_may_do(host):
     away = host.start([*host.enter, "unshare", "--net", "sh", "-c", "echo ready; exec cat"])
     host.run("ip", "link", "set", "peer0", "netns", str(away.pid))
@@ -452,12 +546,7 @@ def test_frames_that_arrive_as_they_were_sent_are_told(host):
 @pytest.mark.parametrize("feature, title, remedy", [
     ("rx-lro", "LRO", "ethtool -K up0 lro off"), ("rx-gro-hw", "hardware GRO", "ethtool -K up0 rx-gro-hw off")])
 def test_what_joins_frames_is_named(host, tmp_path, feature, title, remedy, fixed):
-    source, library = tmp_path / "on.c", tmp_path / "on.so"
-    source.write_text(FEATURE_ON)
-    subprocess.run(["cc", "-shared", "-fPIC", f'-DFEATURE="{feature}"', f"-DFIXED={int(fixed)}", str(source), "-o", str(library)],
-                   check=True)
-    wrapper = ["env", f"LD_PRELOAD={library}", "ASAN_OPTIONS=verify_asan_link_order=0"]
-    finding = host.doctor("up0", wrapper=wrapper).one("merging")
+    finding = host.doctor("up0", wrapper=feature_on(tmp_path, feature, fixed)).one("merging")
     assert finding["state"] == "warn"
     assert finding["text"].startswith(f"{title} joins frames")
     assert finding["remedy"] == ("use another interface as the uplink" if fixed else remedy)
