@@ -85,6 +85,23 @@ apt_install() {
 		-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install "$@" </dev/null >&2
 }
 
+BPFFS=/sys/fs/bpf
+bpffs_borrowed=''
+
+# borrow_bpffs: mounts bpffs where it is missing, until return_bpffs
+borrow_bpffs() {
+	! mountpoint -q "$BPFFS" || return 0
+	say "mounting bpffs on $BPFFS"
+	mount -t bpf bpf "$BPFFS"
+	bpffs_borrowed=1
+}
+
+return_bpffs() {
+	[[ $bpffs_borrowed ]] || return 0
+	bpffs_borrowed=''
+	umount "$BPFFS" || say "can't umount $BPFFS again"
+}
+
 # build PRESET: configures and builds it in build/PRESET; quiet unless it fails
 build() {
 	local log=$XB_ROOT/build/$1/build.log
