@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
-#include <netlink/netlink.h>
-#include <netlink/route/link.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -139,22 +137,11 @@ void xb_check_queues(struct xb_checkup *checkup)
  * another network namespace. */
 static bool find_peer(const struct xb_checkup *checkup, char ret_peer[IF_NAMESIZE])
 {
-	struct nl_sock *socket = nl_socket_alloc();
-	struct rtnl_link *link = NULL;
-	int32_t netns;
-
 	ret_peer[0] = '\0';
-	if (strcmp(checkup->netdev.driver, "veth") != 0) {
-		nl_socket_free(socket);
+	if (strcmp(checkup->netdev.driver, "veth") != 0)
 		return false;
-	}
-	if (socket && nl_connect(socket, NETLINK_ROUTE) == 0 &&
-	    rtnl_link_get_kernel(socket, (int)checkup->netdev.ifindex, NULL, &link) == 0 &&
-	    rtnl_link_get_link_netnsid(link, &netns) < 0)
-		if (!if_indextoname((unsigned)rtnl_link_get_link(link), ret_peer))
-			ret_peer[0] = '\0';
-	rtnl_link_put(link);
-	nl_socket_free(socket);
+	if (xb_netdev_peer(checkup->netdev.ifindex, ret_peer) < 0)
+		ret_peer[0] = '\0';
 	return true;
 }
 

@@ -51,6 +51,9 @@ static void print_port(struct json_object *port)
 		       text(port, "csum"), strcmp(text(port, "tx"), "packet") ? "" : ", tx=packet");
 		printf("%16s%s because %s\n", "", is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "shared_reason"));
+		if (is(port, "loses_vlan_tags"))
+			printf("%16sVLAN tags are lost: see xbridge doctor %s\n", "",
+			       text(port, "name"));
 		return;
 	}
 	printf("  %s  takes ", text(port, "backend"));

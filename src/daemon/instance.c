@@ -173,6 +173,18 @@ static void say_uplink(const struct xb_uplink *uplink)
 		       strerror(-uplink->attachment.dispatcher_code));
 }
 
+static void say_lost_tags(const struct xb_uplink *uplink)
+{
+	const char *where = uplink->tags_lost_at;
+
+	if (*where)
+		xb_log(XB_LOG_WARNING,
+		       "uplink %s: VLAN tags are lost before XDP sees a frame: ethtool -K %s %s "
+		       "off",
+		       uplink->port.name, where,
+		       strcmp(where, uplink->port.name) ? "txvlan" : "rxvlan");
+}
+
 int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry,
 			     struct xb_error *err)
 {
@@ -181,9 +193,11 @@ int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_up
 	xb_privileges_lock_memory(true);
 	ret = xb_uplink_start(entry->uplink, &instance->cache, err);
 	xb_privileges_lock_memory(false);
-	if (!ret)
-		say_uplink(entry->uplink);
-	return ret;
+	if (ret < 0)
+		return ret;
+	say_uplink(entry->uplink);
+	say_lost_tags(entry->uplink);
+	return 0;
 }
 
 /* Beside a shared uplink both interfaces would answer ARP for each other's address. */

@@ -133,6 +133,7 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 	xb_json_add_text(to, "mode", uplink->zerocopy ? "zerocopy" : "copy");
 	xb_json_add_text(to, "tx", uplink->options.tx == XB_UPLINK_TX_PACKET ? "packet" : "xdp");
 	xb_json_add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
+	xb_json_add_bool(to, "loses_vlan_tags", uplink->tags_lost_at[0]);
 	xb_json_add_bool(to, "lost", entry->lost);
 	return to;
 }

@@ -10,6 +10,8 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <netlink/netlink.h>
+#include <netlink/route/link.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -77,6 +79,7 @@ static void read_driver(int fd, struct ifreq *req, struct xb_netdev *netdev)
 	req->ifr_data = (void *)&flags;
 	if (ioctl(fd, SIOCETHTOOL, req) == 0)
 		netdev->rx_vlan = flags.data & ETH_FLAG_RXVLAN;
+	netdev->tx_vlan = flags.data & ETH_FLAG_TXVLAN;
 }
 
 /* IFF_RUNNING tells the carrier up to a second late; the driver knows it now. */
@@ -118,6 +121,39 @@ int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_e
 	read_driver(fd, &req, &netdev);
 	*ret_netdev = netdev;
 	return 0;
+}
+
+int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE])
+{
+	struct nl_sock *socket = nl_socket_alloc();
+	struct rtnl_link *link = NULL;
+	int ret = -ENODEV;
+	int32_t netns;
+
+	if (socket && nl_connect(socket, NETLINK_ROUTE) == 0 &&
+	    rtnl_link_get_kernel(socket, (int)ifindex, NULL, &link) == 0 &&
+	    rtnl_link_get_link_netnsid(link, &netns) < 0 &&
+	    if_indextoname((unsigned)rtnl_link_get_link(link), ret_peer))
+		ret = 0;
+	rtnl_link_put(link);
+	nl_socket_free(socket);
+	return ret;
+}
+
+bool xb_netdev_loses_tags(const char *ifname, const struct xb_netdev *netdev,
+			  char ret_where[IF_NAMESIZE])
+{
+	char peer[IF_NAMESIZE];
+	struct xb_netdev there;
+
+	if (strcmp(netdev->driver, "veth") != 0) {
+		snprintf(ret_where, IF_NAMESIZE, "%s", ifname);
+		return netdev->rx_vlan;
+	}
+	if (xb_netdev_peer(netdev->ifindex, peer) < 0 || xb_netdev_read(peer, &there, NULL) < 0)
+		return false;
+	memcpy(ret_where, peer, sizeof(peer));
+	return there.tx_vlan;
 }
 
 int xb_netdev_promisc(uint32_t ifindex)

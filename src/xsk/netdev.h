@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,12 +20,23 @@ struct xb_netdev {
 	unsigned tx_queues;
 	bool up;         /* administratively up, and has a carrier */
 	bool rx_vlan;    /* it takes VLAN tags off received frames before XDP sees them */
+	bool tx_vlan;    /* it leaves VLAN tags beside the frames that it sends */
 	char driver[32]; /* "" where it does not say */
 };
 
 /** Reads an interface. Returns 0, -ENODEV, -EINVAL where it is no Ethernet, or -errno. Needs no
  *  capability. */
 int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_error *err);
+
+/** The peer of a veth. Returns 0, or -ENODEV where that lies in another network namespace. */
+int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE]);
+
+/** Whether VLAN tags are known to be lost before XDP sees a frame, which then passes for an
+ * untagged one; `ret_where` is the interface that can be told not to: a NIC that takes them off
+ * (ethtool -K IFACE rxvlan off), or the peer of a veth, which leaves them beside the frame (ethtool
+ * -K PEER txvlan off). */
+bool xb_netdev_loses_tags(const char *ifname, const struct xb_netdev *netdev,
+			  char ret_where[IF_NAMESIZE]);
 
 /** Makes an interface promiscuous for as long as the returned socket is open; the kernel takes it
  *  back when the process dies. Returns the socket or -errno. Needs CAP_NET_RAW. */

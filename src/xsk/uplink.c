@@ -193,7 +193,8 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 	uplink->mtu = netdev->mtu;
 	uplink->rx_queues = netdev->rx_queues;
 	uplink->tx_queues = netdev->tx_queues;
-	uplink->rx_vlan = netdev->rx_vlan;
+	if (!xb_netdev_loses_tags(uplink->options.ifname, netdev, uplink->tags_lost_at))
+		uplink->tags_lost_at[0] = '\0';
 	memcpy(uplink->mac, netdev->mac, sizeof(uplink->mac));
 	atomic_store(&port->up, netdev->up);
 

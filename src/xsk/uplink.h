@@ -83,9 +83,7 @@ struct xb_uplink {
 	uint32_t mtu;
 	unsigned rx_queues; /* that the interface has; n_queues of them are read */
 	unsigned tx_queues;
-	bool rx_vlan; /* the interface may take VLAN tags off before XDP sees a frame, which then
-			 passes for an untagged one: on a NIC switch that off (ethtool -K IFACE
-			 rxvlan off), on veth the peer's tag insertion (txvlan off) */
+	char tags_lost_at[IF_NAMESIZE]; /* by xb_netdev_loses_tags; "": nowhere that is known */
 	bool shared;
 	char shared_reason[160];
 	unsigned n_own_macs; /* as the gate has them */

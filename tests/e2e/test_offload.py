@@ -7,8 +7,10 @@
 import collections
 import errno
 import os
+import signal
 import socket
 import struct
+import subprocess
 
 import pytest
 
@@ -221,3 +223,63 @@ def test_a_peer_that_computes_its_checksums_is_served_too(make_bed):
     stats = bed.daemon.rest()
     assert stats["ports"]["va"]["rx_csum_left"] == 0
     assert stats["frames_joined"] > 0, "a checksum that was verified here lets segments be joined"
+
+
+# ---- VLAN tags ----
+
+# A C library's ioctl under which each interface takes VLAN tags off, as a NIC does.
+RXVLAN_ON = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <stdarg.h>
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	int (*real)(int, unsigned long, ...) = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
+	va_list args;
+	va_start(args, request);
+	struct ifreq *req = va_arg(args, void *);
+	va_end(args);
+	int ret = real(fd, request, req);
+	if (request == SIOCETHTOOL && *(unsigned *)req->ifr_data == ETHTOOL_GFLAGS)
+		((struct ethtool_value *)(void *)req->ifr_data)->data |= ETH_FLAG_RXVLAN;
+	return ret;
+}
+"""
+TAGS_LOST = "VLAN tags are lost before XDP sees a frame: ethtool -K"
+
+
+def said_of_tags(bed, uplink, **how):
+    """Starts it on an uplink; what it warns of, and whether `status` says so."""
+    daemon = bed.start(uplinks=[f"{uplink},dedicated"], addresses=False, **how)
+    said = [line.partition(": ethtool")[2] for line in daemon.log if TAGS_LOST in line]
+    status = daemon.port(uplink)["loses_vlan_tags"]
+    assert status == (f"VLAN tags are lost: see xbridge doctor {uplink}" in daemon.cli("status").stdout)
+    daemon.kill(signal.SIGTERM)
+    assert daemon.wait_exit() == 0
+    return said, status
+
+
+def test_a_veth_whose_peer_leaves_vlan_tags_beside_frames_is_warned_of(make_bed):
+    bed = make_bed(uplinks=0)
+    bed.host.ip("link add va type veth peer name near", "link set va up", "link set near up")
+    assert said_of_tags(bed, "va") == ([" -K near txvlan off"], True)
+    bed.host.run("ethtool", "-K", "near", "txvlan", "off")
+    assert said_of_tags(bed, "va") == ([], False)
+    bed.host.run("ethtool", "-K", "near", "txvlan", "on")
+    bed.host.ip(f"link set near netns {bed.kern.name}")
+    assert said_of_tags(bed, "va") == ([], False), "nothing is known of a peer elsewhere"
+
+
+def test_a_nic_that_takes_vlan_tags_off_is_warned_of(make_bed, tmp_path):
+    source, library = tmp_path / "on.c", tmp_path / "on.so"
+    source.write_text(RXVLAN_ON)
+    subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    bed = make_bed(uplinks=0)
+    bed.host.ip("tuntap add nic0 mode tap", "link set nic0 up")
+    assert said_of_tags(bed, "nic0") == ([], False)
+    preloaded = ["env", f"LD_PRELOAD={library}", "ASAN_OPTIONS=verify_asan_link_order=0"]
+    assert said_of_tags(bed, "nic0", wrap=preloaded) == ([" -K nic0 rxvlan off"], True)
