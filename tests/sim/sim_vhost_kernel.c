@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/vhost.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -26,6 +27,8 @@ uint64_t sim_vhost_features = XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVEN
 			      XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) |
 			      XB_F(VHOST_NET_F_VIRTIO_NET_HDR) | XB_F(VHOST_F_LOG_ALL) |
 			      XB_F(VIRTIO_F_NOTIFY_ON_EMPTY);
+
+const char *sim_vhost_max_mem_regions;
 
 static struct sim_vhost vhost[FDS_MAX];
 static unsigned calls, fail_at;
@@ -75,11 +78,11 @@ unsigned sim_vhost_serving_count(void)
 	return n;
 }
 
-void sim_vhost_break(void)
+void sim_vhost_break(unsigned vring)
 {
 	for (unsigned fd = 0; fd < FDS_MAX; fd++)
-		if (vhost[fd].open && vhost[fd].vring[0].backend >= 0)
-			MUST(eventfd_write(vhost[fd].vring[0].err_fd, 1) == 0);
+		if (vhost[fd].open && vhost[fd].vring[vring].backend >= 0)
+			MUST(eventfd_write(vhost[fd].vring[vring].err_fd, 1) == 0);
 }
 
 static int refuse(int code, const char *why)
@@ -211,9 +214,11 @@ static int vhost_ioctl(struct sim_vhost *dev, unsigned long request, void *arg)
 /* ---- what the linker puts in place of the C library's ---- */
 
 int __real_open(const char *path, int flags, ...);
+FILE *__real_fopen(const char *path, const char *mode);
 int __real_ioctl(int fd, unsigned long request, ...);
 int __real_close(int fd);
 int __wrap_open(const char *path, int flags, ...);
+FILE *__wrap_fopen(const char *path, const char *mode);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 int __wrap_close(int fd);
 
@@ -236,6 +241,17 @@ int __wrap_open(const char *path, int flags, ...)
 	if (fd >= 0 && ours)
 		vhost_reset(&vhost[fd]);
 	return fd;
+}
+
+FILE *__wrap_fopen(const char *path, const char *mode)
+{
+	if (strcmp(path, "/sys/module/vhost/parameters/max_mem_regions") != 0)
+		return __real_fopen(path, mode);
+	if (sim_vhost_max_mem_regions)
+		return fmemopen((void *)sim_vhost_max_mem_regions,
+				strlen(sim_vhost_max_mem_regions), "r");
+	errno = ENOENT;
+	return NULL;
 }
 
 int __wrap_ioctl(int fd, unsigned long request, ...)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A simulated /dev/vhost-net, by wrapping open, ioctl and close (-Wl,--wrap=…): it serves no ring,
- * but holds its user to the order of the requests (linux/vhost.h) and knows which pairs are served.
- * Every call of ioctl and open, on TAPs too, which are real, can be made to fail.
+ * A simulated /dev/vhost-net, by wrapping open, fopen, ioctl and close (-Wl,--wrap=…): it serves no
+ * ring, but holds its user to the order of the requests (linux/vhost.h) and knows which pairs are
+ * served. Every call of ioctl and open, on TAPs too, which are real, can be made to fail.
  */
 #ifndef XB_TESTS_SIM_VHOST_KERNEL_H
 #define XB_TESTS_SIM_VHOST_KERNEL_H
@@ -12,6 +12,9 @@
 
 /** What the simulated module offers. */
 extern uint64_t sim_vhost_features;
+
+/** What its parameter max_mem_regions reads; NULL: it has none. */
+extern const char *sim_vhost_max_mem_regions;
 
 /** The call (of ioctl or open, counted from 1) that fails, and its errno; 0: none. */
 void sim_vhost_fail(unsigned at, int code);
@@ -24,9 +27,9 @@ unsigned long sim_vhost_failed_request(void);
 unsigned sim_vhost_open_count(void);
 unsigned sim_vhost_serving_count(void);
 
-/** Says of each pair that is served that it can't go on, as vhost-net does of a ring that is not as
- * it should be. */
-void sim_vhost_break(void);
+/** Says of virtqueue 0 or 1 of each pair that is served that it can't go on, as vhost-net does of a
+ * ring that is not as it should be. */
+void sim_vhost_break(unsigned vring);
 
 /** The first thing that a user must not do; NULL: none yet. */
 const char *sim_vhost_wrong(void);

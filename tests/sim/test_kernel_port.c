@@ -77,9 +77,9 @@ static void a_device_that_fails_is_reset_and_its_interface_stays(void **state)
 	open_bed(&bed, XB_KERNEL_VHOST_NET, 2);
 	assert_int_equal(start(&bed), 0);
 	index = if_nametoindex(IFNAME);
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		assert_int_equal(xb_kernel_port_check(&bed.kernel), 0);
-		sim_vhost_break();
+		sim_vhost_break(i % 2);
 		assert_int_equal(xb_kernel_port_check(&bed.kernel), -EPROTO);
 		xb_kernel_port_stop(&bed.kernel, &bed.cache);
 		must_be_free(&bed.arena);

@@ -430,6 +430,31 @@ static void regions_that_touch_are_joined_and_others_are_not(void **state)
 	assert_int_equal(xb_vhost_regions_join(regions, 0), 0);
 }
 
+static void how_many_regions_it_takes_is_the_modules_word(void **state)
+{
+	static const struct {
+		const char *reads;
+		unsigned regions;
+	} cases[] = {{"509\n", 509}, {"1\n", 1}, {NULL, 64}, {"0\n", 64}, {"many\n", 64}};
+	const struct xb_tap_options options = {.ifname = "xbt0", .queues = 1};
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct xb_vhost_kernel kernel;
+		struct xb_error err = {0};
+		struct xb_tap tap;
+
+		sim_vhost_max_mem_regions = cases[i].reads;
+		assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
+		assert_int_equal(xb_vhost_kernel_init(&kernel, &tap, NULL, 0, 1, &err), 0);
+		sim_vhost_max_mem_regions = NULL;
+		assert_int_equal(kernel.regions_max, cases[i].regions);
+		xb_vhost_kernel_fini(&kernel);
+		xb_tap_fini(&tap);
+	}
+}
+
 static void more_regions_than_the_module_takes_are_refused(void **state)
 {
 	const struct xb_tap_options options = {.ifname = "xbt0", .queues = 1};
@@ -443,9 +468,10 @@ static void more_regions_than_the_module_takes_are_refused(void **state)
 		regions[i] = (struct xb_vhost_region){
 			(uint8_t *)0x100000 + 0x10000 * (i / 2) + 0x1000 * (i % 2), 0x1000, 3};
 	sim_vhost_fail(0, 0);
+	sim_vhost_max_mem_regions = "2\n";
 	assert_int_equal(xb_tap_init(&tap, &options, &err), 0);
 	assert_int_equal(xb_vhost_kernel_init(&kernel, &tap, NULL, 0, 1, &err), 0);
-	kernel.regions_max = 2;
+	sim_vhost_max_mem_regions = NULL;
 	assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 0, regions, 4, &err), 0);
 	assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 0, regions, 5, &err),
 			 -E2BIG);
@@ -472,6 +498,7 @@ int main(void)
 		cmocka_unit_test(descriptors_handed_in_are_used_and_used_again),
 		cmocka_unit_test(a_module_without_version_1_is_refused),
 		cmocka_unit_test(regions_that_touch_are_joined_and_others_are_not),
+		cmocka_unit_test(how_many_regions_it_takes_is_the_modules_word),
 		cmocka_unit_test(more_regions_than_the_module_takes_are_refused),
 	};
 
