@@ -51,18 +51,17 @@ static const struct command commands[] = {
 	{"stats", "[--watch]", "packets, bytes and drops of each port", xb_text_stats, NULL},
 	{"port list", "", "the ports", xb_text_ports, NULL},
 	{"port set", "NAME [--queues N] [--learn-max N] [--storm PPS]",
-	 "change a port while it runs; 0 for --storm: no limit", NULL, NULL},
+	 "change a port while it runs", NULL, NULL},
 	{"fdb list", "", "the forwarding table", xb_text_fdb, NULL},
 	{"fdb add", "MAC port NAME [vlan ID]", "add a static entry", NULL, NULL},
 	{"fdb del", "MAC [vlan ID]", "delete an entry", NULL, NULL},
 	{"fdb flush", "[PORT]", "forget what was learned", NULL, NULL},
 	{"steer add", "RULE", "add a rule; prints its id", xb_text_id, NULL},
 	{"steer del", "ID", "remove a rule", NULL, NULL},
-	{"steer list", "[-s]", "the rules in the order in which they are asked; -s: with counters",
-	 xb_text_rules, NULL},
+	{"steer list", "[-s]", "the rules in the order in which they are asked", xb_text_rules,
+	 NULL},
 	{"steer load", "FILE|- [--confirm SECONDS]",
-	 "replace all rules at once; --confirm: they go again unless `steer confirm` follows", NULL,
-	 run_steer_load},
+	 "replace all rules at once, or, where one is wrong, none", NULL, run_steer_load},
 	{"steer confirm", "", "keep what `steer load --confirm` has loaded", NULL, NULL},
 	{"steer flush", "", "remove all rules", NULL, NULL},
 	{"steer default", "VERDICT", "what becomes of a frame that no rule matches", NULL, NULL},
@@ -70,9 +69,7 @@ static const struct command commands[] = {
 	 "what would become of a frame, and why; of each frame of a capture file", NULL,
 	 run_explain},
 	{"capture", "[PORT] [--drops] [-w FILE|-] [-c COUNT] [--snap BYTES]",
-	 "packets as they cross the ports, with their fate; -w: as pcapng, for Wireshark and "
-	 "tcpdump",
-	 NULL, run_capture},
+	 "packets as they cross the ports, with their fate", NULL, run_capture},
 	{"doctor", "[IFACE]", "what this host can do, and what stands in the way", NULL,
 	 run_doctor},
 	{"detach", "IFACE", "take xbridge's XDP program off an interface", NULL, run_detach},
@@ -80,7 +77,38 @@ static const struct command commands[] = {
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
+static const struct option {
+	const char *command; /* whose it is; NULL: all commands have it, but run */
+	const char *names;   /* and what it takes */
+	const char *help;
+} options[] = {
+	{NULL, "--name NAME", "the instance; not needed where one runs"},
+	{NULL, "--json, -j", "one JSON document"},
+	{NULL, "--help, -h", "what is typed; behind run, its options"},
+	{"stats", "--watch", "again each second, until it is interrupted"},
+	{"port set", "--queues N", "queue pairs of the kernel's interface, while packets pass"},
+	{"port set", "--learn-max N", "most addresses that are learned behind the port"},
+	{"port set", "--storm PPS", "group frames a second that it may send; 0: no limit"},
+	{"steer list", "-s", "with counters"},
+	{"steer load", "--confirm SECONDS",
+	 "the rules before come back unless `steer confirm` follows in time"},
+	{"capture", "--drops", "only what is dropped"},
+	{"capture", "-w FILE|-",
+	 "into a file, or to standard output, as pcapng, for Wireshark and tcpdump"},
+	{"capture", "-c COUNT", "end after so many packets"},
+	{"capture", "--snap BYTES", "only so much of each packet"},
+};
+
+#define N_OPTIONS (sizeof(options) / sizeof(options[0]))
+
 /* ---- help ---- */
+
+static bool is_of(const struct option *option, const char *command)
+{
+	if (!option->command || !command)
+		return option->command == command;
+	return !strcmp(option->command, command);
+}
 
 static void usage(FILE *out)
 {
@@ -96,10 +124,16 @@ static void usage(FILE *out)
 		snprintf(left, sizeof(left), "%s %s", commands[i].words, commands[i].args);
 		fprintf(out, "  %-34s %s\n", left, commands[i].help);
 	}
-	fprintf(out, "\nOptions of all commands but run:\n"
-		     "  --name NAME   the instance; not needed where one runs\n"
-		     "  --json, -j    one JSON document\n"
-		     "\n`xbridge run --help` lists the options of run. "
+	fprintf(out, "\nTheir options:\n");
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		if (options[i].command)
+			fprintf(out, "  %-10s %-23s %s\n", options[i].command, options[i].names,
+				options[i].help);
+	fprintf(out, "\nOptions of all commands but run:\n");
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		if (!options[i].command)
+			fprintf(out, "  %-34s %s\n", options[i].names, options[i].help);
+	fprintf(out, "\n`xbridge run --help` lists the options of run. "
 		     "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
 }
 
@@ -109,12 +143,40 @@ static void run_usage(FILE *out)
 	xb_config_help(out, false);
 }
 
+/* A dash that is typed is no hyphen in roff. */
+static void print_roff(const char *text)
+{
+	for (; *text; text++)
+		printf("%s%c", *text == '-' ? "\\" : "", *text);
+}
+
+static void print_man_entry(const char *words, const char *args, const char *help)
+{
+	printf(".TP\n.B ");
+	print_roff(words);
+	printf(" \\fR");
+	print_roff(args);
+	printf("\n%s.\n", help);
+}
+
+static void print_man_options(const char *command)
+{
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		if (is_of(&options[i], command))
+			print_man_entry(options[i].names, "", options[i].help);
+}
+
 /* The parts of xbridge(1) that are made from the tables, as roff. */
 static void print_man(void)
 {
-	for (size_t i = 0; i < N_COMMANDS; i++)
-		printf(".TP\n.B %s \\fR%s\n%s.\n", commands[i].words, commands[i].args,
-		       commands[i].help);
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		print_man_entry(commands[i].words, commands[i].args, commands[i].help);
+		printf(".RS\n");
+		print_man_options(commands[i].words);
+		printf(".RE\n");
+	}
+	printf(".SH OPTIONS OF ALL COMMANDS BUT RUN\n");
+	print_man_options(NULL);
 	printf(".SH OPTIONS OF RUN\n");
 	xb_config_help(stdout, true);
 }
@@ -328,8 +390,8 @@ static int dispatch(int argc, char **argv)
 	if (argc < 0)
 		return wrong_usage("no name behind", "--name");
 	if (!argc || common.help) {
-		usage(argc ? stdout : stderr);
-		return argc || common.help ? 0 : EXIT_USAGE;
+		usage(common.help ? stdout : stderr);
+		return common.help ? 0 : EXIT_USAGE;
 	}
 	command = find(argc, argv, &words);
 	if (!command)

@@ -445,17 +445,19 @@ static void help_line(FILE *out, const struct option *option)
 	fprintf(out, " %s\n", text);
 }
 
+/* A dash that is typed is no hyphen in roff. */
+static void man_entry(FILE *out, const struct option *option)
+{
+	fprintf(out, ".TP\n.BR \\-\\-");
+	for (const char *p = option->name; *p; p++)
+		fprintf(out, "%s%c", *p == '-' ? "\\" : "", *p);
+	fprintf(out, " \" \" \\fI%s\\fR\n%s.\n", option->arg ? option->arg : "", option->help);
+}
+
 void xb_config_help(FILE *out, bool roff)
 {
-	for (size_t i = 0; i < N_OPTIONS; i++) {
-		const struct option *option = &options[i];
-
-		if (!roff)
-			help_line(out, option);
-		else
-			fprintf(out, ".TP\n.BR \\-\\-%s \" \" \\fI%s\\fR\n%s.\n", option->name,
-				option->arg ? option->arg : "", option->help);
-	}
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		(roff ? man_entry : help_line)(out, &options[i]);
 }
 
 /* ---- the whole ---- */
