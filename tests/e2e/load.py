@@ -64,6 +64,75 @@ def wait_under_load(daemon):
     wait_for(crossed, "packets cross")
 
 
+STORM = """
+import os, signal, socket, sys
+cpu, ip, burst, ports = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), [int(port) for port in sys.argv[4:]]
+os.sched_setaffinity(0, {cpu})
+over = []
+signal.signal(signal.SIGTERM, lambda *_: over.append(True))
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in ports]
+for sock, port in zip(socks, ports):
+    sock.connect((ip, port))
+    if burst > 1:
+        sock.setsockopt(socket.IPPROTO_UDP, 103, 18)  # UDP_SEGMENT
+print("ready", flush=True)
+sys.stdin.readline()
+while not over:
+    for sock in socks:
+        try:
+            sock.send(bytes(18 * burst))
+        except OSError:
+            pass
+"""
+
+
+class Storm:
+    """Small datagrams to many ports, as fast as one process on each CPU sends them, to an address that is nobody's, so
+    that nobody answers.
+
+    ways: (namespace, interface, MAC it is sent to, datagrams a call: more than one, and the kernel cuts them apart),
+    each the source of a process on a CPU of its own as long as there are such.
+    """
+
+    IP = "192.0.2.77"
+
+    def __init__(self, bed, ways, ports):
+        cpus, self.processes = sorted(os.sched_getaffinity(0)), []
+        for i, (ns, ifname, mac, burst) in enumerate(ways):
+            ns.ip(f"neigh replace {self.IP} lladdr {mac} dev {ifname} nud permanent")
+            command = ["ip", "netns", "exec", ns.name, sys.executable, "-c", STORM, str(cpus[i % len(cpus)]), self.IP,
+                       str(burst), *map(str, ports)]
+            self.processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bed.env))
+
+    def __enter__(self):
+        for process in self.processes:
+            assert process.stdout.readline() == b"ready\n"
+        self.began, self.idle_s = time.monotonic(), -idle_s()
+        for process in self.processes:
+            process.stdin.close()
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait()
+            process.stdout.close()
+        self.took_s = time.monotonic() - self.began
+        self.idle_s += idle_s()
+
+    def idle_share(self):
+        """How much of the machine had nothing to do meanwhile."""
+        return self.idle_s / self.took_s / os.cpu_count()
+
+
+def idle_s():
+    """How long the CPUs, taken together, have had nothing to do since the start."""
+    with open("/proc/stat", encoding="ascii") as file:
+        idle, waiting = file.readline().split()[4:6]
+    return (int(idle) + int(waiting)) / os.sysconf("SC_CLK_TCK")
+
+
 NO_STALL = ["--stall-ms", "10000"]  # for a daemon that is held
 
 

@@ -2,6 +2,7 @@
 """The steering table: what its commands say, and what its rules do to frames on the wire (steer.py)."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -9,10 +10,11 @@ import time
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
+from load import NO_STALL, Storm
 from pins import by_key
 from steer import CASES, PAYLOAD, Ends, frame
 from traffic import Wire
-from xbridge import TAP_IP, binary, difference, drops, wait_for
+from xbridge import IN_VM, TAP_IP, binary, difference, drops, interesting, peer_ip, scaled, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -292,52 +294,101 @@ def test_a_rule_to_a_port_that_is_gone_drops_on_that_port(make_bed):
 
 # ---- changes under load ----
 
-FLOOD = """
-import socket, sys, time
-socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-for sock, port in zip(socks, (9, 40009)):
-    sock.connect((sys.argv[1], port))
-end, sent, refused = time.monotonic() + float(sys.argv[2]), 0, 0
-while time.monotonic() < end:
-    for _ in range(500):
-        for sock in socks:
-            try:
-                sock.send(b"x" * 18)
-                sent += 1
-            except OSError:
-                refused += 1
-print(sent)
-"""
-
-
 def hits(bed):
     """What all rules have met, those too that are gone: their slots rest as long as there are others."""
     return sum(stats["packets"] for stats in by_key(bed, "rule_stats").values())
 
 
+STORM_PORTS = range(1, 31)
+
+
+def tables(n):
+    """Two tables with verdicts for what a storm sends, by port, each the other of the other table's.
+
+    Both have also n rules that nothing meets: one half asks for a storm's source address and another port, the other
+    half for its ports and another address. Of these the first table has one more in front; and it asks the rules that
+    count amid them, the second one behind them all. So whatever takes something from each table comes upon a rule that
+    nothing meets: sets of both, since a storm's address and its ports each have every other rank, in the one table the
+    even, in the other the odd; and a rank of the other table, since nothing meets what has that rank.
+    """
+    others = [f"src 192.0.2.0/30 dport {1000 + i} to vb" if i % 2 == 0 else
+              f"src 10.{i >> 8}.{i & 255}.0/24 dport 1-30 to vb" for i in range(n)]
+
+    def table(prio, verdicts):
+        return [f"prio {prio} in {port} src {src} dport {ports} to {there if there_first else 'drop'}"
+                for port, src, there in (("va", peer_ip(), "kernel"), ("kernel", TAP_IP, "va"))
+                for ports, there_first in zip(("1-10", "11-20", "21-30"), verdicts)]
+    shared = [f"prio {300 if i < n // 2 else 100} {rule}" for i, rule in enumerate(others)]
+    return ["\n".join(rules) + "\n" for rules in (
+        ["prio 400 src 192.0.2.0/30 dport 999 to vb", *shared, *table(200, (True, False, True))],
+        [*shared, *table(50, (False, True, False))])]
+
+
+def check_that_it_is_in_force(bed, table):
+    """Each flow of the storm gets this table's verdict, whatever was remembered of it: (redirected, dropped)."""
+    wanted = {"redirect": 20, "drop": 10} if table == 0 else {"redirect": 10, "drop": 20}
+    with Wire(bed.peer, "vp") as wire, Wire(bed.kern, "tap0") as tap:
+        before = bed.daemon.rest()
+        for end, ns, src in (wire, bed.peer, peer_ip()), (tap, bed.kern, TAP_IP):
+            other = bed.kern.mac("tap0") if end is wire else bed.peer.mac("vp")
+            own = ns.mac("vp" if end is wire else "tap0")
+            end.send(*(frame(IP(src=src, dst=Storm.IP) / UDP(sport=9, dport=port), src=own, dst=other) for port in STORM_PORTS))
+        wait_for(lambda: sum(p["rx_packets"] + p["xdp"]["drop"] if "xdp" in p else p["rx_packets"]
+                             for p in difference(bed.daemon.stats(), before)["ports"].values()) == 60, "all are judged")
+        change = difference(bed.daemon.rest(), before)
+    xdp = change["ports"]["va"]["xdp"]
+    assert {name: xdp[name] for name in wanted} == wanted
+    assert (change["ports"]["va"]["tx_packets"], drops(change, "tap0")) == (wanted["redirect"], {"verdict": wanted["drop"]})
+    assert (change["ports"]["tap0"]["tx_packets"], drops(change, "va")) == (wanted["redirect"], {})
+
+
+def at_rest(daemon):
+    """The stats when all that was sent is given back: the last of it when a worker wakes for its heartbeat, if not before."""
+    return wait_for(lambda: (stats := daemon.rest())["in_flight"] == 0 and stats, "all that was sent is given back")
+
+
 @pytest.mark.kernels
 def test_each_frame_meets_the_old_table_or_the_new_one(make_bed):
-    """Two tables that differ in each verdict, loaded in turn under a flood: a frame that met neither, or half of one,
-    would get the default verdict. And it is counted once, whenever it came."""
-    bed = make_bed(quiet=True)
-    daemon = bed.start("--default", "pass")
-    tables = ["dport 1-32767 to kernel\nproto udp to drop\n", "dport 1-32767 to drop\nproto udp to kernel\n"]
-    daemon.ask("steer", "load", tables[0])
-    before, hits_before = daemon.rest(), hits(bed)
-    sender = subprocess.Popen(["ip", "netns", "exec", bed.peer.name, "python3", "-c", FLOOD, TAP_IP, "3"],
-                              stdout=subprocess.PIPE, text=True)
+    """Tables that differ in each verdict, loaded in turn under a storm into both ends: into the uplink, whose frames the
+    program judges, and into tap0, whose frames userspace does. A frame that met neither, or half of one, would come
+    out of vb, where the default verdict sends it too. And each is counted once, whenever it came."""
+    bed = make_bed(uplinks=2, quiet=True)
+    daemon = bed.start("--default", "vb", *NO_STALL)
+    both = tables(scaled(1800))
+    daemon.ask("steer", "load", both[0])
+    uplinks = [(bed.peer, "vp", bed.kern.mac("tap0"), 32)] * os.cpu_count()
+    before, hits_before = at_rest(daemon), hits(bed)
+    kernel_before = {"vp": bed.peer.counters("vp"), "tap0": bed.kern.counters("tap0")}
     loads = 0
-    while sender.poll() is None:
-        loads += 1
-        daemon.ask("steer", "load", tables[loads % 2])
-    sent = int(sender.stdout.read())
-    change = difference(daemon.rest(), before)["ports"]["va"]
-    assert loads > 5
-    xdp = {name: count for name, count in change["xdp"].items() if count and not name.endswith("_bytes")}
-    assert set(xdp) == {"redirect", "drop"} and xdp["redirect"] + xdp["drop"] == sent
-    assert xdp["redirect"] > sent / 4 and xdp["drop"] > sent / 4
-    assert change["rx_packets"] + change["rx_missed"] == xdp["redirect"]
-    assert loads < 1000 and hits(bed) - hits_before == sent
+    with Storm(bed, [*uplinks, (bed.kern, "tap0", bed.peer.mac("vp"), 1)], STORM_PORTS) as storm:
+        end = time.monotonic() + 4
+        while (time.monotonic() < end or loads < 6) and loads < 300:  # so that no slot is used twice
+            loads += 1
+            daemon.ask("steer", "load", both[loads % 2])
+    change = difference(at_rest(daemon), before)["ports"]
+    wire = difference(bed.peer.counters("vp"), kernel_before["vp"])
+    tap = difference(bed.kern.counters("tap0"), kernel_before["tap0"])
+    kpps = wire["tx_packets"] / storm.took_s / 1000
+    print(f"{kpps:.0f} kpps into the uplink and {tap['tx_packets'] / storm.took_s / 1000:.0f} into tap0, "
+          f"{loads} loads, {storm.idle_share():.0%} idle")
+    assert IN_VM or kpps >= 200 or storm.idle_share() < 0.1
+    # one table or the other, whole
+    assert change["vb"]["tx_packets"] == 0 and not drops({"ports": change}, "vb"), interesting(change["vb"])
+    xdp = {name: count for name, count in change["va"]["xdp"].items() if count and not name.endswith("_bytes")}
+    assert set(xdp) == {"redirect", "drop"} and min(xdp.values()) > wire["tx_packets"] / 8, xdp
+    met = {rule["rule"] for rule in rules(daemon) if rule["packets"]}
+    assert not [rule for rule in met if rule.endswith("to vb")]
+    assert min(change["va"]["tx_packets"], change["tap0"]["drops"]["verdict"]) > change["tap0"]["rx_packets"] / 8
+    # and counted: by the program, by the rules, at each interface as the kernel does
+    assert xdp["redirect"] + xdp["drop"] == wire["tx_packets"]
+    assert hits(bed) - hits_before == wire["tx_packets"] + change["tap0"]["rx_packets"]
+    assert change["va"]["rx_packets"] + change["va"]["rx_missed"] == xdp["redirect"]
+    assert change["va"]["tx_packets"] == wire["rx_packets"]
+    assert tap["rx_packets"] + tap["rx_dropped"] + tap["rx_errors"] == change["tap0"]["tx_packets"]
+    assert tap["tx_packets"] == change["tap0"]["rx_packets"] + change["tap0"]["rx_missed"]
+    for table in (loads % 2, 0, 1):
+        daemon.ask("steer", "load", both[table])
+        check_that_it_is_in_force(bed, table)
 
 
 # ---- limits ----
