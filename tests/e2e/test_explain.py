@@ -64,7 +64,7 @@ def test_the_wire_does_what_explain_says(make_bed, tmp_path, sharing):
     daemon = bed.start("--default", "bridge", uplinks=[f"va,{sharing}"])
     daemon.ask("steer", "load", RULES + ("dmac own proto tcp to kernel\n" if sharing == "shared" else ""))
     own = bed.host.mac("va")
-    frames = [data for _, hit, near in CASES.values() for data in (hit, near)]
+    frames = [data for case, (_, hit, near) in CASES.items() if case != "own" for data in (hit, near)]
     frames += [frame(layers, dst=dst) for layers in (UDP(dport=9), UDP(dport=99), TCP(flags="S"))
                for dst in (own, "ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:0e")]
     frames += [frame(UDP(dport=99), src="01:00:00:00:00:01"), frame(UDP(dport=99), src=own)]
