@@ -14,9 +14,9 @@ from scapy.layers.inet import IP, TCP, UDP
 
 from load import NO_STALL, Storm
 from pins import by_key
-from steer import CASES, GROUP, IN_VLAN, OWN, PAYLOAD, Ends, frame, judged, marked, marks, readdressed, tagged
+from steer import CASES, GROUP, IN_VLAN, OWN, PAYLOAD, TO, Ends, frame, judged, marked, marks, readdressed, tagged
 from traffic import Wire
-from xbridge import IN_VM, TAP_IP, binary, difference, drops, interesting, peer_ip, scaled, wait_for
+from xbridge import IN_VM, PATIENCE, TAP_IP, binary, difference, drops, interesting, peer_ip, scaled, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -361,6 +361,29 @@ def test_each_frame_meets_the_old_table_or_the_new_one(make_bed):
         check_that_it_is_in_force(bed, table)
 
 
+# ---- rules on trial ----
+
+def test_what_unconfirmed_rules_said_goes_from_the_wire_too(daemon, bed, ends):
+    """Of flows that both worlds remember: before, as long as the new rules are on trial, and when they are taken back."""
+    data = frame(UDP(dport=53))
+    daemon.ask("steer", "load", "in va proto udp dport 53 to kernel\nin kernel proto udp dport 53 to drop\n")
+    before = rules(daemon)
+
+    def check(arrives, crosses):
+        for _ in range(2):
+            ends.check((data, arrives))
+            assert from_the_kernel(bed, data)[0] == crosses
+    check({"kernel"}, [])
+    daemon.ask("steer", "load", "in va proto udp dport 53 to pass\nin kernel proto udp dport 53 to va\n",
+               "--confirm", str(5 * PATIENCE))
+    check({"pass"}, [0])
+    assert daemon.ask("steer", "list")["confirm_within_s"] > 0
+    check({"pass"}, [0])
+    wait_for(lambda: [rule["id"] for rule in rules(daemon)] == [rule["id"] for rule in before], "the rules before are back")
+    check({"kernel"}, [])
+    assert [rule["packets"] for rule in rules(daemon)] == [4, 4]
+
+
 # ---- limits ----
 
 @pytest.mark.kernels
@@ -373,32 +396,56 @@ def test_beyond_its_limit_a_rule_drops(daemon, ends):
 
 # ---- death ----
 
-EVERY_KIND = ["--default", "kernel", "--rule", "proto udp dport 1 to drop", "--rule", "proto udp dport 2 to pass limit 1:2",
-              "--rule", "proto udp dport 3 to pass", "--rule", "proto udp dport 4 to kernel limit 1000",
-              "--rule", "proto udp dport 5 to bridge"]
+# What a rule says, the destination of four frames that it meets at once, and how many of them the program alone lets pass
+# on a dedicated uplink and on a shared one. What drops goes on to drop, what is limited is limited, all else passes.
+EVERY_KIND = [
+    ("to drop", TO, 0, 0), ("to pass", TO, 4, 4), ("to pass limit 1:2", TO, 2, 2), ("to kernel", TO, 4, 4),
+    ("to kernel limit 1000", TO, 4, 4), ("to kernel limit 1:2", TO, 2, 2), ("to bridge", TO, 4, 4),
+    ("to bridge limit 1:3", TO, 3, 3), ("to vb", TO, 4, 4), ("to vb limit 1:1", TO, 1, 1),
+    ("dmac own to drop", OWN, 0, 0), ("dmac own to pass", OWN, 4, 4), ("dmac own to kernel", OWN, 4, 4),
+    ("dmac own to kernel limit 1:2", OWN, 2, 2), ("dmac own to bridge", OWN, 4, 4), ("dmac own to vb", OWN, 4, 4),
+    # these a shared uplink keeps
+    ("to drop", OWN, 0, 4), ("to kernel limit 1:2", OWN, 2, 4), ("to vb", OWN, 4, 4),
+    ("to drop", GROUP, 0, 4), ("to kernel limit 1:2", GROUP, 2, 4), ("to vb", GROUP, 4, 4),
+]
 
 
-def check_program_alone(sender, stack_end):
-    """What drops goes on to drop, what is limited is limited, all else passes."""
+def every_kind():
+    """Options of `run`; what none of the rules meets is for the kernel port."""
+    given = [("--rule", f"proto udp dport {dport} {said}") for dport, (said, *_) in enumerate(EVERY_KIND, 1)]
+    return ["--default", "kernel", *itertools.chain(*given)]
+
+
+def start_every_kind(bed, sharing, *options):
+    return bed.start(*every_kind(), *options, uplinks=[f"va,{sharing}", "vb,dedicated"])
+
+
+def check_program_alone(bed, sharing, sender, stack_end):
+    """With frames of each kind, and with some that no rule meets."""
+    own, wanted, sent = bed.host.mac("va"), [], []
+    for dport, (_, dst, dedicated, shared) in enumerate([*EVERY_KIND, ("", TO, 4, 4)], 1):
+        for i in range(4):
+            data = frame(UDP(dport=dport), dst=own if dst == OWN else dst)
+            sent.append(marked(data, 4 * dport + i))
+            wanted += [4 * dport + i] if i < (shared if sharing == "shared" else dedicated) else []
     stack_end.drain()
-    sender.send(*(frame(UDP(sport=sport, dport=dport)) for dport in range(1, 7) for sport in range(1, 5)))
-    last = frame(UDP(sport=4, dport=6))
+    sender.send(*sent)
     passed = []
-    while not passed or passed[-1] != last:
-        passed.append(stack_end.recv())
-    assert passed == [frame(UDP(sport=sport, dport=dport)) for dport in range(2, 7)
-                      for sport in range(1, 3 if dport == 2 else 5)]
+    while wanted[-1] not in passed:
+        passed += marks([stack_end.recv()])
+    assert passed == wanted
 
 
 @pytest.mark.vm
-def test_rules_outlive_the_daemon(make_bed):
-    bed = make_bed(quiet=True)
-    daemon = bed.start(*EVERY_KIND)
+@pytest.mark.parametrize("sharing", ["dedicated", "shared"])
+def test_rules_outlive_the_daemon(make_bed, sharing):
+    bed = make_bed(uplinks=2, quiet=True)
+    daemon = start_every_kind(bed, sharing)
     with Wire(bed.host, "va") as stack_end, Wire(bed.peer, "vp") as sender:
         daemon.kill()
         daemon.wait_exit()
-        check_program_alone(sender, stack_end)
-        again = bed.start("--default", "kernel")
+        check_program_alone(bed, sharing, sender, stack_end)
+        again = bed.start("--default", "kernel", uplinks=[f"va,{sharing}", "vb,dedicated"])
         assert rules(again) == []
         with Wire(bed.kern, "tap0") as tap:
             sender.send(frame(UDP(dport=1)))
@@ -407,26 +454,28 @@ def test_rules_outlive_the_daemon(make_bed):
 
 def test_a_new_run_does_not_touch_what_the_old_table_counts(make_bed):
     """The program that outlived its daemon obeys, and charges, the old rules until the new ones are in force."""
-    bed = make_bed(quiet=True)
-    daemon = bed.start(*EVERY_KIND)
+    bed = make_bed(uplinks=2, quiet=True)
+    daemon = start_every_kind(bed, "dedicated")
     old = {rule["slot"] for rule in rules(daemon)}
     daemon.kill()
     daemon.wait_exit()
-    new = {rule["slot"] for rule in rules(bed.start(*EVERY_KIND))}
-    assert len(old) == len(new) == 5 and not old & new
+    new = {rule["slot"] for rule in rules(start_every_kind(bed, "dedicated"))}
+    assert len(old) == len(new) == len(EVERY_KIND) and not old & new
 
 
 @pytest.mark.vm
-def test_rules_hold_while_the_daemon_stalls(make_bed):
-    bed = make_bed(quiet=True)
-    daemon = bed.start(*EVERY_KIND, "--stall-ms", "500")
+@pytest.mark.parametrize("sharing", ["dedicated", "shared"])
+def test_rules_hold_while_the_daemon_stalls(make_bed, sharing):
+    bed = make_bed(uplinks=2, quiet=True)
+    daemon = start_every_kind(bed, sharing, "--stall-ms", "500")
+    probe = frame(UDP(dport=1000))
     with Wire(bed.host, "va") as stack_end, Wire(bed.peer, "vp") as sender, Wire(bed.kern, "tap0") as tap:
         daemon.kill(signal.SIGSTOP)
-        time.sleep(1.5)
-        check_program_alone(sender, stack_end)
+        wait_for(lambda: not sender.send(probe) and probe in stack_end.drain(), "the program sees that nobody reads")
+        check_program_alone(bed, sharing, sender, stack_end)
         daemon.kill(signal.SIGCONT)
         daemon.status()
-        wait_for(lambda: not sender.send(frame(UDP(dport=4))) and any(PAYLOAD in got for got in tap.drain()),
+        wait_for(lambda: not sender.send(probe) and any(PAYLOAD in got for got in tap.drain()),
                  "frames come to xbridge again")
 
 
