@@ -8,6 +8,7 @@
 """
 
 import collections
+import json
 import os
 import re
 import threading
@@ -19,11 +20,13 @@ from scapy.layers.l2 import Ether
 
 from pins import bpftool, by_key, described, mac
 from traffic import Wire, ether
-from xbridge import PIN_ROOT, ROOT, TAP_IP, scaled, wait_for
+from xbridge import PATIENCE, PIN_ROOT, ROOT, TAP_IP, scaled, wait_for
 
 STALL_MS = 3000
 FROM, TO = "02:00:00:00:88:01", "02:00:00:00:88:99"  # nobody has either
 MIRROR_S = 1
+SECOND_NS, MS_NS = 10 ** 9, 10 ** 6
+LATE_NS = 200 * PATIENCE * MS_NS  # as much later may a thread that has something to do each second come to it
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,35 @@ def test_rules_and_counters_are_those_of_steer_list(bed, daemon):
         assert bool(hits[slot]["last_ns"]) == (rule["last_hit_ms"] is not None) == (i in sent)
     assert sum(1 for rule in shown.values() if rule["id"]) == n
     assert sum(row["packets"] for row in hits.values()) == len(sent)
+
+
+@pytest.mark.kernels
+def test_the_age_of_a_hit_is_that_of_the_map_and_grows(bed, daemon):
+    """Of a rule that the program asks, and of one that userspace does. When a rule was hit is known to a second."""
+    daemon.ask("steer", "load", "in va proto udp to drop\nin kernel proto udp to drop\n")
+    assert [rule["last_hit_ms"] for rule in daemon.ask("steer", "list", "-s")["rules"]] == [None, None]
+    data = bytes(Ether(src=FROM, dst=TO) / IP(src="198.51.100.1", dst="198.51.100.2") / UDP() / bytes(30))
+    sending = time.monotonic_ns()
+    with Wire(bed.peer, "vp") as wire, Wire(bed.kern, "tap0") as tap:
+        wire.send(data)
+        tap.send(data)
+    wait_for(lambda: all(rule["packets"] for rule in daemon.ask("steer", "list", "-s")["rules"]), "both are hit")
+    hit = time.monotonic_ns()
+
+    def look():
+        """Each rule's age and when it was told, at the earliest and at the latest."""
+        early = time.monotonic_ns()
+        listed = json.loads(daemon.cli("steer", "list", "-s", "--json").stdout)["rules"]
+        late = time.monotonic_ns()
+        last = [by_key(bed, "rule_stats")[rule["slot"]]["last_ns"] for rule in listed]
+        for rule, last_ns in zip(listed, last):
+            assert sending - SECOND_NS - LATE_NS <= last_ns <= hit
+            assert early - last_ns - MS_NS <= rule["last_hit_ms"] * MS_NS <= late - last_ns
+        return [rule["last_hit_ms"] for rule in listed]
+    first = look()
+    wait_for(lambda: time.monotonic_ns() - hit > SECOND_NS, "a second passes")
+    second = look()
+    assert all(now >= 1000 and now > before for now, before in zip(second, first))
 
 
 @pytest.mark.kernels
