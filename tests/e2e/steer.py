@@ -134,10 +134,7 @@ class Ends:
         def arrived():
             for name, wire in self.wires.items():
                 found[name] += marks(wire.drain())
-            va = difference(self.bed.daemon.stats(), before)["ports"]["va"]
-            # of what a shared uplink's stack has, a copy comes behind
-            copied = va["rx_packets"] + va["rx_missed"] == va["xdp"]["redirect"] + va["xdp"]["pass_group"]
-            return judged(va) == len(said) and copied and all(wanted[name] <= found[name] for name in found)
+            return self.have_come(before, len(said)) and all(wanted[name] <= found[name] for name in found)
         self.sender.send(*(marked(self.placed(data), i) for i, (data, _) in enumerate(said)))
         with contextlib.suppress(AssertionError):  # what is missing is told below
             wait_for(arrived, "all arrive")
@@ -145,6 +142,13 @@ class Ends:
         arrived()  # what should not
         assert found == wanted
         return difference(after, before)
+
+    def have_come(self, before, n):
+        """Have n frames come, since the stats were so?"""
+        va = difference(self.bed.daemon.stats(), before)["ports"]["va"]
+        # of what a shared uplink's stack has, a copy comes behind
+        copied = va["rx_packets"] + va["rx_missed"] == va["xdp"]["redirect"] + va["xdp"]["pass_group"]
+        return judged(va) == n and copied
 
     def placed(self, data):
         """A frame to the uplink's own MAC, whatever that is here."""

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`explain`: what it says of a frame is what the wire then does, and nothing counts."""
 
+import collections
 import contextlib
 import json
 import struct
 import subprocess
+import time
 
 import pytest
 from scapy.layers.inet import TCP, UDP
 
-from steer import CASES, Ends, frame
-from xbridge import interesting
+from pins import bpftool, mac
+from steer import CASES, Ends, frame, marked, marks
+from traffic import Wire
+from xbridge import difference, interesting, wait_for
+
+STRANGER, NEIGHBOUR = "02:00:00:00:66:77", "02:00:00:00:66:07"  # who never sends; who is behind vb
+MIRROR_S = 1
 
 RULES = """
 prio 40000 proto sctp to drop
@@ -37,16 +44,34 @@ def explain_file(daemon, path, *words):
     return json.loads(daemon.cli("explain", "pcap", str(path), *words, "--json").stdout)["packets"]
 
 
-def arrivals(packet):
+def arrivals(packet, everywhere=("kernel", "vb")):
     """Where a frame arrives, by what was said of it."""
     if packet["verdict"] == "pass":
-        return {"pass"} | (arrivals(packet["copy"]) if "copy" in packet else set())
+        return {"pass"} | (arrivals(packet["copy"], everywhere) if "copy" in packet else set())
     if packet["verdict"] == "drop" or "drop" in packet:
         return set()
     if "passes" in packet:
         return {"pass"}
-    assert packet["to"] in ("tap0", "all")
-    return {"kernel"}
+    return set(everywhere) if packet["to"] == "all" else {{"tap0": "kernel"}.get(packet["to"], packet["to"])}
+
+
+def met_by(packet):
+    """The rules that a frame meets, by what was said of it, and how often: what the stack has is not asked for, its copy is."""
+    return {each["rule"]: 1 for each in (packet, packet.get("copy", {})) if "rule" in each}
+
+
+def met(daemon):
+    return collections.Counter({rule["id"]: rule["packets"] for rule in daemon.ask("steer", "list", "-s")["rules"]})
+
+
+def mirrored(bed):
+    """The forwarding table as it is pinned, once it is what `fdb list` says: what was learned, and when it was seen last."""
+    def same():
+        shown = {(mac(row["key"]["mac"]), row["key"]["vlan"]): (row["value"]["port"], row["value"]["seen_s"])
+                 for row in bpftool(bed, "fdb")}
+        listed = {(row["mac"], {"any": 4095}.get(row["vlan"], row["vlan"])): row["port"] for row in bed.daemon.fdb()}
+        return {place: port for place, (port, _) in shown.items()} == listed and shown
+    return wait_for(same, "the map is what `fdb list` says")
 
 
 def counters(bed):
@@ -54,34 +79,118 @@ def counters(bed):
     dumps = [subprocess.run(bed.in_host("bpftool", "-j", "map", "dump", "pinned", f"/sys/fs/bpf/xbridge/{bed.name}/{name}"),
                             check=True, capture_output=True, text=True).stdout
              for name in ("rule_stats", "verdict_stats", "internal/rule_limits")]
-    return dumps, interesting(bed.daemon.rest()), bed.daemon.ask("steer", "list", "-s")["rules"][0]["packets"]
+    return dumps, interesting(bed.daemon.rest()), met(bed.daemon), mirrored(bed)
+
+
+def explained(bed, path, frames, *words):
+    """What `explain` says of frames, and of one that comes from a stranger. It counts nothing and learns nothing, neither
+    whom it has never seen nor that somebody was seen again."""
+    write_pcap(path, [*frames, frame(UDP(), src=STRANGER)])
+    seen_s = int(time.clock_gettime(time.CLOCK_MONOTONIC))
+    wait_for(lambda: int(time.clock_gettime(time.CLOCK_MONOTONIC)) > seen_s + 1, "who is seen now is seen later than before")
+    before = counters(bed)
+    packets = explain_file(bed.daemon, path, *words)
+    assert len(packets) == len(frames) + 1
+    time.sleep(MIRROR_S + 0.3)
+    after = counters(bed)
+    assert after == before
+    assert STRANGER not in {address for address, _ in after[-1]}
+    return packets[:-1]
+
+
+def send_each(daemon, sender, has_come, frames, packets):
+    """Each frame for itself: it meets the rules that were told, once, and no other."""
+    differs, before = [], met(daemon)
+    for number, (data, packet) in enumerate(zip(frames, packets)):
+        stats, so_far = daemon.stats(), met(daemon)
+        sender.send(marked(data, number))
+        wait_for(lambda: has_come(stats) and sum(difference(met(daemon), so_far).values()) >= len(met_by(packet)),
+                 f"a frame is judged: {data.hex()}, {packet}")  # pylint: disable=cell-var-from-loop
+        change = {rule: n for rule, n in difference(met(daemon), so_far).items() if n}
+        differs += [(data.hex(), packet, change)] if change != met_by(packet) else []
+    assert not differs
+    daemon.rest()
+    told = sum((collections.Counter(met_by(packet)) for packet in packets), collections.Counter())
+    assert met(daemon) - before == told  # nor afterwards
+    assert len(told) > 5
+
+
+def check_arrivals(wires, frames, packets, everywhere):
+    found = {name: marks(wire.drain()) for name, wire in wires.items()}
+    differs = []
+    for number, (data, packet) in enumerate(zip(frames, packets)):
+        there = {name: count[number] for name, count in found.items() if count[number]}
+        if there != dict.fromkeys(arrivals(packet, everywhere), 1):
+            differs.append((data.hex(), packet, there))
+    assert not differs
 
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("sharing", ["shared", pytest.param("dedicated", marks=pytest.mark.long)])
 def test_the_wire_does_what_explain_says(make_bed, tmp_path, sharing):
-    bed = make_bed(quiet=True)
-    daemon = bed.start("--default", "bridge", uplinks=[f"va,{sharing}"])
+    bed = make_bed(uplinks=2, quiet=True)
+    daemon = bed.start("--default", "bridge", uplinks=[f"va,{sharing}", "vb,dedicated"])
     daemon.ask("steer", "load", RULES + ("dmac own proto tcp to kernel\n" if sharing == "shared" else ""))
     own = bed.host.mac("va")
-    frames = [data for case, (_, hit, near) in CASES.items() if case != "own" for data in (hit, near)]
-    frames += [frame(layers, dst=dst) for layers in (UDP(dport=9), UDP(dport=99), TCP(flags="S"))
-               for dst in (own, "ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:0e")]
-    frames += [frame(UDP(dport=99), src="01:00:00:00:00:01"), frame(UDP(dport=99), src=own)]
-    path = tmp_path / "frames.pcap"
-    write_pcap(path, frames)
     with contextlib.ExitStack() as stack:
         ends = Ends(bed, stack)
-        for data in frames:  # what is to be learned is learned
-            ends.arrivals(data)
-        before = counters(bed)
-        packets = explain_file(daemon, path)
-        assert counters(bed) == before
-        assert len(packets) == len(frames)
-        differs = [(data.hex(), packet, found) for data, packet in zip(frames, packets)
-                   if (found := ends.arrivals(data)) != arrivals(packet)]
-    assert not differs
+        frames = [ends.placed(data) for _, hit, near in CASES.values() for data in (hit, near)]
+        frames += [frame(layers, dst=dst) for layers in (UDP(dport=9), UDP(dport=99), TCP(flags="S"))
+                   for dst in (own, "ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:0e")]
+        frames += [frame(UDP(dport=99), src="01:00:00:00:00:01"), frame(UDP(dport=99), src=own)]
+        before = daemon.stats()
+        ends.sender.send(*frames)  # so that what is to be learned is learned
+        wait_for(lambda: ends.have_come(before, len(frames)), "all have come")
+        packets = explained(bed, tmp_path / "frames.pcap", frames)
+        for wire in ends.wires.values():
+            wire.drain()
+        send_each(daemon, ends.sender, lambda before: ends.have_come(before, 1), frames, packets)
+        check_arrivals(ends.wires, frames, packets, everywhere={"kernel", "vb"})
     assert len({(packet["verdict"], packet["stage"], packet.get("rule")) for packet in packets}) > 8
+
+
+RULES_OUT = """
+prio 40000 in kernel proto sctp to drop
+in kernel vlan 7 to drop
+in kernel ethertype arp to va
+in kernel src 198.51.100.0/31 proto udp dport 1-60 to vb limit 100000
+in va src 198.51.100.0/31 proto udp to drop
+tcp-flags syn/syn,ack to vb
+proto icmp icmp-type 8 to pass
+in kernel dst 2001:db8:2::2 to va
+dscp 46 to drop
+frag later to drop
+dport 80 to bridge
+"""
+
+
+@pytest.mark.kernels
+def test_the_wire_does_what_explain_says_of_frames_from_the_kernel(make_bed, tmp_path):
+    bed = make_bed(uplinks=2, quiet=True)
+    daemon = bed.start("--default", "bridge")
+    daemon.ask("steer", "load", RULES_OUT)
+    with contextlib.ExitStack() as stack:
+        tap = stack.enter_context(Wire(bed.kern, "tap0"))
+        wires = {uplink: stack.enter_context(Wire(peer, "vp")) for uplink, peer in zip(bed.uplinks, bed.peers)}
+        wires["vb"].send(frame(TCP(), src=NEIGHBOUR))
+        wait_for(lambda: NEIGHBOUR in {row["mac"] for row in daemon.fdb()}, "a neighbour is learned")
+        frames = [data for _, hit, near in CASES.values() for data in (hit, near)]
+        frames += [frame(layers, dst=dst) for layers in (UDP(dport=99), TCP(flags="SA")) for dst in
+                   (NEIGHBOUR, bed.host.mac("va"), bed.kern.mac("tap0"), "ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:0e")]
+        frames += [frame(UDP(dport=99), src="01:00:00:00:00:01"), frame(UDP(dport=99), src=bed.host.mac("va"))]
+
+        def have_come(before, n=1):
+            return difference(daemon.stats(), before)["ports"]["tap0"]["rx_packets"] == n
+        before = daemon.rest()
+        tap.send(*frames)
+        wait_for(lambda: have_come(before, len(frames)), "all have come")
+        packets = explained(bed, tmp_path / "frames.pcap", frames, "in", "tap0")
+        for wire in wires.values():
+            wire.drain()
+        send_each(daemon, tap, have_come, frames, packets)
+        check_arrivals(wires, frames, packets, everywhere={"va", "vb"})
+    assert {"va", "vb", "all", None} <= {packet.get("to") for packet in packets}
+    assert len({(packet["verdict"], packet["stage"], packet.get("rule"), packet.get("drop")) for packet in packets}) > 10
 
 
 def test_frames_of_the_kernel_are_explained_by_userspace(make_bed, tmp_path):
