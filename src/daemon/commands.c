@@ -271,7 +271,8 @@ static int steered(const struct request *request, int ret)
 }
 
 /* What the words of a rule say; wrong words are wrong usage. */
-static int parse_rule(const struct request *request, struct xb_rule *ret_rule)
+static int parse_rule(const struct request *request, struct xb_rule *ret_rule,
+		      struct xb_rule_places *ret_places)
 {
 	size_t bytes = 1;
 	char *text;
@@ -286,20 +287,21 @@ static int parse_rule(const struct request *request, struct xb_rule *ret_rule)
 		strcat(text, i ? " " : "");
 		strcat(text, request->argv[i]);
 	}
-	ret = xb_rule_parse(text, ret_rule, request->err);
+	ret = xb_rule_parse_places(text, ret_rule, ret_places, request->err);
 	free(text);
 	return ret == -EINVAL ? XB_USAGE : ret;
 }
 
 static int steer_add(const struct request *request)
 {
+	struct xb_rule_source source = {0};
 	struct xb_rule rule;
-	int ret = parse_rule(request, &rule);
+	int ret = parse_rule(request, &rule, &source.places);
 	uint32_t id;
 
 	if (ret < 0)
 		return ret;
-	ret = xb_steering_add(&request->instance->steering, &rule, &id, request->err);
+	ret = xb_steering_add(&request->instance->steering, &rule, source, &id, request->err);
 	if (ret < 0)
 		return ret;
 	*request->ret_result = json_object_new_object();

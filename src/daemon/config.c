@@ -273,10 +273,11 @@ static int set_uplink(struct xb_config *config, const char *value, struct xb_err
 
 static int set_rule(struct xb_config *config, const char *value, struct xb_error *err)
 {
+	struct xb_rule_source source = {0};
 	struct xb_rule rule;
-	int ret = xb_rule_parse(value, &rule, err);
+	int ret = xb_rule_parse_places(value, &rule, &source.places, err);
 
-	return ret < 0 ? ret : xb_rule_list_add(&config->rules, &rule, err);
+	return ret < 0 ? ret : xb_rule_list_add(&config->rules, &rule, source, err);
 }
 
 static int set_default(struct xb_config *config, const char *value, struct xb_error *err)

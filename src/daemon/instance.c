@@ -262,7 +262,7 @@ static int port_of_name(const void *arg, const char *name, bool *ret_uplink)
 
 static int start_steering(struct xb_instance *instance, struct xb_error *err)
 {
-	struct xb_steering_names names = {.port = port_of_name, .arg = instance};
+	struct xb_rule_names names = {.port = port_of_name, .arg = instance};
 	int ret = xb_steering_init(&instance->steering,
 				   instance->gate_open ? &instance->gate : NULL, &names, err);
 

@@ -87,7 +87,7 @@ static void apply_rules(struct xb_instance *instance, struct xb_rule_list *new)
 	for (unsigned i = 0; !ret && i < old->n; i++)
 		take_out(&wanted, &old->rules[i]);
 	for (unsigned i = 0; !ret && i < new->n; i++)
-		ret = xb_rule_list_add(&wanted, &new->rules[i], &err);
+		ret = xb_rule_list_add(&wanted, &new->rules[i], new->sources[i], &err);
 	if (!ret)
 		ret = xb_steering_load(&instance->steering, &wanted, 0, &err);
 	xb_rule_list_free(&wanted);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/rule_list.h"
 
-#include "daemon/rule_text.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,20 +13,20 @@ static int grow(struct xb_rule_list *list)
 {
 	size_t room = list->n ? list->n * 2 : 1;
 	struct xb_rule *rules = realloc(list->rules, room * sizeof(*rules));
-	unsigned *lines;
+	struct xb_rule_source *sources;
 
 	if (!rules)
 		return -ENOMEM;
 	list->rules = rules;
-	lines = realloc(list->lines, room * sizeof(*lines));
-	if (!lines)
+	sources = realloc(list->sources, room * sizeof(*sources));
+	if (!sources)
 		return -ENOMEM;
-	list->lines = lines;
+	list->sources = sources;
 	return 0;
 }
 
-static int add(struct xb_rule_list *list, const struct xb_rule *rule, unsigned line,
-	       struct xb_error *err)
+int xb_rule_list_add(struct xb_rule_list *list, const struct xb_rule *rule,
+		     struct xb_rule_source source, struct xb_error *err)
 {
 	if (list->n == XB_RULES_MAX)
 		return xb_fail(err, -E2BIG, "more than %u rules", XB_RULES_MAX);
@@ -36,26 +34,22 @@ static int add(struct xb_rule_list *list, const struct xb_rule *rule, unsigned l
 	if (!(list->n & (list->n - 1)) && grow(list) < 0)
 		return xb_fail(err, -ENOMEM, "keep %u rules", list->n + 1);
 	list->rules[list->n] = *rule;
-	list->lines[list->n++] = line;
+	list->sources[list->n++] = source;
 	return 0;
-}
-
-int xb_rule_list_add(struct xb_rule_list *list, const struct xb_rule *rule, struct xb_error *err)
-{
-	return add(list, rule, 0, err);
 }
 
 /* Returns 0 for a line without a rule, too. */
 static int parse_line(struct xb_rule_list *list, char *line, unsigned number, struct xb_error *err)
 {
+	struct xb_rule_source source = {.line = number};
 	struct xb_rule rule;
 	int ret;
 
 	line[strcspn(line, "#\r")] = '\0';
 	if (!line[strspn(line, " \t")])
 		return 0;
-	ret = xb_rule_parse(line, &rule, err);
-	return ret < 0 ? ret : add(list, &rule, number, err);
+	ret = xb_rule_parse_places(line, &rule, &source.places, err);
+	return ret < 0 ? ret : xb_rule_list_add(list, &rule, source, err);
 }
 
 int xb_rule_list_parse(struct xb_rule_list *list, const char *text, struct xb_error *err)
@@ -82,6 +76,6 @@ int xb_rule_list_parse(struct xb_rule_list *list, const char *text, struct xb_er
 void xb_rule_list_free(struct xb_rule_list *list)
 {
 	free(list->rules);
-	free(list->lines);
+	free(list->sources);
 	*list = (struct xb_rule_list){0};
 }

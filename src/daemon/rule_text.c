@@ -23,6 +23,7 @@ struct reader {
 	const char *word_at;
 	char word[WORD_BYTES]; /* "" at the end of the text */
 	const char *value_at[XB_MATCH_COUNT];
+	const char *verdict_at;
 	struct xb_rule rule;
 	bool prio_given;
 	bool match_only; /* no rule, but what stands before `to` in one */
@@ -327,6 +328,7 @@ static int read_action(struct reader *in)
 	int ret;
 
 	read_word(in);
+	in->verdict_at = in->word_at;
 	if (!xb_word_port(in->word, in->rule.verdict))
 		return unexpected(in, "pass, bridge, drop or the name of a port");
 	read_word(in);
@@ -418,12 +420,34 @@ static int parse(struct reader *in, struct xb_rule *ret_rule)
 	return ret;
 }
 
-int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *err)
+static uint16_t place_of(const struct reader *in, const char *at)
+{
+	ptrdiff_t place = at ? at - in->text + 1 : 0;
+
+	return place <= UINT16_MAX ? (uint16_t)place : 0;
+}
+
+int xb_rule_parse_places(const char *text, struct xb_rule *ret_rule,
+			 struct xb_rule_places *ret_places, struct xb_error *err)
 {
 	struct reader in = {.text = text, .at = text, .err = err};
+	int ret;
 
 	in.rule.prio = XB_RULE_PRIO_DEFAULT;
-	return parse(&in, ret_rule);
+	ret = parse(&in, ret_rule);
+	if (!ret)
+		*ret_places = (struct xb_rule_places){
+			.in = place_of(&in, in.value_at[XB_MATCH_IN]),
+			.verdict = place_of(&in, in.verdict_at),
+		};
+	return ret;
+}
+
+int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *err)
+{
+	struct xb_rule_places places;
+
+	return xb_rule_parse_places(text, ret_rule, &places, err);
 }
 
 int xb_match_parse(const char *text, struct xb_rule *ret_match, struct xb_error *err)

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 
+#include <stdint.h>
 #include <stdio.h>
 
 /**
@@ -25,6 +26,16 @@
  * what is expected there, or why no frame could ever match that.
  */
 int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *err);
+
+/** Where the names of ports stand in a rule's text: the character, from 1. 0: nobody knows, or
+ * there is none. */
+struct xb_rule_places {
+	uint16_t in, verdict;
+};
+
+/** The same, and says where names stand, for who asks whether there are such ports. */
+int xb_rule_parse_places(const char *text, struct xb_rule *ret_rule,
+			 struct xb_rule_places *ret_places, struct xb_error *err);
 
 /**
  * Reads what stands before `to` in a rule, alone: MATCH…, without id and prio. Errors as

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Theory. A change goes in three steps: `adopt` gives each wanted rule its id and its slot, sorted
- * into the order of asking; `resolve` turns names into ports; `put_in_force` makes the image and
- * flips to it. Only behind the flip does anything of the steering's own state change.
+ * into the order of asking; `xb_rule_resolve` turns names into ports; `put_in_force` makes the
+ * image and flips to it. Only behind the flip does anything of the steering's own state change.
  *
  * Whoever judges a frame counts it in its rule's slot, and may be about to when the table is not in
  * force any more: a program that runs, until the next image is written, which waits for it. So a
@@ -12,7 +12,6 @@
 #include "daemon/steering.h"
 
 #include "core/cleanup.h"
-#include "daemon/image.h"
 #include "daemon/log.h"
 
 #include <assert.h>
@@ -53,7 +52,7 @@ static int own_memory(struct xb_steering *steering)
 }
 
 int xb_steering_init(struct xb_steering *steering, struct xb_gate *gate,
-		     const struct xb_steering_names *names, struct xb_error *err)
+		     const struct xb_rule_names *names, struct xb_error *err)
 {
 	*steering = (struct xb_steering){.gate = gate, .names = *names};
 	if (gate) {
@@ -229,7 +228,8 @@ static int refuse_twice(const struct xb_rule_list *wanted, uint32_t id, struct x
 	do
 		i++;
 	while (wanted->rules[i].id != id);
-	return at_line(err, xb_fail(err, -EINVAL, "two rules of id %u", id), wanted->lines[i]);
+	return at_line(err, xb_fail(err, -EINVAL, "two rules of id %u", id),
+		       wanted->sources[i].line);
 }
 
 /* Which ids the new list names itself; each once. */
@@ -342,7 +342,7 @@ static int adopt(struct adoption *adoption, const struct xb_rule_list *wanted,
 		unsigned rank = find_kept(adoption, rule);
 
 		list.rules[i] = (struct xb_steered_rule){
-			.rule = *rule, .slot = SLOT_NONE, .line = wanted->lines[i]};
+			.rule = *rule, .slot = SLOT_NONE, .source = wanted->sources[i]};
 		if (rank == NO_RANK) {
 			fresh++;
 			continue;
@@ -356,61 +356,6 @@ static int adopt(struct adoption *adoption, const struct xb_rule_list *wanted,
 		if (list.rules[i].slot == SLOT_NONE)
 			list.rules[i].slot = take_slot(adoption);
 	number_new(adoption, &list);
-	return 0;
-}
-
-/* ---- names ---- */
-
-static int resolve_verdict(const struct xb_steering *steering, const struct xb_rule *rule,
-			   uint32_t *ret_verdict, struct xb_error *err)
-{
-	static const char *const words[] = {"pass", "bridge", "drop"};
-	bool uplink;
-	int port;
-
-	for (uint32_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(rule->verdict, words[i]) != 0)
-			continue;
-		*ret_verdict = XB_VERDICT_PASS + i;
-		return 0;
-	}
-	port = steering->names.port(steering->names.arg, rule->verdict, &uplink);
-	if (port < 0) {
-		xb_fail(err, -EINVAL, "to %s: there is no such port", rule->verdict);
-		xb_hint(err, "`xbridge port list` names them; pass, bridge and drop are verdicts");
-		return -EINVAL;
-	}
-	*ret_verdict = XB_VERDICT_PORT(port);
-	return 0;
-}
-
-static int resolve(const struct xb_steering *steering, const struct xb_steered_rule *steered,
-		   struct xb_ranked_rule *ret_ranked, struct xb_error *err)
-{
-	const struct xb_rule *rule = &steered->rule;
-	struct xb_ranked_rule ranked = {.rule = rule, .slot = steered->slot};
-	int ret = resolve_verdict(steering, rule, &ranked.verdict, err);
-	bool uplink = false;
-	int port;
-
-	if (ret < 0)
-		return ret;
-	*ret_ranked = ranked;
-	if (!XB_RULE_TESTS(rule, XB_MATCH_IN))
-		return 0;
-	port = steering->names.port(steering->names.arg, rule->in, &uplink);
-	if (port < 0) {
-		xb_fail(err, -EINVAL, "in %s: there is no such port", rule->in);
-		xb_hint(err, "`xbridge port list` names them");
-		return -EINVAL;
-	}
-	if (ranked.verdict == XB_VERDICT_PASS && !uplink) {
-		xb_fail(err, -EINVAL, "in %s to pass: only an uplink has a stack to pass to",
-			rule->in);
-		xb_hint(err, "`to kernel` gives frames to this host, `to bridge` forwards them");
-		return -EINVAL;
-	}
-	ret_ranked->in = (uint32_t)port;
 	return 0;
 }
 
@@ -496,9 +441,13 @@ static int put_in_force(struct xb_steering *steering, const struct xb_steered_li
 	if (!ranked)
 		return xb_fail(err, -ENOMEM, "rank %u rules", list->n);
 	for (unsigned i = 0; !ret && i < list->n; i++) {
-		ret = resolve(steering, &list->rules[i], &ranked[i], err);
+		const struct xb_steered_rule *steered = &list->rules[i];
+
+		ranked[i].slot = steered->slot;
+		ret = xb_rule_resolve(&steering->names, &steered->rule, &steered->source.places,
+				      &ranked[i], err);
 		if (ret < 0)
-			ret = at_line(err, ret, list->rules[i].line);
+			ret = at_line(err, ret, steered->source.line);
 	}
 	if (!ret)
 		ret = xb_image_build(ranked, list->n, 0, &image, err);
@@ -576,7 +525,8 @@ int xb_steering_copy(const struct xb_steering *steering, struct xb_rule_list *re
 		     struct xb_error *err)
 {
 	for (unsigned rank = 0; rank < steering->now.n; rank++) {
-		int ret = xb_rule_list_add(ret_list, &steering->now.rules[rank].rule, err);
+		int ret = xb_rule_list_add(ret_list, &steering->now.rules[rank].rule,
+					   (struct xb_rule_source){0}, err);
 
 		if (ret < 0)
 			return ret;
@@ -595,8 +545,8 @@ static int refuse_unconfirmed(const struct xb_steering *steering, const char *wh
 	return -EBUSY;
 }
 
-int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, uint32_t *ret_id,
-		    struct xb_error *err)
+int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
+		    struct xb_rule_source source, uint32_t *ret_id, struct xb_error *err)
 {
 	struct xb_rule_list list = {0};
 	struct xb_rule added = *rule;
@@ -616,7 +566,7 @@ int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, ui
 	}
 	ret = xb_steering_copy(steering, &list, err);
 	if (!ret)
-		ret = xb_rule_list_add(&list, &added, err);
+		ret = xb_rule_list_add(&list, &added, source, err);
 	if (!ret)
 		ret = change(steering, &list, 0, err);
 	xb_rule_list_free(&list);

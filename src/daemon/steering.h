@@ -15,6 +15,7 @@
 
 #include "core/rules.h"
 #include "daemon/rule_list.h"
+#include "daemon/rule_names.h"
 #include "xsk/gate.h"
 
 #include <stdbool.h>
@@ -24,7 +25,7 @@
 struct xb_steered_rule {
 	struct xb_rule rule;
 	uint32_t slot; /* its element in the maps of rules, counters and limits */
-	unsigned line; /* of the text that it was loaded from; 0: it was not */
+	struct xb_rule_source source;
 };
 
 /** In the order in which they are asked. */
@@ -33,16 +34,8 @@ struct xb_steered_list {
 	struct xb_steered_rule *rules; /* from the heap */
 };
 
-/** Names to verdicts: an instance's ports. */
-struct xb_steering_names {
-	/** The port's id, or -ENOENT; says whether frames from it may pass to a stack of its own.
-	 */
-	int (*port)(const void *arg, const char *name, bool *ret_uplink);
-	const void *arg;
-};
-
 struct xb_steering {
-	struct xb_steering_names names;
+	struct xb_rule_names names;
 	struct xb_gate *gate;          /* NULL: no uplink */
 	struct xb_steered_list now;    /* in force */
 	struct xb_steered_list before; /* comes back unless `now` is confirmed in time */
@@ -57,7 +50,7 @@ struct xb_steering {
 /** Starts with no rules. What an earlier run has left in the gate is in force until the first
  *  change. `names` is asked at each change. Returns 0 or -ENOMEM. */
 int xb_steering_init(struct xb_steering *steering, struct xb_gate *gate,
-		     const struct xb_steering_names *names, struct xb_error *err);
+		     const struct xb_rule_names *names, struct xb_error *err);
 void xb_steering_fini(struct xb_steering *steering);
 
 /**
@@ -77,10 +70,10 @@ int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *ru
 int xb_steering_copy(const struct xb_steering *steering, struct xb_rule_list *ret_list,
 		     struct xb_error *err);
 
-/** Adds one rule. Errors as xb_steering_load, -EEXIST where its id is taken, and -EBUSY while rules
- * wait to be confirmed. */
-int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule, uint32_t *ret_id,
-		    struct xb_error *err);
+/** Adds one rule, of a text in which its names stand at source.places. Errors as xb_steering_load,
+ * -EEXIST where its id is taken, and -EBUSY while rules wait to be confirmed. */
+int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
+		    struct xb_rule_source source, uint32_t *ret_id, struct xb_error *err);
 
 /** Removes one rule. Returns -ENOENT where there is none of that id, -EBUSY while rules wait to be
  * confirmed. */

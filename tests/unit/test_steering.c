@@ -27,7 +27,7 @@ static int port_of_name(const void *arg, const char *name, bool *ret_uplink)
 
 static int setup(void **state)
 {
-	const struct xb_steering_names names = {.port = port_of_name};
+	const struct xb_rule_names names = {.port = port_of_name};
 
 	(void)state;
 	return xb_steering_init(&steering, NULL, &names, NULL);
@@ -85,10 +85,39 @@ static uint32_t add(const char *text)
 	uint32_t id = 0;
 
 	assert_int_equal(xb_rule_list_parse(&list, text, &err), 0);
-	if (xb_steering_add(&steering, &list.rules[0], &id, &err) < 0)
+	if (xb_steering_add(&steering, &list.rules[0], list.sources[0], &id, &err) < 0)
 		fail_msg("%s", err.what);
 	xb_rule_list_free(&list);
 	return id;
+}
+
+/* ---- names ---- */
+
+static void a_name_that_no_port_has_is_told_with_its_place(void **state)
+{
+	static const struct {
+		const char *text, *said;
+	} mistakes[] = {
+		{"to nowhere\n", "line 1: rule, character 4, 'nowhere': there is no such port"},
+		{"to drop\n  proto udp in nowhere to drop # there\n",
+		 "line 2: rule, character 16, 'nowhere': there is no such port"},
+		{"prio 7 in va to nowhere limit 5\n",
+		 "line 1: rule, character 17, 'nowhere': there is no such port"},
+		{"in kernel to pass\n",
+		 "line 1: rule, character 14, 'pass', in kernel: only an uplink has a stack to "
+		 "pass to"},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+		struct xb_rule_list list = {0};
+		struct xb_error err = {0};
+
+		assert_int_equal(xb_rule_list_parse(&list, mistakes[i].text, &err), 0);
+		assert_int_equal(xb_steering_load(&steering, &list, 0, &err), -EINVAL);
+		assert_string_equal(err.what, mistakes[i].said);
+		xb_rule_list_free(&list);
+	}
 }
 
 /* ---- ids ---- */
@@ -229,6 +258,7 @@ int main(void)
 		TEST(beside_the_highest_id_others_are_found),
 		TEST(new_rules_have_slots_that_two_tables_did_not_have),
 		TEST(a_slot_rests_for_a_table_even_if_it_is_next_in_turn),
+		TEST(a_name_that_no_port_has_is_told_with_its_place),
 		TEST(new_rules_start_at_nothing_wherever_they_count),
 		TEST(a_rule_that_stays_keeps_what_it_has_counted),
 		TEST(a_confirmation_that_is_late_confirms_nothing),
