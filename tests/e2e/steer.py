@@ -158,9 +158,9 @@ class Ends:
         """Sends a frame; returns where it arrives."""
         for wire in self.wires.values():
             wire.drain()
-        before = self.seen()
+        before = self.bed.daemon.stats()
         self.sender.send(self.placed(data))
-        wait_for(lambda: self.seen() == before + 1, "the program sees the frame")
+        wait_for(lambda: self.have_come(before, 1), "the frame is judged, and read where it is for us")
         self.bed.daemon.rest()
         # the kernel may find its checksum left to it, so the payload has to do
         return {name for name, wire in self.wires.items() if any(PAYLOAD in got for got in wire.drain())}
@@ -170,10 +170,6 @@ class Ends:
         found = self.arrivals(data)
         assert len(found) < 2
         return found.pop() if found else "drop"
-
-    def seen(self):
-        """Frames that the XDP program has judged."""
-        return judged(self.bed.daemon.stats()["ports"]["va"])
 
 
 def judged(port):
