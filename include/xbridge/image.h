@@ -219,19 +219,6 @@ XB_INLINE __u64 xb_sets_summary(const void *image, const struct xb_sets *sets)
 	return sets->extra ? summary | xb_image_u64(image, sets->extra) : summary;
 }
 
-XB_INLINE __u64 xb_sets_word(const void *image, const struct xb_sets *sets, __u32 word)
-{
-	__u64 bits = xb_image_u64(image, sets->base + 8 + word * 8);
-	__u64 summary, bit = 1ull << word;
-
-	if (!sets->extra)
-		return bits;
-	summary = xb_image_u64(image, sets->extra);
-	if (summary & bit)
-		bits |= xb_image_u64(image, sets->extra + 8 + xb_popcount(summary & (bit - 1)) * 8);
-	return bits;
-}
-
 XB_INLINE __u64 xb_mac_value(const __u8 mac[6])
 {
 	return (__u64)mac[0] << 40 | (__u64)mac[1] << 32 | (__u64)mac[2] << 24 |
@@ -337,30 +324,113 @@ XB_STEP long xb_ask_axis(__u32 id, void *data)
 	return !quest->left;
 }
 
-/* One word of the AND of all sets. */
-XB_INLINE __u64 xb_ask_sets(const struct xb_image *image, const struct xb_walk *walk, __u32 word)
-{
-	__u64 bits = ~0ull;
+/* Words that are looked at together: what it takes to find a set's words is shared by them. */
+#define XB_CHUNK_WORDS 4
 
-	if (!image || !walk)
-		return 0;
-	for (__u32 n = 0; n < XB_AXIS_COUNT && n < walk->n_sets && bits; n++)
-		bits &= xb_sets_word(image, &walk->sets[n], word & (XB_SET_WORDS - 1));
-	return bits;
+/* Such words of one set, or of the AND of several. */
+struct xb_chunk {
+	__u64 a, b, c, d;
+};
+
+/* Takes from `chunk` what the set's words, from `word` on, don't have. */
+XB_INLINE void xb_chunk_and(struct xb_chunk *chunk, const void *image, const struct xb_sets *sets,
+			    __u32 word)
+{
+	__u32 at = (sets->base + 8 + word * 8) & (XB_IMAGE_BYTES - 8), extra = sets->extra;
+	__u64 a, b, c, d, summary, which = 0;
+	const __u64 *words;
+
+	if (at > XB_IMAGE_BYTES - XB_CHUNK_WORDS * 8)
+		at = 0; /* no set lies there */
+	words = (const __u64 *)((const __u8 *)image + at);
+	if (extra) {
+		summary = xb_image_u64(image, extra);
+		which = summary >> word & ((1u << XB_CHUNK_WORDS) - 1);
+	}
+	if (!which) {
+		chunk->a &= words[0];
+		chunk->b &= words[1];
+		chunk->c &= words[2];
+		chunk->d &= words[3];
+		return;
+	}
+	extra += 8 + xb_popcount(summary & ((1ull << word) - 1)) * 8;
+	a = words[0];
+	b = words[1];
+	c = words[2];
+	d = words[3];
+	if (which & 1) {
+		a |= xb_image_u64(image, extra);
+		extra += 8;
+	}
+	if (which & 2) {
+		b |= xb_image_u64(image, extra);
+		extra += 8;
+	}
+	if (which & 4) {
+		c |= xb_image_u64(image, extra);
+		extra += 8;
+	}
+	if (which & 8)
+		d |= xb_image_u64(image, extra);
+	chunk->a &= a;
+	chunk->b &= b;
+	chunk->c &= c;
+	chunk->d &= d;
 }
 
-/* Words that are looked at in one step: to be called costs as much as a word. */
-#define XB_WORDS_A_STEP 8
+/* The lowest rank in the AND of all sets' words, from `word` on, or XB_RANK_NONE. */
+XB_INLINE __u32 xb_ask_chunk(const struct xb_image *image, const struct xb_walk *walk, __u32 word)
+{
+	struct xb_chunk chunk = {~0ull, ~0ull, ~0ull, ~0ull};
+	__u64 bits;
+
+	for (__u32 n = 0; n < XB_AXIS_COUNT && n < walk->n_sets; n++) {
+		xb_chunk_and(&chunk, image, &walk->sets[n], word);
+		if (!(chunk.a | chunk.b | chunk.c | chunk.d))
+			return XB_RANK_NONE;
+	}
+	if (chunk.a) {
+		bits = chunk.a;
+	} else if (chunk.b) {
+		bits = chunk.b;
+		word += 1;
+	} else if (chunk.c) {
+		bits = chunk.c;
+		word += 2;
+	} else {
+		bits = chunk.d;
+		word += 3;
+	}
+	return word * 64 + xb_lowest_bit(bits);
+}
+
+/* The words that are looked at with the lowest one that `left` names; `left` names one. */
+XB_INLINE __u32 xb_chunk_of(__u64 left)
+{
+	return xb_lowest_bit(left) & ~(XB_CHUNK_WORDS - 1u) & (XB_SET_WORDS - 1);
+}
+
+XB_INLINE __u64 xb_without_chunk(__u64 left, __u32 word)
+{
+	return left & ~(((1ull << XB_CHUNK_WORDS) - 1) << word);
+}
+
+/* Chunks that are looked at in one step: to be called costs as much as some words. */
+#define XB_CHUNKS_A_STEP 4
 
 /* The first rank in the lowest words that `left` names, or XB_RANK_NONE. */
 XB_GLOBAL __u32 xb_ask_words(const struct xb_image *image, const struct xb_walk *walk, __u64 left)
 {
-	for (int n = 0; n < XB_WORDS_A_STEP && left; n++, left &= left - 1) {
-		__u32 word = xb_lowest_bit(left);
-		__u64 bits = xb_ask_sets(image, walk, word);
+	if (!image || !walk)
+		return XB_RANK_NONE;
+	for (int n = 0; n < XB_CHUNKS_A_STEP && left; n++) {
+		__u32 word = xb_chunk_of(left);
+		__u32 rank = xb_ask_chunk(image, walk, word);
 
-		if (bits)
-			return word * 64 + xb_lowest_bit(bits);
+		if (rank != XB_RANK_NONE)
+			return rank;
+		left = xb_without_chunk(left, word);
 	}
 	return XB_RANK_NONE;
 }
@@ -371,8 +441,8 @@ XB_STEP long xb_ask_step(__u32 i, void *data)
 
 	(void)i;
 	quest->rank = xb_ask_words(quest->image, quest->walk, quest->left);
-	for (int n = 0; n < XB_WORDS_A_STEP; n++)
-		quest->left &= quest->left - 1;
+	for (int n = 0; n < XB_CHUNKS_A_STEP && quest->left; n++)
+		quest->left = xb_without_chunk(quest->left, xb_chunk_of(quest->left));
 	return quest->rank != XB_RANK_NONE || !quest->left;
 }
 
@@ -399,7 +469,7 @@ XB_GLOBAL __u32 xb_walk_find(struct xb_walk *walk, const struct xb_image *image)
 		return XB_RANK_NONE;
 	xb_repeat(XB_AXIS_COUNT, xb_ask_axis, &quest);
 	if (quest.left)
-		xb_repeat(XB_SET_WORDS / XB_WORDS_A_STEP, xb_ask_step, &quest);
+		xb_repeat(XB_SET_WORDS / XB_CHUNK_WORDS / XB_CHUNKS_A_STEP, xb_ask_step, &quest);
 	return quest.rank;
 }
 
