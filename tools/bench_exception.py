@@ -16,6 +16,7 @@ To be run as root; makes its namespaces and removes them.
 import argparse
 import contextlib
 import json
+import operator
 import os
 import re
 import signal
@@ -197,7 +198,7 @@ class Forwarder:
         self.turns.append(figures)
         print(f"{self.name:9}", " ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
 
-    def idle_cpu(self, seconds=5):
+    def idle_cpu(self, seconds=30):
         """CPU in per cent of one, without traffic."""
         self.resume()
         time.sleep(0.5)
@@ -259,34 +260,70 @@ ROWS = (("out_mbit", "TCP from the kernel to the uplink, Mbit/s"),
         ("wakeup_ms", "waking a thread that sleeps, ms"))
 
 
-def ratio(of, to):
+# What xbridge's ratio to testpmd should be, sending through AF_XDP; rows that have none are for scale.
+LEAST, MOST = (">=", operator.ge), ("<=", operator.le)
+TARGETS = {"vhost-net": {"out_mbit": (LEAST, 1.3), "in_mbit": (LEAST, 1.1), "rtt_busy_ms": (MOST, 1.3), "allowed": (MOST, 1)},
+           "tap": {"out_mbit": (LEAST, 1.5), "in_mbit": (LEAST, 1.5)}}
+IDLE_CPU_MAX = 1.0  # per cent
+
+
+class Targets:
+    """Says of a figure whether its target is met, and remembers the answers."""
+
+    def __init__(self, backend):
+        self.of_row, self.missed = TARGETS[backend], []
+
+    def judge(self, text, figure, relation, target):
+        sign, holds = relation
+        met = holds(figure, target)
+        if not met:
+            self.missed.append(text)
+        return f"  target {sign} {target:g}: {'met' if met else 'MISSED'}"
+
+    def of_ratio(self, key, text, ratio):
+        return self.judge(text, ratio, *self.of_row[key]) if key in self.of_row else ""
+
+    def summary(self):
+        return "targets MISSED: " + "; ".join(self.missed) if self.missed else "all targets met"
+
+
+def ratios(of, to):
     """The median of the ratios of two sides' turns, and the quartiles."""
-    ratios = [x / y for x, y in zip(of, to)]
-    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return f"  {middle:5.2f} ({low:.2f} … {high:.2f})"
+    found = [x / y for x, y in zip(of, to)]
+    low, middle, high = statistics.quantiles(found, n=4) if len(found) > 1 else found * 3
+    return middle, f"  {middle:5.2f} ({low:.2f} … {high:.2f})"
 
 
-def report(sides):
+def report(sides, backend):
     """
-    A row a figure: the medians of all, and each one's ratio to the last one, with the ratios' quartiles.
-    Whoever sleeps is woken once more than one that polls: what is allowed for that is a row of its own.
+    A row a figure: the medians of all, each one's ratio to the last one, with the ratios' quartiles, and what the
+    first one's ratio should be. Whoever sleeps is woken once more than one that polls: what is allowed for that is a
+    row of its own.
     """
-    peer = sides[-1]
+    own, peer, targets = sides[0], sides[-1], Targets(backend)
+
+    def row(key, text, shown, pairs):
+        found = [ratios(of, to) for of, to in pairs]
+        print(f"{text:41} {shown}" + "".join(words for _, words in found) + targets.of_ratio(key, text, found[0][0]))
+
     print(f"\n{f'medians of {len(peer.turns)} turns':41}", *(f"{side.name:>9}" for side in sides),
-          *(f"   {side.name}/{peer.name}" for side in sides[:-1]))
+          *(f"   {side.name}/{peer.name}" for side in sides[:-1]), f"   targets are for {own.name}/{peer.name}")
     for key, text in ROWS:
         if key not in peer.turns[0]:
             continue
         figures = [[turn[key] for turn in side.turns] for side in sides]
-        row = " ".join(f"{statistics.median(of):9.3f}" for of in figures)
-        print(f"{text:41} {row}" + "".join(ratio(of, figures[-1]) for of in figures[:-1]))
-    allowed = [[theirs["rtt_idle_ms"] + own["wakeup_ms"] for theirs, own in zip(peer.turns, side.turns)]
+        row(key, text, " ".join(f"{statistics.median(of):9.3f}" for of in figures),
+            [(of, figures[-1]) for of in figures[:-1]])
+    allowed = [[theirs["rtt_idle_ms"] + ours["wakeup_ms"] for theirs, ours in zip(peer.turns, side.turns)]
                for side in sides[:-1]]
-    row = " ".join(f"{statistics.median(of):9.3f}" for of in allowed) + " " * 10
-    print(f"{f'{peer.name}, ping -i 0.4, and one waking, ms':41} {row}" +
-          "".join(ratio([turn["rtt_idle_ms"] for turn in side.turns], of) for side, of in zip(sides, allowed)))
+    row("allowed", f"{peer.name}, ping -i 0.4, and one waking, ms",
+        " ".join(f"{statistics.median(of):9.3f}" for of in allowed) + " " * 10,
+        [([turn["rtt_idle_ms"] for turn in side.turns], of) for side, of in zip(sides, allowed)])
     idle = [side.idle_cpu() for side in sides]
-    print(f"{'CPU when idle, %':41}", *(f"{cpu:9.1f}" for cpu in idle))
+    text = "CPU when idle, %"
+    print(f"{text:41}", *(f"{cpu:9.2f}" for cpu in idle),
+          f" {own.name}:" + targets.judge(text, idle[0], ("<", operator.lt), IDLE_CPU_MAX))
+    print(targets.summary())
 
 
 def main():
@@ -305,7 +342,7 @@ def main():
         for _ in range(options.turns):
             for side in sides:
                 side.turn()
-        report(sides)
+        report(sides, options.backend)
 
 
 if __name__ == "__main__":
