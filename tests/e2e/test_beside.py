@@ -400,9 +400,42 @@ def test_a_program_outside_of_a_dispatcher_is_named_with_the_remedy(bed, how, tm
         daemon = start(bed, ready=False)
         assert daemon.wait_exit() == 1
         assert f"attach to va: another XDP program is there (id {prog['id']}, pass)" in daemon.log[-1]
-        assert "ip link set dev va xdp off" in daemon.log[-1] and "xdp-loader" in daemon.log[-1]
+        assert "end its owner" in daemon.log[-1] and "xdp-loader" in daemon.log[-1]
         assert bed.host.link("va")["xdp"]["prog"]["id"] == prog["id"]
-    assert not glob.glob(f"{PIN_ROOT}/{bed.name}*")
+        assert not glob.glob(f"{PIN_ROOT}/{bed.name}*")
+        remedy = re.search("'(ip link set dev va xdp off)'", daemon.log[-1])[1]
+        if how == "plain":
+            tool(bed, *remedy.split())
+    wait_for(lambda: "xdp" not in bed.host.link("va"), "the program goes")
+    daemon = start(bed)
+    assert blocked(bed, "kernel") == {DROPPED}
+    daemon.stop()
+
+
+def force(bed, program, check=True):
+    """Has `ip` replace whatever program is on the uplink."""
+    return tool(bed, "ip", "-force", "link", "set", "dev", "va", "xdp", "obj", program, "sec", "xdp", check=check)
+
+
+@pytest.mark.kernels
+def test_a_program_that_is_forced_onto_the_uplink_is_named_until_it_goes(shared, tmp_path):
+    bed = shared
+    daemon = start(bed)
+    since = len(daemon.log)
+    force(bed, pass_object(bed, tmp_path))
+    foreign = bed.host.link("va")["xdp"]["prog"]
+    assert foreign["name"] == "pass"
+    daemon.wait_log("uplink va has lost its XDP program", since=since)
+    daemon.wait_log(rf"another XDP program is there \(id {foreign['id']}, pass\).*ip link set dev va xdp off", since=since)
+    assert blocked(bed, "stack") == set(), "it passes everything, and nobody else is there"
+    assert bed.host.link("va")["xdp"]["prog"]["id"] == foreign["id"]
+    assert not any("is back" in line for line in daemon.log[since:])
+    tool(bed, "ip", "link", "set", "dev", "va", "xdp", "off")
+    daemon.wait_log("uplink va is back", since=since)
+    assert blocked(bed, "kernel") == {DROPPED}
+    assert programs(bed) == ["xbridge"]
+    daemon.stop()
+    assert not glob.glob(DISPATCHERS)
 
 
 @pytest.mark.kernels
@@ -412,7 +445,9 @@ def test_exclusive_is_alone_by_a_link(bed, tmp_path):
     assert ours_alone(bed)
     assert os.path.exists(f"{PIN_ROOT}/{bed.name}/internal/link_0")
     assert "is alone there" not in daemon.text()
-    assert "resource busy" in tool(bed, "xdp-loader", "load", "va", pass_object(bed, tmp_path), check=False).stderr
+    program = pass_object(bed, tmp_path)
+    assert "resource busy" in tool(bed, "xdp-loader", "load", "va", program, check=False).stderr
+    assert "active BPF XDP link" in force(bed, program, check=False).stderr
     assert blocked(bed, "kernel") == {DROPPED}
     daemon.kill()
     daemon.wait_exit()
@@ -425,15 +460,18 @@ def test_exclusive_is_alone_by_a_link(bed, tmp_path):
 
 
 @pytest.mark.kernels
-def test_xdpdump_sees_what_the_program_takes(shared):
+@pytest.mark.parametrize("way", ["dispatcher", "exclusive"])
+def test_xdpdump_sees_what_the_program_takes(shared, way):
+    """Behind a dispatcher it looks on where it is told to: by itself it would see the dispatcher's own answers."""
     bed = shared
-    start(bed)
-    dump = subprocess.Popen(bed.in_host("timeout", "-s", "INT", str(2 * PATIENCE), "xdpdump", "-i", "va", "--rx-capture",
+    start(bed, uplinks=["va,dedicated" + (",xdp=exclusive" if way == "exclusive" else "")])
+    which = ["-p", *order(bed)] if way == "dispatcher" else []
+    dump = subprocess.Popen(bed.in_host("timeout", "-s", "INT", str(2 * PATIENCE), "xdpdump", "-i", "va", *which, "--rx-capture",
                                         "entry,exit"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: tool(bed, "bpftool", "link", "show").stdout.count("trace_f") == 2, "it looks on at both ends")
     assert blocked(bed, "kernel") == {DROPPED}
     out, said = dump.communicate(timeout=10 * PATIENCE)
-    assert sorted(re.findall(r"@exit\[(\w+)\]", out)) == ["DROP", "REDIRECT", "REDIRECT"], said
+    assert sorted(re.findall(r"\bsteer\w*\(\)@exit\[(\w+)\]", out)) == ["DROP", "REDIRECT", "REDIRECT"], out + said
 
 
 @pytest.mark.kernels
