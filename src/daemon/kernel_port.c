@@ -299,9 +299,10 @@ static int start_without_vhost(struct xb_kernel_port *kernel, unsigned queues, s
 int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
 			 struct xb_error *err)
 {
+	const unsigned mtu = kernel->mtu;
 	int ret;
 
-	kernel->net.mtu = kernel->mtu;
+	kernel->net.mtu = mtu;
 	ret = kernel->vhost ? xb_virtio_net_start(&kernel->net, queues, cache, err)
 			    : xb_tap_port_start(&kernel->tap_port, queues, err);
 	if (ret < 0 && kernel->may_do_without)
@@ -315,6 +316,7 @@ int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct 
 		return ret;
 	}
 	xb_kernel_port_check(kernel);
+	kernel->mtu = mtu; /* where it is another by now, the next check has to find that */
 	return 0;
 }
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What happens to interfaces while xbridge runs: it says so, keeps the rest going, and goes on when they are back."""
 
+import fcntl
 import os
 import resource
+import socket
+import struct
 import subprocess
 
 import pytest
@@ -286,6 +289,21 @@ def test_mtu_of_the_tap_changed_while_it_runs_is_obeyed(bed):
     daemon.wait_log("tap0.*MTU 3000")
     wait_for(lambda: bed.peer.run("ping", "-n", "-c", "1", "-W", str(PATIENCE), "-M", "do", "-s", "2972", TAP_IP,
                                   check=False).returncode == 0, "a frame of 3000 bytes crosses")
+    daemon.rest()
+
+
+SIOCSIFMTU = 0x8922
+
+
+def test_mtu_of_the_tap_changed_again_while_it_is_started_again_for_that_is_obeyed(bed):
+    daemon = bed.start()
+    with bed.kern, socket.socket() as sock:
+        for _ in range(20):
+            for mtu in 1400, 1500:  # the second as soon as the first is seen
+                since = len(daemon.log)
+                fcntl.ioctl(sock, SIOCSIFMTU, struct.pack("16si20x", b"tap0", mtu))
+                wait_for(lambda: f"xbridge: tap0 has MTU {mtu} now" in daemon.log[since:], f"MTU {mtu}", pause=0)
+    assert daemon.port("tap0")["mtu"] == 1500
     daemon.rest()
 
 

@@ -95,7 +95,7 @@ def scaled(amount, least=1):
     return max(int(amount * SCALE), least)
 
 
-def wait_for(condition, what, seconds=10):
+def wait_for(condition, what, seconds=10, pause=0.01):
     """Asks again and again until `condition()` is true, and returns what it said."""
     end = time.monotonic() + seconds * PATIENCE
     while True:
@@ -103,7 +103,7 @@ def wait_for(condition, what, seconds=10):
         if answer:
             return answer
         assert time.monotonic() < end, f"not within {seconds * PATIENCE} s: {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 class Netns:
