@@ -3,11 +3,12 @@
 
 import os
 import re
+import subprocess
 
 import pytest
 
 from load import answers
-from xbridge import BACKEND, PIN_ROOT, RUN_DIR, TAP_IP
+from xbridge import BACKEND, PIN_ROOT, RUN_DIR, TAP_IP, binary
 
 NO_CAPS = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
 
@@ -84,6 +85,24 @@ def test_wrong_usage_is_told_with_what_is_expected(bed, options, text):
     line = refused(bed, *options, status=2)
     assert text in line
     assert line.endswith("; `xbridge run --help` lists the options")
+
+
+@pytest.mark.parametrize("words, parts", [
+    (["--help"], ["Usage: xbridge run [OPTION]...", "  steer load FILE|- ", "  detach IFACE ", "--json, -j"]),
+    (["-h"], ["Usage: xbridge run [OPTION]..."]),
+    (["status", "--help"], ["Usage: xbridge run [OPTION]..."]),
+    (["run", "--help"], ["Usage: xbridge run [OPTION]...\n", "--uplink IFACE", "--vhost-net", "--stall-ms MS", "--rule"]),
+    (["run", "-h"], ["--uplink IFACE"]),
+    (["--version"], ["xbridge "])], ids=" ".join)
+def test_help_and_version_are_printed_for_whoever_asks(words, parts):
+    done = subprocess.run([binary(), *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(part in done.stdout for part in parts), done.stdout
+
+
+def test_no_command_is_wrong_usage():
+    done = subprocess.run([binary()], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "") and "Usage: xbridge run" in done.stderr
 
 
 def test_mac_uplink_without_an_uplink_is_wrong_usage(make_bed):
