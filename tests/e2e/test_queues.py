@@ -4,8 +4,11 @@
     kern: tap0, N queue pairs ◄── xbridge ──► va, 4 queues ◄── veth ──► vp, 4 queues :peer
 """
 
+import threading
+
 import pytest
 
+from books import passed
 from load import NO_STALL, hold_until_sent
 from traffic import Flows, Task, udp_blast, udp_flows
 from xbridge import IN_VM, TAP_IP, difference, imbalance, interesting, peer_ip, scaled, wait_for
@@ -73,41 +76,53 @@ def test_tcp_goes_on_while_the_number_of_queues_changes(bed, way):
 
 
 def lost_on_the_way(change, after, before):
-    """Packets that the daemon or the kernel say that they have lost."""
+    """Packets that the daemon or the kernel say that they have lost, or that went to the uplink's own stack."""
     ports = change["ports"].values()
-    lost = sum(p["rx_missed"] + sum(p["drops"].values()) for p in ports)
-    return lost + sum(after[name] - before[name] for name in ("tap_tx_dropped", "vp_tx_dropped", "tap_rx_dropped"))
+    lost = sum(p["rx_missed"] + sum(p["drops"].values()) for p in ports) + passed(change["ports"]["va"])
+    return lost + sum(after[name] - before[name] for name in after)
 
 
 def kernel_counters(bed):
     tap, wire = bed.kern.counters("tap0"), bed.peer.counters("vp")
     return {"tap_tx_dropped": tap["tx_dropped"] + tap["tx_errors"], "tap_rx_dropped": tap["rx_dropped"] + tap["rx_errors"],
-            "vp_tx_dropped": wire["tx_dropped"] + wire["tx_errors"]}
+            "vp_tx_dropped": wire["tx_dropped"] + wire["tx_errors"], "va_tx_dropped": bed.host.counters("va")["tx_dropped"]}
 
 
 @pytest.mark.vm
 @pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
 def test_what_is_lost_while_the_number_of_queues_changes_is_counted(make_bed, way):
-    """Numbered datagrams, more than can be carried: what has not arrived is in some counter, to the packet."""
+    """Numbered datagrams, more than can be carried, before, during and after each change: what has not arrived is in some
+    counter, to the packet."""
     bed = make_bed(queues=4, quiet=True)
     daemon = bed.start("--queues", "4", *NO_STALL)
     source, target, ip = (bed.peer, bed.kern, TAP_IP) if way == "to_kernel" else (bed.kern, bed.peer, peer_ip())
     count = scaled(40000, least=WAITING + 4000)
     before, counted = daemon.rest(), kernel_counters(bed)
-    overflow = target.snmp()["RcvbufErrors"]
+    overflow, sent = target.snmp()["RcvbufErrors"], source.snmp()["OutDatagrams"]
+    way_out = "tap0" if way == "to_kernel" else "va"
+    changed = threading.Event()
+
+    def crossed():
+        return daemon.stats()["ports"][way_out]["tx_packets"]
 
     def switch():
         for queues in 2, 4, 3, 1, 4:
+            then = crossed()
             daemon.ask("port", "set", "kernel", "--queues", str(queues))
-    blast = Task(udp_blast, daemon, source, target, ip, count, 200, 16)
-    hold_until_sent(daemon, WAITING, source)
-    switch()
+            wait_for(lambda: crossed() > then, f"packets cross with {queues} queues")  # pylint: disable=cell-var-from-loop
+    blast = Task(udp_blast, daemon, source, target, ip, count, 200, 16, changed)
+    try:
+        hold_until_sent(daemon, WAITING, source)
+        switch()
+    finally:
+        changed.set()
     arrived = blast.join()
     wait_for(lambda: daemon.rest()["in_flight"] == 0, "all that was sent is given back")
     change = difference(daemon.stats(), before)
     assert len(set(arrived)) == len(arrived), "some came twice"
-    overflow = target.snmp()["RcvbufErrors"] - overflow
-    missing = count - len(arrived) - overflow
+    overflow, sent = target.snmp()["RcvbufErrors"] - overflow, source.snmp()["OutDatagrams"] - sent
+    assert sent >= count
+    missing = sent - len(arrived) - overflow
     assert missing == lost_on_the_way(change, kernel_counters(bed), counted), interesting(change)
     assert missing > 0
 

@@ -163,16 +163,18 @@ def udp_copy(source, target, ip, count, size, window=16):
                 assert got == datagram(number - window, size), f"datagram {number - window} of {count}"
 
 
-def udp_blast(daemon, source, target, ip, count, size, flows=1):
-    """Sends `count` datagrams as fast as it goes, over `flows` source ports; returns the numbers of those that had
-    arrived when xbridge had come to rest. A loss on the sender's own side raises."""
+def udp_blast(daemon, source, target, ip, count, size, flows=1, until=None):
+    """Sends `count` datagrams as fast as it goes, over `flows` source ports, and more until the event `until`; returns the
+    numbers of those that had arrived when xbridge had come to rest. A loss on the sender's own side raises."""
     over = threading.Event()
     with udp_socket(target, ip) as receiver:
         port = receiver.getsockname()[1]
         senders = [udp_socket(source, ip) for _ in range(flows)]
         collector = Task(_collect, receiver, over)
-        for number in range(count):
+        number = 0
+        while number < count or until and not until.is_set():
             senders[number % flows].sendto(datagram(number, size), (ip, port))
+            number += 1
         for sender in senders:
             sender.close()
         daemon.rest(30)
