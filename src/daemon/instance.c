@@ -16,8 +16,9 @@
 /* Packets that may be under way beside those that rings hold. */
 #define FRAMES_SLACK 8192u
 
-/* How long queues that retire may take to run empty. */
-#define RETIRE_MS 500u
+/* How long queues that retire may take to run empty. What lies in them then is lost, and nobody
+ * counts it. */
+#define RETIRE_MS 3000u
 
 /* ---- what a configuration needs ---- */
 
