@@ -253,11 +253,17 @@ def test_tap_whose_name_was_taken_meanwhile_says_why_and_comes_back(bed):
 
 
 @pytest.mark.kernels
-def test_tap_moved_to_another_namespace_goes_on_there(bed):
+def test_tap_moved_to_another_namespace_under_traffic_goes_on_there(bed):
     daemon = bed.start()
-    bed.kern.ip(f"link set tap0 netns {bed.host.name}")
-    bed.host.ip("link set tap0 up", f"addr add {TAP_IP}/24 dev tap0")
+    with Flood(bed):
+        wait_under_load(daemon)
+        bed.kern.ip(f"link set tap0 netns {bed.host.name}")
+        wait_for(lambda: answers(bed.peers[1], peer_ip(0)), "the rest goes on")
+        bed.host.ip("link set tap0 up", f"addr add {TAP_IP}/24 dev tap0")
+        before = bed.host.counters("tap0")["rx_packets"]
+        wait_for(lambda: bed.host.counters("tap0")["rx_packets"] > before + 1000 / PATIENCE, "the flood arrives there")
     wait_for(lambda: peers_reach_tap(bed), "both peers reach tap0")
+    assert "warning" not in daemon.text(), "it was never missed"
     daemon.rest()
     daemon.stop()
     assert bed.host.link("tap0") is None
