@@ -12,11 +12,14 @@ from load import Wire, answers
 from xbridge import BACKEND, RUN_DIR, TAP_IP, drops, peer_ip, wait_for
 
 NO_CAPS = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
-# another user, who may open /dev/net/tun (not everywhere so by itself) and write to /run/xbridge
+# another user, who may open /dev/net/tun and /dev/vhost-net (not everywhere so by itself) and write to /run/xbridge
 NOBODY = ["sh", "-c", f"""
-    mkdir -p {RUN_DIR} && mount -t tmpfs -o uid=65534 tmpfs {RUN_DIR} &&
-    mknod {RUN_DIR}/tun c 10 200 && chmod 666 {RUN_DIR}/tun && mount --bind {RUN_DIR}/tun /dev/net/tun && exec "$@"
+    open_to_all() {{ mknod {RUN_DIR}/dev c 10 $1 && chmod 666 {RUN_DIR}/dev && mount --bind {RUN_DIR}/dev $2 && rm {RUN_DIR}/dev; }}
+    mkdir -p {RUN_DIR} && mount -t tmpfs -o uid=65534 tmpfs {RUN_DIR} && open_to_all 200 /dev/net/tun &&
+    {{ [ ! -e /dev/vhost-net ] || open_to_all 238 /dev/vhost-net; }} && exec "$@"
     """, "sh", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+
+BACKENDS = ["tap", pytest.param("vhost-net", marks=[pytest.mark.vm, pytest.mark.vhost])]
 
 
 @pytest.fixture
@@ -47,10 +50,12 @@ def check_works(bed, daemon, ifname, link):
     wait_for(lambda: drops(ask(daemon, "stats"), ifname).get("no_port", 0) >= 10, "frames arrive")
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("wrap, owner", [(NO_CAPS, 0), (NOBODY, 65534)], ids=["root", "nobody"])
-def test_existing_persistent_tap_works_without_capability(bed, wrap, owner):
+def test_existing_persistent_tap_works_without_capability(bed, wrap, owner, backend):
     bed.host.ip(f"tuntap add tap0 mode tap multi_queue user {owner}", "link set tap0 up")
-    daemon = bed.start("--tap", backend=None, uplinks=[], wrap=wrap, addresses=False)
+    daemon = bed.start(backend=backend, uplinks=[], wrap=wrap, addresses=False)
+    assert ask(daemon, "status")["ports"][0]["backend"] == backend
     check_works(bed, daemon, "tap0", "tap0")
     daemon.stop()
     assert bed.host.link("tap0"), "it was there before, and stays"
@@ -102,11 +107,13 @@ def test_all_queues_handed_in_are_used(bed):
     assert daemon.port("mytap")["queues"] == 3
 
 
-def test_macvtap_handed_in_works_without_capability(bed, tmp_path):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_macvtap_handed_in_works_without_capability(bed, tmp_path, backend):
     bed.host.ip("link add lower type veth peer name far", "link set lower up", "link set far up")
     fd = open_macvtap(bed.host, "mv0", "lower", tmp_path)
-    daemon = bed.start("--tap", "--tap-fd", str(fd), backend=None, uplinks=[], wrap=NO_CAPS, fds=[fd], addresses=False)
+    daemon = bed.start("--tap-fd", str(fd), backend=backend, uplinks=[], wrap=NO_CAPS, fds=[fd], addresses=False)
     os.close(fd)
+    assert ask(daemon, "status")["ports"][0]["backend"] == backend
     check_works(bed, daemon, "mv0", "far")
     daemon.stop()
     bed.host.ip("link del lower")
