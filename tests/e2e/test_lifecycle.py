@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import time
+from statistics import median
 
 import pytest
 
@@ -15,6 +16,7 @@ from load import OWN_IP, Flood, Wire, answers, wait_under_load
 from xbridge import PATIENCE, TAP_IP, binary, peer_ip, scaled, wait_for
 
 STALL_MS = 1000  # --stall-ms' default
+STALL_SLACK_S = 0.5 if PATIENCE == 1 else 1  # what a signal and a question may take
 
 
 @pytest.fixture
@@ -44,36 +46,54 @@ def test_stop_under_load_takes_less_than_a_second_and_leaves_nothing(bed, signum
 
 # ---- SIGKILL ----
 
-def kill_at_any_moment(bed, rounds):
-    """Kills it while it starts or runs; the uplink's own stack takes over each time."""
-    options = ["--persist"]  # so that the flood's other end stays
-    daemon = bed.start(*options)
+START_S = 3 if PATIENCE == 1 else 25  # from the start to `ready`, mostly: the flood, and others, want the CPUs, too
+
+
+def start_and_work(bed, *options):
+    """Starts it under load and waits until packets cross; returns how long it took to be ready."""
+    began = time.monotonic()
+    daemon = bed.start(*options, ready=False)
+    daemon.wait_log("^xbridge: ready: ")
+    took = time.monotonic() - began
+    wait_under_load(daemon)
+    return took
+
+
+def kill_under_load(bed, rounds):
+    """Kills it again and again, one time while it starts, one time after packets have crossed, which is how it ends; the
+    uplink's own stack takes over each time."""
+    options, took = ["--persist"], []  # so that the flood's other end stays
+    bed.start(*options)
     with Flood(bed):
-        wait_under_load(daemon)
+        wait_under_load(bed.daemon)
         for i in range(rounds):
-            daemon.kill()
-            assert daemon.wait_exit() == -signal.SIGKILL
+            bed.daemon.kill()
+            assert bed.daemon.wait_exit() == -signal.SIGKILL
             forget_neighbours(bed)
             assert answers(bed.peer, OWN_IP), f"after kill {i}"
             bed.peer.ip(f"neigh replace {TAP_IP} lladdr {bed.kern.mac('tap0')} dev vp")
-            daemon = bed.start(*options, ready=False)
+            if (rounds - i) % 2:
+                took.append(start_and_work(bed, *options))
+                continue
+            bed.start(*options, ready=False)
             time.sleep(random.uniform(0, 0.5 * PATIENCE))  # any moment: not to wait for something
-            assert daemon.running(), daemon.text()
-        daemon.wait_log("^xbridge: ready: ")
-        wait_under_load(daemon)
+            assert bed.daemon.running(), bed.daemon.text()
+    assert (len(took), len(bed.daemons)) == ((rounds + 1) // 2, 1 + rounds)
+    print(f"ready after {min(took):.2f} to {max(took):.2f} s, mostly {median(took):.2f} s")
+    assert median(took) < START_S, took
     forget_neighbours(bed)
     assert answers(bed.peer, TAP_IP)
-    daemon.stop()
+    bed.daemon.stop()
     bed.kern.ip("link del tap0")
 
 
 def test_kill_under_load_leaves_the_uplink_to_its_own_stack_and_the_next_start_takes_over(bed):
-    kill_at_any_moment(bed, scaled(5, 2))
+    kill_under_load(bed, scaled(5, 2))
 
 
 @pytest.mark.long
 def test_a_hundred_kills_under_load_leave_nothing_that_blocks_the_next_start(bed):
-    kill_at_any_moment(bed, scaled(100, 20))
+    kill_under_load(bed, scaled(100, 20))
 
 
 @pytest.mark.kernels
@@ -145,7 +165,7 @@ def test_stalled_daemon_frames_pass_within_the_limit_and_come_back(bed, stall_ms
         wait_for(lambda: next(wire.who_has(OWN_IP, 0.01), None) == own_mac, "the uplink's stack answers")
         took = time.monotonic() - began
         daemon.kill(signal.SIGCONT)
-        assert took < (stall_ms + 100) / 1000 * PATIENCE, f"passed after {took:.3f} s"
+        assert took < stall_ms / 1000 + STALL_SLACK_S, f"passed after {took:.3f} s"
         wait_for(lambda: next(wire.who_has(TAP_IP, 0.1), None) == tap_mac, "the TAP answers again")
         assert not list(wire.who_has(OWN_IP, 0.2))
     assert daemon.stats()["ports"]["va"]["xdp"]["pass_stall"] > 0
@@ -188,6 +208,21 @@ def test_persistent_tap_keeps_addresses_and_routes(bed, signum):
     bed.kern.ip("link del tap0")
 
 
+# ---- what it makes ----
+
+def test_mac_of_tap0_is_the_same_after_each_start_and_another_for_another_name(bed):
+    """The instance's name, which is the interface's unless it is given."""
+    macs = {}
+    for name in bed.name, bed.name, f"{bed.name}.b", bed.name:
+        daemon = bed.start("--name", name, addresses=False)
+        mac = bed.kern.mac("tap0")
+        assert mac == macs.setdefault(name, mac)
+        assert int(mac[:2], 16) & 3 == 2, "local, unicast"
+        daemon.stop()
+        assert not bed.kern.link("tap0")
+    assert len(set(macs.values())) == 2
+
+
 # ---- readiness, status ----
 
 def test_systemd_is_told_ready_and_stopping(bed, tmp_path):
@@ -204,6 +239,15 @@ def test_systemd_is_told_ready_and_stopping(bed, tmp_path):
         sock.settimeout(0)
         with pytest.raises(BlockingIOError):
             sock.recv(4096)
+
+
+def test_without_an_uplink_it_says_that_there_is_nothing_to_bridge_with(make_bed):
+    bed = make_bed(tap_in_host=True)
+    said = r"^xbridge: tap0 is the only port: nothing to bridge it with yet \(give --uplink\)$"
+    daemon = bed.start(uplinks=[])
+    assert daemon.wait_log(said)
+    daemon.stop()
+    assert "the only port" not in bed.start().text()
 
 
 def test_control_socket_answers_as_soon_as_it_is_ready(bed, tmp_path):
