@@ -117,7 +117,7 @@ USO_SIZES = pytest.mark.parametrize("size, bytes_each", [(1400, 64 * 1000), (145
 @BOTH_IP
 @USO_SIZES
 def test_udp_segments_from_the_kernel_arrive_as_datagrams(bed, version, size, bytes_each):
-    sends = scaled(64, least=8)
+    sends = scaled(16, least=2)
     before = bed.daemon.rest()
     with Wire(bed.peer, "vp") as wire:
         datagrams = uso_copy(bed.kern, bed.peer, peer_ip() if version == 4 else peer_ip6(), sends, size, bytes_each)
@@ -139,12 +139,12 @@ def test_udp_segments_towards_the_kernel_arrive_as_datagrams(bed, version, size,
     errors = bed.kern.snmp()["InCsumErrors"]
     before = bed.daemon.rest()
     with Wire(bed.kern, "tap0") as wire:
-        datagrams = uso_copy(bed.peer, bed.kern, TAP_IP if version == 4 else TAP_IP6, scaled(64, least=8), size,
+        datagrams = uso_copy(bed.peer, bed.kern, TAP_IP if version == 4 else TAP_IP6, scaled(16, least=2), size,
                              bytes_each)
         change = difference(bed.daemon.rest(), before)
         lengths = collections.Counter(len(frame) for frame in wire.drain() if frame[6:12] == peer_mac(bed))
     assert datagrams > 0
-    assert lengths[14 + (20 if version == 4 else 40) + 8 + size] >= datagrams - scaled(64, least=8)
+    assert lengths[14 + (20 if version == 4 else 40) + 8 + size] >= datagrams - scaled(16, least=2)
     assert max(lengths) <= 1514
     assert drops(change, "tap0") == drops(change, "va") == {}
     assert change["ports"]["va"]["rx_packets"] >= datagrams, "the veth cuts them where XDP looks at each frame"
