@@ -233,23 +233,26 @@ def test_the_only_instance_is_found_without_its_name_and_several_are_told(make_b
 
     def ask(*words):
         return beds[0].host.run(*run_dir, binary(), *words, check=False)
+
+    def name(*words):
+        done = ask("status", "-j", *words)
+        assert done.returncode == 0, done
+        return json.loads(done.stdout)["name"]
     done = ask("status")
     assert done.returncode == 1 and "no instance runs" in done.stderr
     done = ask("status", "--name", beds[0].name)
     assert done.returncode == 1 and f"no instance named '{beds[0].name}' runs" in done.stderr
 
     first = beds[0].start(uplinks=[], wrap=run_dir)
-    assert json.loads(ask("status", "-j").stdout)["name"] == first.name
+    assert name() == first.name
     second = beds[1].start(uplinks=[], wrap=run_dir)
     done = ask("status")
     assert done.returncode == 1 and "several instances run; choose with --name" in done.stderr
     for daemon in (first, second):
-        done = ask("status", "-j", f"--name={daemon.name}")
-        assert done.returncode == 0, done
-        assert json.loads(done.stdout)["name"] == daemon.name
+        assert name(f"--name={daemon.name}") == daemon.name
     second.kill()  # its socket stays, but nobody is behind it
     second.wait_exit()
-    assert json.loads(ask("status", "-j").stdout)["name"] == first.name
+    assert name() == first.name
 
 
 # ---- what it answers: these names are an interface ----
