@@ -46,7 +46,7 @@ def test_stop_under_load_takes_less_than_a_second_and_leaves_nothing(bed, signum
 
 # ---- SIGKILL ----
 
-START_S = 3 if PATIENCE == 1 else 25  # from the start to `ready`, mostly: the flood, and others, want the CPUs, too
+START_S = 1 if PATIENCE == 1 else 25  # from the start to `ready`, mostly: the flood, and others, want the CPUs, too
 
 
 def start_and_work(bed, *options):
