@@ -565,7 +565,7 @@ static int start_workers(struct xb_instance *instance, const struct queue_count 
 	const struct xb_config *config = &instance->config;
 	struct xb_workers_options options = {
 		.n = pick_workers(config, count),
-		.beat_ns = (uint64_t)config->stall_ms * 1000000u / 2,
+		.beat_ns = (uint64_t)config->stall_ms * 1000000u / 4,
 		.on_start = on_worker_start,
 		.arg = instance,
 	};
