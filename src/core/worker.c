@@ -353,9 +353,19 @@ static void end_gap(const struct xb_worker *worker, struct idle *idle)
 		idle->covered += COVERED_ALL / 8;
 }
 
-static int sleep_ms(const struct xb_worker *worker, struct idle *idle, unsigned pending)
+/* How long nobody misses a beat, with an eighth of that time kept for waking up. */
+static int until_beat_ms(const struct xb_worker *worker, uint64_t now_ns)
 {
-	int longest_ms = (int)(worker->set->beat_ns / 2 / NS_PER_MS);
+	uint64_t within_ns = worker->set->beat_ns - worker->set->beat_ns / 8;
+	uint64_t due_ns = worker->beat_ns ? worker->beat_ns + within_ns : now_ns + within_ns;
+
+	return now_ns < due_ns ? (int)((due_ns - now_ns) / NS_PER_MS) : 0;
+}
+
+static int sleep_ms(const struct xb_worker *worker, struct idle *idle, unsigned pending,
+		    uint64_t now_ns)
+{
+	int longest_ms = until_beat_ms(worker, now_ns);
 
 	if (!pending) {
 		idle->pending_ms = PENDING_MIN_MS;
@@ -384,7 +394,7 @@ static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_
 	}
 	armed = !snapshot || arm_all(worker, snapshot);
 	if (armed) {
-		sleep_until_woken(worker, snapshot, sleep_ms(worker, idle, pending));
+		sleep_until_woken(worker, snapshot, sleep_ms(worker, idle, pending, now_ns));
 		snapshot = adopt(worker, snapshot);
 	}
 	if (snapshot)

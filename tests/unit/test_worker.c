@@ -388,6 +388,24 @@ static void hearts_beat_while_workers_sleep(void **state)
 	stop();
 }
 
+/* A packet wakes the worker when its last beat is too young for another: it may not sleep as long as
+ * before then. */
+static void a_packet_between_two_beats_delays_none(void **state)
+{
+	static const struct timespec not_yet = {.tv_nsec = 900 * MS};
+
+	(void)state;
+	start(1, 2, 1, 2000ull * MS);
+	xb_workers_publish(&crew.workers, snapshot_of(0, ALL));
+	for (unsigned n = 1; n <= 2; n++) {
+		WAIT_FOR(beats(0, 0) >= n, 20000);
+		nanosleep(&not_yet, NULL);
+		inject(0, 0, 1, 2, XB_VERDICT_PORT(1));
+	}
+	must_beat(3, 2000ull * MS);
+	stop();
+}
+
 static void hearts_beat_under_traffic(void **state)
 {
 	struct source source = {.port = 0, .queues = 1, .packets = 20000, .rnd = {5}};
@@ -505,6 +523,7 @@ int main(void)
 		cmocka_unit_test(a_dense_stream_is_slept_between),
 		cmocka_unit_test(publishing_and_stopping_do_not_wait_for_sleepers),
 		cmocka_unit_test(hearts_beat_while_workers_sleep),
+		cmocka_unit_test(a_packet_between_two_beats_delays_none),
 		cmocka_unit_test(hearts_beat_under_traffic),
 		cmocka_unit_test(hearts_beat_while_a_packet_is_never_completed),
 		cmocka_unit_test(a_new_port_is_beaten_for_at_once),
