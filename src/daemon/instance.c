@@ -426,6 +426,7 @@ static void pause_ms(unsigned ms)
 static void retire(struct xb_instance *instance, unsigned queues)
 {
 	uint64_t end_ns = xb_now_ns() + RETIRE_MS * 1000000ull;
+	unsigned times_empty = 0;
 
 	if (!xb_kernel_port_retire(&instance->kernel, queues)) {
 		xb_log(XB_LOG_WARNING,
@@ -434,9 +435,12 @@ static void retire(struct xb_instance *instance, unsigned queues)
 		       instance->kernel.port->name);
 		return;
 	}
-	while (xb_kernel_port_waiting(&instance->kernel, queues) && xb_now_ns() < end_ns)
+	/* A sender that had chosen a queue before may put its packet there between two looks. */
+	while (times_empty < 2 && xb_now_ns() < end_ns) {
+		times_empty = xb_kernel_port_waiting(&instance->kernel, queues) ? 0
+										: times_empty + 1;
 		pause_ms(1);
-	pause_ms(2); /* what the kernel has taken out of the queue reaches the ring */
+	}
 }
 
 /* Waits until what is posted on the queues from `queues` on, which nobody sends to any more, is

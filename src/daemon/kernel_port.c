@@ -340,12 +340,14 @@ int xb_kernel_port_resize(struct xb_kernel_port *kernel, unsigned queues, struct
 
 bool xb_kernel_port_retire(struct xb_kernel_port *kernel, unsigned queues)
 {
-	return xb_tap_steer_to(&kernel->tap, queues) == 0;
+	return kernel->vhost ? xb_virtio_net_retire(&kernel->net, queues)
+			     : xb_tap_steer_to(&kernel->tap, queues) == 0;
 }
 
 bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues)
 {
-	return xb_tap_pending(&kernel->tap, queues);
+	return kernel->vhost ? xb_virtio_net_waiting(&kernel->net, queues)
+			     : xb_tap_pending(&kernel->tap, queues);
 }
 
 int xb_kernel_port_check(struct xb_kernel_port *kernel)

@@ -161,16 +161,19 @@ static int set_vring(int fd, unsigned index, const struct xb_vhost_vring *vring,
 	return ret;
 }
 
+/* For virtqueue 0, receive, or 1, transmit; a `tap_fd` of -1 takes the backend off. */
+static int set_vring_backend(int fd, unsigned index, int tap_fd, struct xb_error *err)
+{
+	struct vhost_vring_file file = {.index = index, .fd = tap_fd};
+
+	return vhost_ioctl(fd, VHOST_NET_SET_BACKEND, &file, err);
+}
+
 static int set_backend(int fd, int tap_fd, struct xb_error *err)
 {
-	int ret = 0;
+	int ret = set_vring_backend(fd, 0, tap_fd, err);
 
-	for (unsigned index = 0; !ret && index < 2; index++) {
-		struct vhost_vring_file file = {.index = index, .fd = tap_fd};
-
-		ret = vhost_ioctl(fd, VHOST_NET_SET_BACKEND, &file, err);
-	}
-	return ret;
+	return ret ? ret : set_vring_backend(fd, 1, tap_fd, err);
 }
 
 static int open_vhost(struct xb_error *err)
@@ -279,9 +282,31 @@ static bool steer_to(struct xb_vhost_backend *backend, unsigned pairs)
 	return xb_tap_steer_to(kernel_of(backend)->tap, pairs) == 0;
 }
 
+/* Receiving, for the pairs from `pairs` on: either goes on, or stops and gives the TAP back what
+ * vhost-net has taken out of it. A pair that can't go on is one that nobody counts on any more. */
+static void receive(struct xb_vhost_kernel *kernel, unsigned pairs, bool on)
+{
+	struct xb_error ignored;
+
+	for (unsigned pair = pairs; pair < kernel->backend.pairs_max; pair++)
+		if (kernel->fds[pair] >= 0)
+			set_vring_backend(kernel->fds[pair], 0,
+					  on ? xb_tap_queue_fd(kernel->tap, pair) : -1, &ignored);
+}
+
+/* vhost-net takes up to 64 packets at once out of the TAP's queue and keeps those that there are no
+ * buffers for. Nobody sees them there, so where the queue looks empty it has to show them. */
 static bool has_waiting(struct xb_vhost_backend *backend, unsigned pairs)
 {
-	return xb_tap_pending(kernel_of(backend)->tap, pairs);
+	struct xb_vhost_kernel *kernel = kernel_of(backend);
+	bool waiting = xb_tap_pending(kernel->tap, pairs);
+
+	if (!waiting) {
+		receive(kernel, pairs, false);
+		waiting = xb_tap_pending(kernel->tap, pairs);
+		receive(kernel, pairs, true);
+	}
+	return waiting;
 }
 
 static const struct xb_vhost_backend_ops backend_ops = {

@@ -241,6 +241,16 @@ void xb_virtio_net_stop(struct xb_virtio_net *net, struct xb_cache *cache)
 	net->port.n_queues = 0;
 }
 
+bool xb_virtio_net_retire(struct xb_virtio_net *net, unsigned pairs)
+{
+	return net->transport->ops->retire_pairs(net->transport, pairs);
+}
+
+bool xb_virtio_net_waiting(struct xb_virtio_net *net, unsigned pairs)
+{
+	return net->transport->ops->has_waiting(net->transport, pairs);
+}
+
 int xb_virtio_net_resize(struct xb_virtio_net *net, unsigned pairs, struct xb_cache *cache,
 			 struct xb_error *err)
 {

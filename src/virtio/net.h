@@ -75,6 +75,12 @@ void xb_virtio_net_stop(struct xb_virtio_net *net, struct xb_cache *cache);
  * reset is due. Any thread. */
 bool xb_virtio_net_broken(const struct xb_virtio_net *net);
 
+/** Before a resize to fewer pairs: no new packets come in by those from `pairs` on. False: the
+ * device can't see to that. */
+bool xb_virtio_net_retire(struct xb_virtio_net *net, unsigned pairs);
+/** Whether the device still holds packets for pairs from `pairs` on. */
+bool xb_virtio_net_waiting(struct xb_virtio_net *net, unsigned pairs);
+
 /**
  * Changes how many queue pairs are in use, without a reset: more of them come ready to be
  * published; fewer must be unpublished (and, so that nothing is lost, retired and run empty)

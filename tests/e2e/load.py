@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Traffic that runs beside a test, and questions asked with single frames."""
 
+import contextlib
+import ctypes
 import os
+import pathlib
 import select
 import signal
 import socket
@@ -145,6 +148,28 @@ def hold_until_sent(daemon, n, *senders):
         wait_for(lambda: all(ns.snmp()["OutDatagrams"] >= goal for ns, goal in goals.items()), f"{n} datagrams are sent")
     finally:
         daemon.kill(signal.SIGCONT)
+
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+WAIT_ALL = 0x40000000  # __WALL: for threads that are no children of ours too
+
+
+@contextlib.contextmanager
+def held_thread(daemon, name):
+    """That thread of the daemon stands still, as where it gets no CPU; the others go on."""
+    tid = next(int(tid) for tid in os.listdir(f"/proc/{daemon.pid}/task")
+               if pathlib.Path(f"/proc/{daemon.pid}/task/{tid}/comm").read_text(encoding="ascii").strip() == name)
+
+    def ptrace(request):
+        if ctypes.CDLL(None, use_errno=True).ptrace(request, tid, None, None) < 0:
+            raise OSError(ctypes.get_errno(), f"ptrace of {name}")
+    ptrace(PTRACE_SEIZE)
+    try:
+        ptrace(PTRACE_INTERRUPT)
+        os.waitpid(tid, WAIT_ALL)
+        yield
+    finally:
+        ptrace(PTRACE_DETACH)
 
 
 def mac_bytes(text):

@@ -4,16 +4,20 @@
     kern: tap0, N queue pairs ◄── xbridge ──► va, 4 queues ◄── veth ──► vp, 4 queues :peer
 """
 
+import contextlib
+import socket
 import threading
+import time
 
 import pytest
 
 from books import passed
-from load import NO_STALL, hold_until_sent
-from traffic import Flows, Task, udp_blast, udp_flows
+from load import NO_STALL, held_thread, hold_until_sent
+from traffic import Flows, Task, udp_blast, udp_flows, udp_socket
 from xbridge import IN_VM, TAP_IP, difference, imbalance, interesting, peer_ip, scaled, wait_for
 
 FLOWS = 64
+UDP_SEGMENT = 103  # linux/udp.h
 WAITING = 12000  # more frames than can wait in four queues: 2048 each of the uplink, 1000 and a ring's each of the TAP
 
 
@@ -125,6 +129,51 @@ def test_what_is_lost_while_the_number_of_queues_changes_is_counted(make_bed, wa
     missing = sent - len(arrived) - overflow
     assert missing == lost_on_the_way(change, kernel_counters(bed), counted), interesting(change)
     assert missing > 0
+
+
+def flow_on(bed, queue, receiver):
+    """A socket in `kern` whose datagrams leave by that queue of tap0."""
+    target = (peer_ip(), receiver.getsockname()[1])
+
+    def taken():
+        return bed.daemon.rest()["ports"]["tap0"]["queues"][queue]["rx_packets"]
+    for _ in range(64):
+        sender = udp_socket(bed.kern, peer_ip())
+        sender.connect(target)
+        before = taken()
+        sender.send(b"which?")
+        assert receiver.recv(65536) == b"which?"
+        if taken() > before:
+            return sender
+        sender.close()
+    raise AssertionError(f"no flow leaves by queue {queue}")
+
+
+def waiting(sock):
+    """The datagrams that a socket has received already."""
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield sock.recv(65536)
+
+
+@pytest.mark.vm
+def test_a_queue_that_goes_is_emptied_first_however_late_its_worker_is(make_bed):
+    """First as many packets as the ring has room for, then some that vhost-net has to keep."""
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--queues", "2", "--queue-size", "64", "--workers", "1", *NO_STALL)
+    bed.kern.run("ethtool", "-K", "tap0", "tx-udp-segmentation", "off")  # the kernel makes one packet of each segment
+    with udp_socket(bed.peer, peer_ip()) as receiver, flow_on(bed, 1, receiver) as sender:
+        sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 100)
+        with held_thread(daemon, "xb-worker-0"):
+            for packets in 60, 20:
+                sender.send(bytes(100 * packets))
+                time.sleep(0.1)
+            change = Task(daemon.ask, "port", "set", "kernel", "--queues", "1")
+            time.sleep(0.5)
+        change.join()
+        missed = daemon.rest()["ports"]["tap0"]["rx_missed"]
+        assert sum(1 for _ in waiting(receiver)) == 60 + 20 - missed
 
 
 @pytest.mark.vm

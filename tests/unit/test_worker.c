@@ -388,8 +388,8 @@ static void hearts_beat_while_workers_sleep(void **state)
 	stop();
 }
 
-/* A packet wakes the worker when its last beat is too young for another: it may not sleep as long as
- * before then. */
+/* A packet wakes the worker when its last beat is too young for another: it may not sleep as long
+ * as before then. */
 static void a_packet_between_two_beats_delays_none(void **state)
 {
 	static const struct timespec not_yet = {.tv_nsec = 900 * MS};
