@@ -260,9 +260,11 @@ ROWS = (("out_mbit", "TCP from the kernel to the uplink, Mbit/s"),
         ("wakeup_ms", "waking a thread that sleeps, ms"))
 
 
-# What xbridge's ratio to testpmd should be, sending through AF_XDP; rows that have none are for scale.
+# What xbridge's ratio to testpmd should be, sending through AF_XDP; rows that have none are for scale. What is
+# allowed for the idle round trip is the sum of two figures that each scatter by a third: a tenth is left for that.
 LEAST, MOST = (">=", operator.ge), ("<=", operator.le)
-TARGETS = {"vhost-net": {"out_mbit": (LEAST, 1.3), "in_mbit": (LEAST, 1.1), "rtt_busy_ms": (MOST, 1.3), "allowed": (MOST, 1)},
+TARGETS = {"vhost-net": {"out_mbit": (LEAST, 1.3), "in_mbit": (LEAST, 1.1), "rtt_busy_ms": (MOST, 1.3),
+                         "allowed": (MOST, 1.1)},
            "tap": {"out_mbit": (LEAST, 1.5), "in_mbit": (LEAST, 1.5)}}
 IDLE_CPU_MAX = 1.0  # per cent
 
