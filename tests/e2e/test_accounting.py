@@ -23,12 +23,11 @@ import pytest
 
 from books import Books, lost_in_kernel, lost_inside
 from load import NO_STALL, hold_until_sent
-from traffic import Flows, Task, Wire, ether, tcp_copy, udp_blast, udp_copy, udp_socket
+from traffic import UDP_SEGMENT, Flows, Task, Wire, ether, tcp_copy, udp_blast, udp_copy, udp_socket
 from xbridge import TAP_IP, binary, difference, drops, interesting, peer_ip, scaled, wait_for
 
 MB = 1 << 20
 FEW_FRAMES = str(2 * 1024 + 64 + 1024)  # the fewest that do for two uplink queues and a virtqueue of 64
-UDP_SEGMENT = 103  # linux/udp.h
 WAITING = 6000  # more frames than can wait: in two uplink queues, 2048 each, or two of the TAP, 1000 each
 
 

@@ -14,7 +14,7 @@ import subprocess
 
 import pytest
 
-from traffic import BLOCK, Wire, check_packet, tcp_copy, udp_copy, udp_socket
+from traffic import BLOCK, UDP_SEGMENT, Wire, check_packet, tcp_copy, udp_copy, udp_socket
 from xbridge import TAP_IP, TAP_IP6, difference, drops, peer_ip, peer_ip6, scaled
 
 MB = 1 << 20
@@ -24,7 +24,6 @@ USO_WITHOUT_CSUM = KERNEL >= (6, 11)  # on an interface that computes no checksu
 FEATURES = ["tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation"]
 FEATURES += ["tx-udp-segmentation"] if TUN_HAS_USO else []
 TAKES = {"csum", "tso4", "tso6", "ecn"} | ({"uso"} if TUN_HAS_USO else set())
-UDP_SEGMENT = 103
 BOTH_IP = pytest.mark.parametrize("version", [4, 6])
 
 

@@ -13,11 +13,10 @@ import pytest
 
 from books import passed
 from load import NO_STALL, held_thread, hold_until_sent
-from traffic import Flows, Task, udp_blast, udp_flows, udp_socket
+from traffic import UDP_SEGMENT, Flows, Task, udp_blast, udp_flows, udp_socket
 from xbridge import IN_VM, TAP_IP, difference, imbalance, interesting, peer_ip, scaled, wait_for
 
 FLOWS = 64
-UDP_SEGMENT = 103  # linux/udp.h
 WAITING = 12000  # more frames than can wait in four queues: 2048 each of the uplink, 1000 and a ring's each of the TAP
 
 

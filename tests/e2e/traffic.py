@@ -11,6 +11,7 @@ import time
 from xbridge import PATIENCE, REST_S
 
 BLOCK = os.urandom(1 << 18)
+UDP_SEGMENT = 103  # linux/udp.h
 ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
 
