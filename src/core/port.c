@@ -32,6 +32,7 @@ int xb_port_init(struct xb_port *port, const struct xb_port_ops *ops, const char
 	memset(queues, 0, queues_max * sizeof(*queues));
 	for (unsigned q = 0; q < queues_max; q++) {
 		queues[q].wake_fd = -1;
+		queues[q].early_fd = -1;
 		pthread_mutex_init(&queues[q].tx_lock, NULL);
 	}
 	*port = (struct xb_port){.ops = ops, .queues = queues};

@@ -86,6 +86,7 @@ struct xb_port_caps {
 /** One queue pair and its counters. */
 struct xb_port_queue {
 	alignas(64) int wake_fd; /* readable when an armed queue has a packet; -1: none */
+	int early_fd; /* readable when a packet is on its way to the queue; -1: nobody tells */
 	pthread_mutex_t tx_lock; /* the data path's only lock; taken once a batch */
 	/* written by the queue's owner */
 	alignas(64) xb_counter rx_packets;

@@ -255,36 +255,54 @@ static void learn_wake(struct xb_worker *worker)
 	atomic_store_explicit(&worker->wake_ns, known_ns, memory_order_relaxed);
 }
 
-/* Sleeps, holding no reference to the snapshot, until an armed queue or the control thread wakes us
- * or the time is over. */
-static void sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot *snapshot,
-			      int timeout_ms)
+/* What wakes a sleeper. */
+struct alarms {
+	nfds_t n;
+	struct pollfd fds[WAKE_FDS_MAX]; /* the control thread's comes first */
+};
+
+static void alarms_add(struct alarms *alarms, int fd)
 {
-	struct pollfd fds[WAKE_FDS_MAX];
-	nfds_t n = 0;
+	if (fd >= 0 && alarms->n < WAKE_FDS_MAX)
+		alarms->fds[alarms->n++] = (struct pollfd){.fd = fd, .events = POLLIN};
+}
+
+/* Sleeps, holding no reference to the snapshot, until an armed queue or the control thread wakes us
+ * or the time is over; where `early`, also until a packet is on its way. Returns whether one is. */
+static bool sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+			      bool early, int timeout_ms)
+{
+	struct alarms alarms;
+	nfds_t n_sure;
+	bool foretold = false;
 	uint64_t count;
 
-	fds[n++] = (struct pollfd){.fd = worker->wake_fd, .events = POLLIN};
-	if (snapshot) {
+	alarms.n = 0;
+	alarms_add(&alarms, worker->wake_fd);
+	if (snapshot)
 		for_each_own_queue(worker, snapshot, port, q)
-		{
-			if (port->queues[q].wake_fd >= 0 && n < WAKE_FDS_MAX)
-				fds[n++] = (struct pollfd){.fd = port->queues[q].wake_fd,
-							   .events = POLLIN};
-		}
-	}
+			alarms_add(&alarms, port->queues[q].wake_fd);
+	n_sure = alarms.n;
+	if (snapshot && early)
+		for_each_own_queue(worker, snapshot, port, q)
+			alarms_add(&alarms, port->queues[q].early_fd);
 	atomic_store(&worker->asleep, true);
 	if (atomic_load(&worker->set->generation) == atomic_load(&worker->seen) &&
-	    !atomic_load(&worker->set->stop) && poll(fds, n, timeout_ms) > 0 && fds[0].revents) {
-		ssize_t got;
+	    !atomic_load(&worker->set->stop) && poll(alarms.fds, alarms.n, timeout_ms) > 0) {
+		if (alarms.fds[0].revents) {
+			ssize_t got;
 
-		learn_wake(worker);
-		got = read(worker->wake_fd, &count, sizeof(count));
-		(void)got;
+			learn_wake(worker);
+			got = read(worker->wake_fd, &count, sizeof(count));
+			(void)got;
+		}
+		for (nfds_t i = n_sure; i < alarms.n; i++)
+			foretold |= alarms.fds[i].revents != 0;
 	}
 	atomic_store(&worker->asleep, false);
 	atomic_store(&worker->called_ns, 0); /* a call that came too late tells nothing */
 	xb_count(&worker->sleeps, 1);
+	return foretold;
 }
 
 /* Adopts the newest snapshot. What is remembered about the one before goes. */
@@ -306,8 +324,9 @@ static const struct xb_snapshot *adopt(struct xb_worker *worker, const struct xb
 }
 
 struct idle {
-	uint64_t since_ns;  /* when the worker ran out of packets; 0: it has some */
-	unsigned covered;   /* share of gaps that could be polled through, of COVERED_ALL */
+	uint64_t since_ns;    /* when the worker ran out of packets; 0: it has some */
+	uint64_t foretold_ns; /* when it was told that one is on its way; 0: none since the last */
+	unsigned covered;     /* share of gaps that could be polled through, of COVERED_ALL */
 	int pending_ms;     /* how long the next sleep may be while transmissions are unfinished */
 	uint64_t window_ns; /* when counting began */
 	uint64_t window_packets; /* that came since */
@@ -348,6 +367,7 @@ static void end_gap(const struct xb_worker *worker, struct idle *idle)
 		return;
 	gap_ns = clock_ns(CLOCK_MONOTONIC) - idle->since_ns;
 	idle->since_ns = 0;
+	idle->foretold_ns = 0;
 	idle->covered -= idle->covered / 8;
 	if (gap_ns < spin_ns(worker, idle))
 		idle->covered += COVERED_ALL / 8;
@@ -376,6 +396,14 @@ static int sleep_ms(const struct xb_worker *worker, struct idle *idle, unsigned 
 	return idle->pending_ms < longest_ms ? idle->pending_ms : longest_ms;
 }
 
+static bool polls_on(const struct xb_worker *worker, const struct idle *idle, uint64_t now_ns)
+{
+	uint64_t ns = spin_ns(worker, idle);
+
+	return (idle->covered >= COVERED_WORTH && now_ns - idle->since_ns < ns) ||
+	       (idle->foretold_ns && now_ns < idle->foretold_ns + ns);
+}
+
 /* Nothing came in: poll on for a while, then sleep. Returns the snapshot to go on with. */
 static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 				      struct idle *idle, unsigned pending)
@@ -386,15 +414,21 @@ static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_
 	judge_density(worker, idle, now_ns);
 	if (!idle->since_ns)
 		idle->since_ns = now_ns;
-	if (idle->covered >= COVERED_WORTH && now_ns - idle->since_ns < spin_ns(worker, idle)) {
+	if (polls_on(worker, idle, now_ns)) {
 		/* A long wait must not cost those their CPU for whom we wait. */
-		if (now_ns - idle->since_ns >= SPIN_MIN_NS)
+		if (idle->foretold_ns || now_ns - idle->since_ns >= SPIN_MIN_NS)
 			sched_yield();
 		return snapshot;
 	}
 	armed = !snapshot || arm_all(worker, snapshot);
 	if (armed) {
-		sleep_until_woken(worker, snapshot, sleep_ms(worker, idle, pending, now_ns));
+		/* Only a packet that comes after a rest finds everybody asleep. What was foretold
+		 * and did not come is not believed again until something has. */
+		bool early = now_ns - idle->since_ns >= SPIN_MAX_NS && !idle->foretold_ns;
+
+		if (sleep_until_woken(worker, snapshot, early,
+				      sleep_ms(worker, idle, pending, now_ns)))
+			idle->foretold_ns = clock_ns(CLOCK_MONOTONIC);
 		snapshot = adopt(worker, snapshot);
 	}
 	if (snapshot)

@@ -20,7 +20,7 @@
  *
  * A worker with work polls. One without goes on polling for as long as some wake-ups take here, if
  * lately that was often enough to meet the next packet; else, and in a dense stream, it sleeps
- * soon.
+ * soon. After a rest it gets up as soon as a port tells that a packet is on its way.
  */
 #ifndef XB_CORE_WORKER_H
 #define XB_CORE_WORKER_H

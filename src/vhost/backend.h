@@ -50,6 +50,9 @@ struct xb_vhost_backend_ops {
 	bool (*steer_to)(struct xb_vhost_backend *backend, unsigned pairs);
 	/** Whether packets wait that only pairs from `pairs` on can take. */
 	bool (*has_waiting)(struct xb_vhost_backend *backend, unsigned pairs);
+	/** A descriptor that is readable while packets wait that a started pair is going to
+	 * receive; it stays the backend's. NULL: there is none. */
+	int (*early_fd)(struct xb_vhost_backend *backend, unsigned pair);
 };
 
 /** Embedded as the first member of an implementation. */

@@ -309,6 +309,11 @@ static bool has_waiting(struct xb_vhost_backend *backend, unsigned pairs)
 	return waiting;
 }
 
+static int early_fd(struct xb_vhost_backend *backend, unsigned pair)
+{
+	return xb_tap_queue_fd(kernel_of(backend)->tap, pair);
+}
+
 static const struct xb_vhost_backend_ops backend_ops = {
 	.features = features,
 	.configure = configure,
@@ -316,6 +321,7 @@ static const struct xb_vhost_backend_ops backend_ops = {
 	.stop_pair = stop_pair,
 	.steer_to = steer_to,
 	.has_waiting = has_waiting,
+	.early_fd = early_fd,
 };
 
 /* ---- making one ---- */

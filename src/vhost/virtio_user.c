@@ -240,6 +240,13 @@ static int call_fd(struct xb_virtio_transport *transport, unsigned index)
 	return index % 2 ? -1 : user_of(transport)->pair[index / 2].call_fd;
 }
 
+static int early_fd(struct xb_virtio_transport *transport, unsigned index)
+{
+	struct xb_vhost_backend *backend = user_of(transport)->backend;
+
+	return backend->ops->early_fd ? backend->ops->early_fd(backend, index / 2) : -1;
+}
+
 static void clear_calls(struct xb_virtio_transport *transport, unsigned index)
 {
 	drain(call_fd(transport, index));
@@ -264,6 +271,7 @@ static const struct xb_virtio_transport_ops transport_ops = {
 	.has_waiting = has_waiting,
 	.notify = notify,
 	.call_fd = call_fd,
+	.early_fd = early_fd,
 	.clear_calls = clear_calls,
 	.broken = broken,
 };

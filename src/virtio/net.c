@@ -102,6 +102,7 @@ static void queue_fini(struct xb_virtio_net *net, unsigned q)
 		ring_fini(net, &queue->tx, &queue->tx_mem, indirect(net));
 	atomic_store_explicit(&queue->broken, false, memory_order_relaxed);
 	net->port.queues[q].wake_fd = -1;
+	net->port.queues[q].early_fd = -1;
 }
 
 /* Lays out both rings of a queue pair and shows them to the device. Only the transmit queue posts
@@ -127,11 +128,14 @@ static int queue_init(struct xb_virtio_net *net, unsigned q, struct xb_error *er
 
 static void queue_open(struct xb_virtio_net *net, unsigned q, struct xb_cache *cache)
 {
+	const struct xb_virtio_transport_ops *ops = net->transport->ops;
 	struct xb_virtio_net_queue *queue = &net->queues[q];
 
 	xb_net_queue_fill(queue, cache);
 	if (xb_vring_must_notify(&queue->rx))
-		net->transport->ops->notify(net->transport, XB_VQ_RX(q));
+		ops->notify(net->transport, XB_VQ_RX(q));
+	if (ops->early_fd)
+		net->port.queues[q].early_fd = ops->early_fd(net->transport, XB_VQ_RX(q));
 }
 
 /* ---- the device's life (virtio 1.2, 3.1.1) ---- */

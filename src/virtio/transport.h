@@ -49,7 +49,11 @@ struct xb_virtio_transport_ops {
 	/** A descriptor that is readable after the device called about virtqueue `index`; it stays
 	 * the transport's. */
 	int (*call_fd)(struct xb_virtio_transport *transport, unsigned index);
-	/** Takes back calls that have come on that descriptor. One system call. */
+	/** A descriptor that is readable while packets for receive virtqueue `index` wait in the
+	 * device, before it has used a buffer for them; it stays the transport's. Of a queue pair
+	 * in use. -1, or no such operation: nobody tells. */
+	int (*early_fd)(struct xb_virtio_transport *transport, unsigned index);
+	/** Takes back calls that have come on `call_fd`. One system call. */
 	void (*clear_calls)(struct xb_virtio_transport *transport, unsigned index);
 	/** Whether a virtqueue has failed on the device's side since it was set up. */
 	bool (*broken)(struct xb_virtio_transport *transport);

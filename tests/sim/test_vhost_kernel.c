@@ -128,6 +128,9 @@ static void must_serve(struct stack *s, unsigned pairs)
 	MUST(sim_vhost_serving_count() == pairs);
 	MUST(s->net.port.n_queues == pairs);
 	MUST(s->tap.n_queues == (pairs ? pairs : 1));
+	for (unsigned q = 0; q < PAIRS; q++)
+		MUST(s->net.port.queues[q].early_fd ==
+		     (q < pairs ? xb_tap_queue_fd(&s->tap, q) : -1));
 }
 
 /* All that a control thread does to a port. Where a step fails the one before still holds. */

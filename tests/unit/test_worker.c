@@ -16,7 +16,9 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MS 1000000u
 
@@ -362,6 +364,145 @@ static void a_dense_stream_is_slept_between(void **state)
 	stop();
 }
 
+/* ---- packets on their way ---- */
+
+#define LONGEST_PRICE (20 * MS / 16) /* polls for 20 ms */
+
+static void rest_ns(long ns)
+{
+	const struct timespec rest = {.tv_nsec = ns};
+
+	nanosleep(&rest, NULL);
+}
+
+static uint64_t sleeps(void)
+{
+	return xb_counted(&crew.workers.worker[0].sleeps);
+}
+
+static int *early_fd(void)
+{
+	return &crew.port[0].port.queues[0].early_fd;
+}
+
+/* Lets the worker rest for so long that it heeds what is foretold, and sets its price. */
+static void be_rested(uint64_t price_ns)
+{
+	uint64_t before;
+
+	WAIT_FOR(all_asleep(), 5000);
+	rest_ns(30 * MS);
+	before = sleeps();
+	xb_workers_wake(&crew.workers);
+	WAIT_FOR(sleeps() > before, 5000);
+	WAIT_FOR(all_asleep(), 5000);
+	atomic_store(&crew.workers.worker[0].wake_ns, price_ns);
+}
+
+/* One worker, asleep, whom a packet on its way to p0 wakes. */
+static void start_early(uint64_t price_ns)
+{
+	start(1, 2, 1, 20000ull * MS);
+	*early_fd() = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	MUST(*early_fd() >= 0);
+	xb_workers_publish(&crew.workers, snapshot_of(0, ALL));
+	be_rested(price_ns);
+}
+
+static void stop_early(void)
+{
+	int fd = *early_fd();
+
+	stop();
+	close(fd);
+}
+
+static void foretell(void)
+{
+	MUST(eventfd_write(*early_fd(), 1) == 0);
+}
+
+static void take_back(void)
+{
+	eventfd_t n;
+
+	eventfd_read(*early_fd(), &n);
+}
+
+static void pass_one(void)
+{
+	uint64_t sent = all_sums().tx;
+
+	inject(0, 0, 1, 2, XB_VERDICT_PORT(1));
+	WAIT_FOR(all_sums().tx == sent + 1, 5000);
+}
+
+static void a_packet_on_its_way_is_met_by_a_worker_that_polls(void **state)
+{
+	unsigned met = 0;
+
+	(void)state;
+	start_early(LONGEST_PRICE);
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t before;
+
+		be_rested(LONGEST_PRICE);
+		before = sleeps();
+		foretell();
+		WAIT_FOR(sleeps() > before, 5000);
+		rest_ns(2 * MS); /* while another thread would be at it */
+		take_back();
+		pass_one();
+		met += sleeps() == before + 1;
+	}
+	assert_true(met > 20);
+	stop_early();
+}
+
+static void what_was_foretold_in_vain_is_not_believed_until_a_packet_has_come(void **state)
+{
+	(void)state;
+	start_early(0);
+	for (unsigned i = 0; i < 10; i++) {
+		uint64_t before = sleeps();
+
+		foretell(); /* for good */
+		WAIT_FOR(sleeps() > before, 5000);
+		WAIT_FOR(all_asleep(), 5000);
+		rest_ns(30 * MS);
+		xb_workers_wake(&crew.workers); /* and for long */
+		rest_ns(30 * MS);
+		assert_true(sleeps() <= before + 3);
+		take_back();
+		pass_one();
+		be_rested(0);
+	}
+	stop_early();
+}
+
+static void nobody_is_woken_early_in_a_stream(void **state)
+{
+	unsigned woken = 0;
+
+	(void)state;
+	start_early(0);
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t before;
+
+		pass_one();
+		WAIT_FOR(all_asleep(), 5000);
+		before = sleeps();
+		foretell();
+		rest_ns(2 * MS);
+		woken += sleeps() != before;
+		take_back();
+	}
+	assert_true(woken < 20);
+	stop_early();
+}
+
+/* ---- beats ---- */
+
 static uint64_t beats(unsigned port, unsigned q)
 {
 	return atomic_load(&crew.port[port].queues[q].beats);
@@ -521,6 +662,9 @@ int main(void)
 		cmocka_unit_test(a_sleeper_learns_what_it_costs_to_wake_it),
 		cmocka_unit_test(gaps_that_are_short_beside_a_wake_up_are_polled_through),
 		cmocka_unit_test(a_dense_stream_is_slept_between),
+		cmocka_unit_test(a_packet_on_its_way_is_met_by_a_worker_that_polls),
+		cmocka_unit_test(what_was_foretold_in_vain_is_not_believed_until_a_packet_has_come),
+		cmocka_unit_test(nobody_is_woken_early_in_a_stream),
 		cmocka_unit_test(publishing_and_stopping_do_not_wait_for_sleepers),
 		cmocka_unit_test(hearts_beat_while_workers_sleep),
 		cmocka_unit_test(a_packet_between_two_beats_delays_none),
