@@ -269,7 +269,9 @@ void xb_net_queue_reclaim(struct xb_virtio_net *net, unsigned q, struct xb_cache
 	struct xb_virtio_net_queue *queue = &net->queues[q];
 	struct xb_frame *frame;
 
-	while (take_buffer(queue, &frame) > 0) {
+	while (take_packet(net, q, cache, &frame) > 0) {
+		if (!frame) /* refused, and counted as that */
+			continue;
 		xb_count(&net->port.queues[q].rx_missed, 1);
 		xb_packet_free(cache, frame);
 	}
