@@ -15,6 +15,8 @@
 /* Longest that a reply may take: a change of queues waits for some RCU grace periods. */
 #define REPLY_S 30
 
+#define NOT_UNDERSTOOD "the instance's answer is not understood: is it of another version?"
+
 #define fail(err, ...) (xb_fail(err, -EIO, __VA_ARGS__), 1)
 
 static int connect_to(const char *path)
@@ -81,27 +83,30 @@ static int find_named(const char *name, int *ret_fd, struct xb_error *err)
 	return fail(err, "connect to %.100s: %s", path, strerror(-*ret_fd));
 }
 
-static int send_request(int fd, int argc, char *const *argv)
+/* Sends what the other side takes: one that hangs up before it has read all of it may have said
+ * why. */
+static void send_request(int fd, int argc, char *const *argv)
 {
 	struct json_object *request = json_object_new_object();
 	struct json_object *list = json_object_new_array();
-	const char *text;
-	size_t bytes, done = 0;
+	xb_auto_free char *line = NULL;
+	int bytes;
 
 	for (int i = 0; i < argc; i++)
 		json_object_array_add(list, json_object_new_string(argv[i]));
 	json_object_object_add(request, "argv", list);
-	text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
-	bytes = strlen(text);
-	while (done < bytes) {
-		ssize_t n = send(fd, text + done, bytes - done, MSG_NOSIGNAL);
+	bytes = asprintf(&line, "%s\n",
+			 json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN));
+	json_object_put(request);
+	if (bytes < 0)
+		line = NULL; /* asprintf(3) leaves it undefined; the reply will be a complaint */
+	for (int done = 0; done < bytes;) {
+		ssize_t n = send(fd, line + done, (size_t)(bytes - done), MSG_NOSIGNAL);
 
 		if (n <= 0)
 			break;
-		done += (size_t)n;
+		done += (int)n;
 	}
-	json_object_put(request);
-	return done == bytes && send(fd, "\n", 1, MSG_NOSIGNAL) == 1 ? 0 : -EIO;
 }
 
 /* Receives a piece; a descriptor that comes with it replaces `passed`. */
@@ -127,21 +132,41 @@ static ssize_t receive(int fd, void *buf, size_t bytes, int *passed)
 	return n;
 }
 
-static struct json_object *read_reply(int fd, int *passed)
+/* Says why receive() brought no more: `n` is what it returned. */
+static void refuse_silence(ssize_t n, struct xb_error *err)
+{
+	if (!n || errno == ECONNRESET)
+		xb_fail(err, -EIO, "the instance hung up without an answer: is it stopping?");
+	else if (errno == EAGAIN)
+		xb_fail(err, -EIO, "the instance gave no answer within %d s", REPLY_S);
+	else
+		xb_fail(err, -EIO, "receive the instance's answer: %s", strerror(errno));
+}
+
+/* NULL where none comes: `err` says why. */
+static struct json_object *read_reply(int fd, int *passed, struct xb_error *err)
 {
 	struct json_tokener *tokener = json_tokener_new();
+	enum json_tokener_error state = json_tokener_continue;
 	struct json_object *reply = NULL;
 	char piece[16384];
+	ssize_t n = 0;
 
-	while (tokener && !reply) {
-		ssize_t n = receive(fd, piece, sizeof(piece), passed);
-
+	if (!tokener) {
+		xb_fail(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	while (state == json_tokener_continue) {
+		n = receive(fd, piece, sizeof(piece), passed);
 		if (n <= 0)
 			break;
 		reply = json_tokener_parse_ex(tokener, piece, (int)n);
-		if (!reply && json_tokener_get_error(tokener) != json_tokener_continue)
-			break;
+		state = json_tokener_get_error(tokener);
 	}
+	if (n <= 0)
+		refuse_silence(n, err);
+	else if (state != json_tokener_success)
+		xb_fail(err, -EIO, NOT_UNDERSTOOD);
 	json_tokener_free(tokener);
 	return reply;
 }
@@ -161,26 +186,23 @@ int xb_client_hold(const char *name, int argc, char *const *argv, struct json_ob
 	xb_auto_fd int passed = -1;
 	xb_auto_fd int fd = -1;
 	int status = name ? find_named(name, &fd, err) : find_one(&fd, err);
-	int sent;
 
 	if (status)
 		return status;
-	/* One that hangs up before it has read all of it may have said why. */
-	sent = send_request(fd, argc, argv);
-	reply = read_reply(fd, &passed);
-	if (!reply && sent < 0)
-		return fail(err, "the instance hung up");
+	send_request(fd, argc, argv);
+	reply = read_reply(fd, &passed, err);
 	if (!reply)
-		return fail(err, "the instance gave no answer within %d s", REPLY_S);
+		return 1;
 	if (json_object_object_get_ex(reply, "result", &value)) {
 		*ret_result = json_object_get(value);
 		*ret_socket = XB_TAKE_FD(fd);
 		*ret_fd = XB_TAKE_FD(passed);
-	} else {
-		json_object_object_get_ex(reply, "error", &value);
+	} else if (json_object_object_get_ex(reply, "error", &value)) {
 		status = fail(err, "%s", json_object_get_string(value));
 		if (json_object_object_get_ex(reply, "exit", &value))
 			status = json_object_get_int(value);
+	} else {
+		status = fail(err, NOT_UNDERSTOOD);
 	}
 	json_object_put(reply);
 	return status;

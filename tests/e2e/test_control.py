@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The control socket and its clients, good and bad; the configuration file."""
 
+import contextlib
 import json
 import os
 import select
@@ -253,6 +254,41 @@ def test_the_only_instance_is_found_without_its_name_and_several_are_told(make_b
     second.kill()  # its socket stays, but nobody is behind it
     second.wait_exit()
     assert name() == first.name
+
+
+@contextlib.contextmanager
+def impostor(name):
+    """A server at an instance's socket."""
+    path = f"{RUN_DIR}/{name}.sock"
+    os.makedirs(RUN_DIR, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.settimeout(5 * PATIENCE)
+        server.bind(path)
+        server.listen()
+        yield server
+    os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(RUN_DIR)  # as the last instance does
+
+
+@pytest.mark.parametrize("answer, complaint", [
+    (b"", "hung up without an answer"),
+    (b'{"ok":true,', "hung up without an answer"),
+    (b"HTTP/1.1 400 Bad Request\r\n", "answer is not understood"),
+    (b"220 ready\n", "answer is not understood"),
+    (b'{"ok":false}\n', "answer is not understood"),
+])
+def test_an_instance_that_does_not_answer_is_told_from_one_that_is_late(bed, answer, complaint):
+    """In its place a server that reads the request, says `answer` and hangs up."""
+    with impostor(bed.name) as server:
+        client = subprocess.Popen([binary(), "status", "--name", bed.name], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True)
+        peer, _ = server.accept()
+        with peer, peer.makefile("rb") as request:
+            assert json.loads(request.readline()) == {"argv": ["status"]}
+            peer.sendall(answer)
+        out, why = client.communicate(timeout=5 * PATIENCE)
+    assert client.returncode == 1 and not out and complaint in why, (out, why)
 
 
 # ---- what it answers: these names are an interface ----
