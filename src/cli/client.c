@@ -165,7 +165,7 @@ static struct json_object *read_reply(int fd, int *passed, struct xb_error *err)
 	}
 	if (n <= 0)
 		refuse_silence(n, err);
-	else if (state != json_tokener_success)
+	else if (!reply)
 		xb_fail(err, -EIO, NOT_UNDERSTOOD);
 	json_tokener_free(tokener);
 	return reply;

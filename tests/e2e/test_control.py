@@ -265,10 +265,12 @@ def impostor(name):
         server.settimeout(5 * PATIENCE)
         server.bind(path)
         server.listen()
-        yield server
-    os.unlink(path)
-    with contextlib.suppress(OSError):
-        os.rmdir(RUN_DIR)  # as the last instance does
+        try:
+            yield server
+        finally:
+            os.unlink(path)
+            with contextlib.suppress(OSError):
+                os.rmdir(RUN_DIR)  # as the last instance does
 
 
 @pytest.mark.parametrize("answer, complaint", [
@@ -276,6 +278,7 @@ def impostor(name):
     (b'{"ok":true,', "hung up without an answer"),
     (b"HTTP/1.1 400 Bad Request\r\n", "answer is not understood"),
     (b"220 ready\n", "answer is not understood"),
+    (b"null\n", "answer is not understood"),
     (b'{"ok":false}\n', "answer is not understood"),
 ])
 def test_an_instance_that_does_not_answer_is_told_from_one_that_is_late(bed, answer, complaint):
