@@ -10,9 +10,6 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <string.h>
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 
 #define TCP_CHECK offsetof(struct tcphdr, check)
 #define UDP_CHECK offsetof(struct udphdr, check)
@@ -20,59 +17,53 @@
 #define SCTP_CHECK     8u
 #define SCTP_HDR_BYTES 12u
 
-/* Words of a packet, which lie anywhere. */
-typedef uint64_t packet_word __attribute__((aligned(1), may_alias));
-#define BLOCK_BYTES (8 * sizeof(packet_word))
+/* Four running sums, each of 32-bit words: none overflows over a length of 32 bits. */
+typedef uint64_t lanes __attribute__((vector_size(32)));
+/* As many bytes of a packet, which lie anywhere. */
+typedef uint64_t packet_lanes __attribute__((vector_size(32), aligned(1), may_alias));
+#define BLOCK_BYTES (2 * (uint32_t)sizeof(lanes))
 
-/* Adds with carry in and out: the processor's own chain where the compiler offers it. */
-#ifdef __x86_64__
-typedef unsigned long long sum64;
-
-static inline uint8_t add_carry(uint8_t carry, sum64 *sum, uint64_t w)
+/* Adds `n` blocks and, unless `to` is NULL, copies them. Inlined, so that the compiler makes of it
+ * what the caller's target has. */
+static inline __attribute__((always_inline)) uint64_t add_lanes(uint64_t sum, uint8_t *to,
+								const uint8_t *from, uint32_t n)
 {
-	return _addcarry_u64(carry, *sum, w, sum);
+	const lanes low = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+	lanes total = {0};
+
+	for (; n; n--, from += BLOCK_BYTES) {
+		const packet_lanes *in = (const packet_lanes *)from;
+		lanes a = in[0], b = in[1];
+
+		if (to) {
+			packet_lanes *out = (packet_lanes *)to;
+
+			out[0] = a;
+			out[1] = b;
+			to += BLOCK_BYTES;
+		}
+		total += (a & low) + (a >> 32) + (b & low) + (b >> 32);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		sum = xb_csum_join(sum, total[i]);
+	return sum;
 }
-#else
-typedef uint64_t sum64;
 
-static inline uint8_t add_carry(uint8_t carry, sum64 *sum, uint64_t w)
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static uint64_t add_avx2(uint64_t sum, uint8_t *to,
+							 const uint8_t *from, uint32_t n)
 {
-	bool first = __builtin_add_overflow(*sum, carry, sum);
-
-	return first | __builtin_add_overflow(*sum, w, sum);
+	return add_lanes(sum, to, from, n);
 }
 #endif
 
-/* Adds `n` blocks and, unless `to` is NULL, copies them. */
-static inline __attribute__((always_inline)) uint64_t add_blocks(uint64_t sum, uint8_t *to,
-								 const uint8_t *from, uint32_t n)
+static uint64_t add_blocks(uint64_t sum, uint8_t *to, const uint8_t *from, uint32_t n)
 {
-	for (; n; n--, from += BLOCK_BYTES) {
-		const packet_word *w = (const packet_word *)from;
-		uint64_t a = w[0], b = w[1], c = w[2], d = w[3];
-		uint64_t e = w[4], f = w[5], g = w[6], h = w[7];
-		sum64 total = sum;
-		uint8_t carry;
-
-		if (to) {
-			packet_word *out = (packet_word *)to;
-
-			out[0] = a, out[1] = b, out[2] = c, out[3] = d;
-			out[4] = e, out[5] = f, out[6] = g, out[7] = h;
-			to += BLOCK_BYTES;
-		}
-		carry = add_carry(0, &total, a);
-		carry = add_carry(carry, &total, b);
-		carry = add_carry(carry, &total, c);
-		carry = add_carry(carry, &total, d);
-		carry = add_carry(carry, &total, e);
-		carry = add_carry(carry, &total, f);
-		carry = add_carry(carry, &total, g);
-		carry = add_carry(carry, &total, h);
-		add_carry(carry, &total, 0);
-		sum = total;
-	}
-	return sum;
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx2"))
+		return add_avx2(sum, to, from, n);
+#endif
+	return add_lanes(sum, to, from, n);
 }
 
 uint64_t xb_csum_add(uint64_t sum, const void *data, uint32_t len)
@@ -116,11 +107,12 @@ uint64_t xb_csum_add(uint64_t sum, const void *data, uint32_t len)
 
 uint64_t xb_csum_copy(uint64_t sum, void *to, const void *data, uint32_t len)
 {
-	uint32_t blocks = len & ~((uint32_t)BLOCK_BYTES - 1);
+	uint32_t blocks = len & ~(BLOCK_BYTES - 1);
 	uint8_t *out = to;
 	const uint8_t *in = data;
 
-	sum = add_blocks(sum, out, in, blocks / BLOCK_BYTES);
+	if (blocks)
+		sum = add_blocks(sum, out, in, blocks / BLOCK_BYTES);
 	memcpy(out + blocks, in + blocks, len - blocks);
 	return xb_csum_add(sum, in + blocks, len - blocks);
 }
