@@ -106,6 +106,12 @@ int xb_fdb_lookup(const struct xb_fdb *fdb, struct xb_fdb_key key)
 	return find_for(fdb, key, &value) ? port_of(value) : -1;
 }
 
+/* Behind each change of an entry: whoever reads the count sees the change, too. */
+static void count_change(struct xb_fdb *fdb)
+{
+	atomic_fetch_add_explicit(&fdb->n_changes, 1, memory_order_release);
+}
+
 /* ---- changes, under the lock ---- */
 
 static void account(struct xb_fdb *fdb, uint64_t key, uint64_t value, int sign)
@@ -124,6 +130,7 @@ static void entry_free(struct xb_fdb *fdb, struct xb_fdb_entry *entry)
 
 	account(fdb, key, value, -1);
 	atomic_store_explicit(&entry->key, 0, memory_order_release);
+	count_change(fdb);
 }
 
 static struct xb_fdb_entry *entry_for(struct xb_fdb *fdb, uint64_t key)
@@ -158,6 +165,7 @@ static void entry_fill(struct xb_fdb *fdb, struct xb_fdb_entry *entry, uint64_t 
 	account(fdb, key, value, 1);
 	atomic_store_explicit(&entry->key, key, memory_order_release);
 	atomic_store_explicit(&entry->value, value, memory_order_release);
+	count_change(fdb);
 }
 
 static bool may_learn(struct xb_fdb *fdb, uint16_t port)
@@ -205,10 +213,11 @@ enum xb_fdb_learned xb_fdb_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint
 
 	if (entry && port_of(value) == port) {
 		/* Seen again. Where it changes under us somebody knows better: leave it. */
-		if (kind_of(value) == XB_FDB_LEARNED && seen_of(value) != now_s)
-			atomic_compare_exchange_strong_explicit(
-				&entry->value, &value, pack(port, XB_FDB_LEARNED, now_s),
-				memory_order_relaxed, memory_order_relaxed);
+		if (kind_of(value) == XB_FDB_LEARNED && seen_of(value) != now_s &&
+		    atomic_compare_exchange_strong_explicit(
+			    &entry->value, &value, pack(port, XB_FDB_LEARNED, now_s),
+			    memory_order_relaxed, memory_order_relaxed))
+			count_change(fdb);
 		return kind_of(value) == XB_FDB_OWN ? XB_FDB_OURS : XB_FDB_FINE;
 	}
 	if (entry && kind_of(value) != XB_FDB_LEARNED)
@@ -317,21 +326,34 @@ void xb_fdb_sweep(struct xb_fdb *fdb, bool (*keep)(const struct xb_fdb_row *row,
 
 struct age {
 	uint32_t now_s, age_s;
+	uint32_t oldest_s; /* when the oldest that is young was seen */
 };
+
+/* A worker's clock may be ahead of ours: then the difference is negative, and young. */
+static bool is_young(const struct age *age, uint32_t seen_s)
+{
+	return (int32_t)(age->now_s - seen_s) < (int32_t)age->age_s;
+}
 
 static bool young(const struct xb_fdb_row *row, void *arg)
 {
-	const struct age *age = arg;
+	struct age *age = arg;
 
-	/* A worker's clock may be ahead of ours: then the difference is negative, and young. */
-	return row->kind != XB_FDB_LEARNED ||
-	       (int32_t)(age->now_s - row->seen_s) < (int32_t)age->age_s;
+	if (row->kind != XB_FDB_LEARNED)
+		return true;
+	if (!is_young(age, row->seen_s))
+		return false;
+	if ((int32_t)(row->seen_s - age->oldest_s) < 0)
+		age->oldest_s = row->seen_s;
+	return true;
 }
 
 void xb_fdb_age(struct xb_fdb *fdb, uint32_t now_s)
 {
-	struct age age = {.now_s = now_s, .age_s = fdb->age_s};
+	struct age age = {.now_s = now_s, .age_s = fdb->age_s, .oldest_s = now_s};
 
-	if (fdb->age_s)
-		xb_fdb_sweep(fdb, young, &age);
+	if (!fdb->age_s || is_young(&age, fdb->oldest_s))
+		return;
+	xb_fdb_sweep(fdb, young, &age);
+	fdb->oldest_s = age.oldest_s;
 }

@@ -44,9 +44,11 @@ struct xb_fdb_entry {
 
 struct xb_fdb {
 	uint64_t seed;
-	uint32_t age_s;                           /* 0: no ageing */
+	uint32_t age_s;    /* 0: no ageing */
+	uint32_t oldest_s; /* no learned entry was seen before; control thread */
 	_Atomic uint32_t learn_max[XB_PORTS_MAX]; /* learned entries that a port may have */
 	pthread_mutex_t lock;
+	_Atomic uint64_t n_changes;
 	_Atomic uint32_t n_any; /* entries of XB_FDB_VLAN_ANY */
 	_Atomic uint32_t n_learned[XB_PORTS_MAX];
 	_Atomic uint64_t n_refused[XB_PORTS_MAX]; /* addresses not learned: limit, or bucket full */
@@ -91,6 +93,13 @@ struct xb_fdb_row {
 			   the key is found */
 };
 
+/** Counts the changes of what a walk shows: where this is what it was before a walk, the next would
+ *  show the same. Any thread. */
+static inline uint64_t xb_fdb_changes(const struct xb_fdb *fdb)
+{
+	return atomic_load_explicit(&fdb->n_changes, memory_order_acquire);
+}
+
 /** Calls `see` for each entry, while workers go on learning: what they change meanwhile may be seen
  * or not. Control thread. */
 void xb_fdb_walk(const struct xb_fdb *fdb, void (*see)(const struct xb_fdb_row *row, void *arg),
@@ -101,7 +110,8 @@ void xb_fdb_walk(const struct xb_fdb *fdb, void (*see)(const struct xb_fdb_row *
 void xb_fdb_sweep(struct xb_fdb *fdb, bool (*keep)(const struct xb_fdb_row *row, void *arg),
 		  void *arg);
 
-/** Removes learned entries that were not seen for age_s. Control thread, about once a second. */
+/** Removes learned entries that were not seen for age_s; looks at the table only when there may be
+ *  one. Control thread, about once a second. */
 void xb_fdb_age(struct xb_fdb *fdb, uint32_t now_s);
 
 #endif

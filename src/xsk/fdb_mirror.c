@@ -29,6 +29,7 @@ struct xb_fdb_mirror {
 	int map_fd; /* the gate's */
 	struct picture pictures[2];
 	struct picture *shown, *next; /* one each */
+	uint64_t shown_changes;       /* the table's count of changes when it looked so */
 	/* to be written */
 	__u32 n;
 	struct xb_fdb_map_key keys[BATCH];
@@ -173,9 +174,12 @@ static int write_changed(struct xb_fdb_mirror *mirror, const char *const names[X
 int xb_fdb_mirror_update(struct xb_fdb_mirror *mirror, const struct xb_fdb *fdb,
 			 const char *const names[XB_PORTS_MAX], struct xb_error *err)
 {
+	uint64_t changes = xb_fdb_changes(fdb);
 	struct picture *shown = mirror->shown;
 	int ret;
 
+	if (changes == mirror->shown_changes)
+		return 0;
 	memset(mirror->next, 0, sizeof(*mirror->next));
 	xb_fdb_walk(fdb, note, mirror->next);
 	ret = delete_gone(mirror);
@@ -187,5 +191,6 @@ int xb_fdb_mirror_update(struct xb_fdb_mirror *mirror, const struct xb_fdb *fdb,
 	}
 	mirror->shown = mirror->next;
 	mirror->next = shown;
+	mirror->shown_changes = changes;
 	return 0;
 }

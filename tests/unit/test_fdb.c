@@ -145,6 +145,65 @@ static void what_was_not_seen_for_the_ageing_time_goes(void **state)
 	assert_int_equal(xb_fdb_lookup(fdb, key_of(2, 0)), 1);
 }
 
+/* Second by second: who was seen within the ageing time is there, and nobody else. */
+static void ageing_misses_nobody_though_it_does_not_look_each_time(void **state)
+{
+	enum { N = 40, AGE_S = 20 };
+	struct xb_fdb *fdb = *state;
+	struct rnd rnd = {7};
+	uint32_t seen_s[N] = {0};
+
+	fdb->age_s = AGE_S;
+	for (uint32_t now_s = 1000; now_s < 3000; now_s++) {
+		for (unsigned i = rnd_below(&rnd, 4); i; i--) {
+			uint32_t station = rnd_below(&rnd, N);
+
+			seen_s[station] = now_s - rnd_below(&rnd, 2);
+			xb_fdb_learn(fdb, key_of(station, 0), 1, seen_s[station]);
+		}
+		xb_fdb_age(fdb, now_s);
+		for (uint32_t station = 0; station < N; station++)
+			assert_int_equal(xb_fdb_lookup(fdb, key_of(station, 0)),
+					 now_s - seen_s[station] < AGE_S ? 1 : -1);
+	}
+}
+
+/* What the last step has changed, by the table's own count. */
+static bool has_changed(const struct xb_fdb *fdb, uint64_t *count)
+{
+	uint64_t before = *count;
+
+	*count = xb_fdb_changes(fdb);
+	return *count != before;
+}
+
+static void whatever_a_walk_shows_is_counted_when_it_changes(void **state)
+{
+	struct xb_fdb *fdb = *state;
+	uint64_t count = xb_fdb_changes(fdb);
+
+	xb_fdb_learn(fdb, key_of(1, 0), 1, 100);
+	assert_true(has_changed(fdb, &count));
+	xb_fdb_learn(fdb, key_of(1, 0), 1, 100);
+	xb_fdb_lookup(fdb, key_of(1, 0));
+	xb_fdb_age(fdb, 399);
+	assert_false(has_changed(fdb, &count));
+	xb_fdb_learn(fdb, key_of(1, 0), 1, 101);
+	assert_true(has_changed(fdb, &count));
+	xb_fdb_learn(fdb, key_of(1, 0), 2, 101);
+	assert_true(has_changed(fdb, &count));
+	xb_fdb_set(fdb, key_of(2, 0), 3, XB_FDB_STATIC);
+	assert_true(has_changed(fdb, &count));
+	xb_fdb_set(fdb, key_of(2, 0), 3, XB_FDB_STATIC);
+	xb_fdb_learn(fdb, key_of(2, 0), 3, 102);
+	assert_false(has_changed(fdb, &count));
+	xb_fdb_del(fdb, key_of(2, 0), XB_FDB_STATIC);
+	assert_true(has_changed(fdb, &count));
+	xb_fdb_age(fdb, 401);
+	assert_true(has_changed(fdb, &count));
+	assert_int_equal(xb_fdb_lookup(fdb, key_of(1, 0)), -1);
+}
+
 static void a_port_learns_no_more_than_its_limit_and_others_still_do(void **state)
 {
 	struct xb_fdb *fdb = *state;
@@ -294,6 +353,8 @@ int main(void)
 		TEST(an_entry_is_removed_by_its_kind_only),
 		TEST(an_own_address_stays_own_when_a_person_sets_it_too),
 		TEST(what_was_not_seen_for_the_ageing_time_goes),
+		TEST(ageing_misses_nobody_though_it_does_not_look_each_time),
+		TEST(whatever_a_walk_shows_is_counted_when_it_changes),
 		TEST(a_port_learns_no_more_than_its_limit_and_others_still_do),
 		TEST(a_full_table_refuses_but_a_person_can_still_set),
 		TEST(a_bucket_full_of_static_entries_is_said),
