@@ -9,7 +9,8 @@ Both read va through AF_XDP and reach the kernel through virtio_user on vhost-ne
 through the TAP alone). xbridge runs twice: sending through AF_XDP, as testpmd does, and with tx=packet.
 All run all the time, each in namespaces of its own, and take turns of a few seconds; the others are
 stopped meanwhile. So a machine whose speed comes and goes slows all, and a ratio is the median of the
-turns' own ratios.
+turns' own ratios. Before the first turn that counts each has one that does not: what runs for the first time is slow,
+in an emulator above all.
 
 To be run as root; makes its namespaces and removes them.
 """
@@ -195,8 +196,8 @@ class Forwarder:
         figures["rtt_idle_ms"] = self.round_trip(6, 0.4)
         figures["wakeup_ms"] = float(sh(self.options.wakeup, "8", "400"))
         self.pause()
-        self.turns.append(figures)
         print(f"{self.name:9}", " ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
+        return figures
 
     def idle_cpu(self, seconds=30):
         """CPU in per cent of one, without traffic."""
@@ -337,9 +338,11 @@ def main():
     with contextlib.ExitStack() as stack:
         stack.enter_context(huge_pages(HUGE_PAGES))
         sides = [stack.enter_context(kind(options)) for kind in (Xbridge, XbridgePacket, Testpmd)]
+        for side in sides:
+            side.turn()
         for _ in range(options.turns):
             for side in sides:
-                side.turn()
+                side.turns.append(side.turn())
         if not report(sides, options.backend):
             sys.exit(TARGET_MISSED)
 
