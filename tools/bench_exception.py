@@ -7,10 +7,11 @@
 
 Both read va through AF_XDP and reach the kernel through virtio_user on vhost-net (or, natively,
 through the TAP alone). xbridge runs twice: sending through AF_XDP, as testpmd does, and with tx=packet.
-All run all the time, each in namespaces of its own, and take turns of a few seconds; the others are
-stopped meanwhile. So a machine whose speed comes and goes slows all, and a ratio is the median of the
-turns' own ratios. Before the first turn that counts each has one that does not: what runs for the first time is slow,
-in an emulator above all.
+All run all the time, each in namespaces of its own, and take turns; the others are stopped meanwhile.
+So a machine whose speed comes and goes slows all, and a ratio is the median of the turns' own ratios.
+TCP runs long enough in each turn to meet its losses: who drops packets after ten seconds pays for it
+after ten seconds. Before the first turn that counts each has a short one that does not: what runs for
+the first time is slow, in an emulator above all.
 
 To be run as root; makes its namespaces and removes them.
 """
@@ -28,6 +29,7 @@ import time
 
 HOST_IP, PEER_IP = "10.9.0.1", "10.9.0.2"
 TAP = "xbtap0"
+WARM_UP_SECONDS = 3  # each way, before the turns that count
 HUGE_PAGES = 420  # of 2 MiB: testpmd's 512 MiB, the rest for xbridge twice
 
 
@@ -162,11 +164,11 @@ class Forwarder:
     def client(self, *words):
         return inside(self.host, "iperf3", "-J", "-c", PEER_IP, *words)
 
-    def throughput(self, *words):
+    def throughput(self, seconds, *words):
         """TCP throughput in Mbit/s, without the first second's slow start, and CPU seconds for each Gbit."""
         before = self.cpu_seconds()
         with self.server():
-            text = sh(*self.client("-t", str(self.options.seconds), "-O", "1", *words))
+            text = sh(*self.client("-t", str(seconds), "-O", "1", *words))
         result = json.loads(text)
         gbits = sum(interval["sum"]["bytes"] for interval in result["intervals"]) * 8 / 1e9
         return result["end"]["sum_received"]["bits_per_second"] / 1e6, (self.cpu_seconds() - before) / gbits
@@ -185,17 +187,17 @@ class Forwarder:
             finally:
                 client.wait()
 
-    def turn(self):
+    def turn(self, seconds):
         self.resume()
         time.sleep(0.2)
         figures = {}
         if not self.options.latency_only:
-            figures["out_mbit"], figures["out_cpu"] = self.throughput()
-            figures["in_mbit"], figures["in_cpu"] = self.throughput("-R")
+            figures["out_mbit"], figures["out_cpu"] = self.throughput(seconds)
+            figures["in_mbit"], figures["in_cpu"] = self.throughput(seconds, "-R")
         figures["rtt_tcp_ms"] = self.loaded_round_trip()
         figures["rtt_busy_ms"] = self.round_trip(100, 0.01)
-        figures["rtt_idle_ms"] = self.round_trip(6, 0.4)
-        figures["wakeup_ms"] = float(sh(self.options.wakeup, "8", "400"))
+        figures["rtt_idle_ms"] = self.round_trip(10, 0.4)
+        figures["wakeup_ms"] = float(sh(self.options.wakeup, "12", "400"))
         self.pause()
         print(f"{self.name:9}", " ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
         return figures
@@ -331,8 +333,8 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--wakeup", required=True, help="bench_wakeup, built")
     parser.add_argument("--backend", choices=("vhost-net", "tap"), required=True)
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--latency-only", action="store_true", help="round trips, no throughput")
     options = parser.parse_args()
 
@@ -340,10 +342,10 @@ def main():
         stack.enter_context(huge_pages(HUGE_PAGES))
         sides = [stack.enter_context(kind(options)) for kind in (Xbridge, XbridgePacket, Testpmd)]
         for side in sides:
-            side.turn()
+            side.turn(WARM_UP_SECONDS)
         for _ in range(options.turns):
             for side in sides:
-                side.turns.append(side.turn())
+                side.turns.append(side.turn(options.seconds))
         if not report(sides, options.backend):
             sys.exit(TARGET_MISSED)
 
