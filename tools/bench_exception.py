@@ -9,9 +9,9 @@ Both read va through AF_XDP and reach the kernel through virtio_user on vhost-ne
 through the TAP alone). xbridge runs twice: sending through AF_XDP, as testpmd does, and with tx=packet.
 All run all the time, each in namespaces of its own, and take turns; the others are stopped meanwhile.
 So a machine whose speed comes and goes slows all, and a ratio is the median of the turns' own ratios.
-TCP runs long enough in each turn to meet its losses: who drops packets after ten seconds pays for it
-after ten seconds. Before the first turn that counts each has a short one that does not: what runs for
-the first time is slow, in an emulator above all.
+TCP runs long enough in each turn to show what it settles at, which need not be the rate of its first
+seconds: testpmd's has been seen to fall to a quarter in the second ten. Before the first turn that
+counts each has a short one that does not: what runs for the first time is slow, in an emulator above all.
 
 To be run as root; makes its namespaces and removes them.
 """
