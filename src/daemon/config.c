@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/config.h"
 
+#include "daemon/config_value.h"
 #include "daemon/rule_text.h"
-#include "daemon/rule_words.h"
-#include "xsk/pins.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -12,122 +11,20 @@
 
 #define QUEUE_SIZE_DEFAULT 1024u
 #define STALL_MS_DEFAULT   1000u
-#define LINE_BYTES         4096u
-#define VERDICT_EXPECTED   "pass, bridge, drop, kernel or the name of an uplink"
-#define PATH_SHOWN         240u /* characters of a file's name in what is said of it, its last ones */
-
-/* ---- values ---- */
-
-static int bad(struct xb_error *err, const char *value, const char *expected)
-{
-	return xb_fail(err, -EINVAL, "'%.64s': %s is expected", value, expected);
-}
-
-static int parse_number(const char *value, unsigned min, unsigned max, unsigned *ret_number,
-			struct xb_error *err)
-{
-	char *end;
-	unsigned long long number;
-
-	errno = 0;
-	number = strtoull(value, &end, 10);
-	if (!isdigit((unsigned char)*value) || *end || errno || number < min || number > max)
-		return xb_fail(err, -EINVAL, "'%.64s': a number from %u to %u is expected", value,
-			       min, max);
-	*ret_number = (unsigned)number;
-	return 0;
-}
-
-static int parse_name(const char *value, char *ret_name, size_t bytes, const char *what,
-		      struct xb_error *err)
-{
-	size_t len = strlen(value);
-
-	if (!len || len >= bytes)
-		return xb_fail(err, -EINVAL, "'%.64s': %s of 1 to %zu characters is expected",
-			       value, what, bytes - 1);
-	memcpy(ret_name, value, len + 1);
-	return 0;
-}
-
-static int parse_mac(const char *value, uint8_t ret_mac[6], struct xb_error *err)
-{
-	uint8_t mac[6];
-
-	if (!xb_word_mac(value, mac) || mac[0] & 1)
-		return bad(err, value, "'uplink' or a unicast MAC address like 02:00:00:00:00:01");
-	memcpy(ret_mac, mac, sizeof(mac));
-	return 0;
-}
-
-static int parse_fds(const char *value, struct xb_fd_list *ret_list, struct xb_error *err)
-{
-	struct xb_fd_list list = {0};
-	char word[16];
-	const char *at = value;
-
-	while (*at) {
-		size_t len = strcspn(at, ",");
-		unsigned fd;
-
-		if (!len || len >= sizeof(word) || list.n == XB_TAP_QUEUES_MAX)
-			return bad(err, value, "a list of descriptors like 3,4");
-		memcpy(word, at, len);
-		word[len] = '\0';
-		if (parse_number(word, 0, 1u << 20, &fd, err) < 0)
-			return bad(err, value, "a list of descriptors like 3,4");
-		list.fds[list.n++] = (int)fd;
-		at += len + (at[len] == ',');
-	}
-	*ret_list = list;
-	return 0;
-}
-
-/* A word of a fixed set; its index, or -1. */
-static int one_of(const char *word, const char *const *words)
-{
-	for (int i = 0; words[i]; i++)
-		if (!strcmp(word, words[i]))
-			return i;
-	return -1;
-}
-
-/* Words that mean something else where a port can be named. */
-static int refuse_reserved(const char *value, struct xb_error *err)
-{
-	static const char *const reserved[] = {"pass", "bridge", "drop", "kernel", NULL};
-
-	if (one_of(value, reserved) >= 0)
-		return xb_fail(err, -EINVAL,
-			       "'%s': another name is expected; pass, bridge, drop and kernel are "
-			       "words of rules",
-			       value);
-	if (strchr(value, '#'))
-		return xb_fail(err, -EINVAL,
-			       "'%.64s': a name without '#' is expected, which starts a comment",
-			       value);
-	return 0;
-}
-
-static int parse_ifname(const char *value, char ret_name[IFNAMSIZ], struct xb_error *err)
-{
-	int ret = refuse_reserved(value, err);
-
-	return ret < 0 ? ret : parse_name(value, ret_name, IFNAMSIZ, "an interface's name", err);
-}
 
 /* ---- one setter for each option ---- */
 
 static int set_name(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	int ret = refuse_reserved(value, err);
+	int ret = xb_value_not_reserved(value, err);
 
-	return ret < 0 ? ret : parse_name(value, config->name, sizeof(config->name), "a name", err);
+	return ret < 0 ? ret
+		       : xb_value_text(value, config->name, sizeof(config->name), "a name", err);
 }
 
 static int set_config(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_name(value, config->file, sizeof(config->file), "a path", err);
+	return xb_value_text(value, config->file, sizeof(config->file), "a path", err);
 }
 
 static int set_vhost_net(struct xb_config *config, const char *value, struct xb_error *err)
@@ -146,21 +43,21 @@ static int set_tap(struct xb_config *config, const char *value, struct xb_error 
 
 static int set_ifname(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_ifname(value, config->kernel.ifname, err);
+	return xb_value_ifname(value, config->kernel.ifname, err);
 }
 
 static int set_queues(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_number(value, 1, XB_QUEUES_MAX, &config->kernel.queues, err);
+	return xb_value_number(value, 1, XB_QUEUES_MAX, &config->kernel.queues, err);
 }
 
 static int set_queue_size(struct xb_config *config, const char *value, struct xb_error *err)
 {
 	unsigned size;
-	int ret = parse_number(value, 64, 32768, &size, err);
+	int ret = xb_value_number(value, 64, 32768, &size, err);
 
 	if (ret < 0 || size & (size - 1))
-		return bad(err, value, "a power of two from 64 to 32768");
+		return xb_value_refuse(err, value, "a power of two from 64 to 32768");
 	config->kernel.queue_size = size;
 	return 0;
 }
@@ -173,7 +70,7 @@ static int set_mac(struct xb_config *config, const char *value, struct xb_error 
 		config->kernel.mac_source = XB_MAC_UPLINK;
 		return 0;
 	}
-	ret = parse_mac(value, config->kernel.mac, err);
+	ret = xb_value_mac(value, config->kernel.mac, err);
 	if (!ret)
 		config->kernel.mac_source = XB_MAC_GIVEN;
 	return ret;
@@ -181,13 +78,13 @@ static int set_mac(struct xb_config *config, const char *value, struct xb_error 
 
 static int set_mtu(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_number(value, 68, 65521, &config->kernel.mtu, err);
+	return xb_value_number(value, 68, 65521, &config->kernel.mtu, err);
 }
 
 static int set_netns(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_name(value, config->kernel.netns, sizeof(config->kernel.netns),
-			  "a network namespace's name or path", err);
+	return xb_value_text(value, config->kernel.netns, sizeof(config->kernel.netns),
+			     "a network namespace's name or path", err);
 }
 
 static int set_persist(struct xb_config *config, const char *value, struct xb_error *err)
@@ -199,75 +96,18 @@ static int set_persist(struct xb_config *config, const char *value, struct xb_er
 
 static int set_tap_fd(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_fds(value, &config->kernel.tap_fds, err);
+	return xb_value_fds(value, &config->kernel.tap_fds, err);
 }
 
 static int set_vhost_fd(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_fds(value, &config->kernel.vhost_fds, err);
+	return xb_value_fds(value, &config->kernel.vhost_fds, err);
 }
 
 static int set_no_offload(struct xb_config *config, const char *value, struct xb_error *err)
 {
 	(void)value, (void)err;
 	config->kernel.offload = false;
-	return 0;
-}
-
-/* One word of an uplink behind its interface. */
-static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, struct xb_error *err)
-{
-	static const char *const sharing[] = {"auto", "shared", "dedicated", NULL};
-	static const char *const csum[] = {"csum=auto", "csum=trust", "csum=verify", NULL};
-	static const char *const xdp[] = {"xdp=auto", "xdp=native", "xdp=generic", NULL};
-	static const char *const mode[] = {"mode=auto", "mode=copy", "mode=zerocopy", NULL};
-	static const char *const tx[] = {"tx=xdp", "tx=packet", NULL};
-	int i;
-
-	if ((i = one_of(word, sharing)) >= 0)
-		uplink->sharing = (enum xb_sharing)i;
-	else if ((i = one_of(word, csum)) >= 0)
-		uplink->csum = (enum xb_csum_policy)i;
-	else if ((i = one_of(word, xdp)) >= 0)
-		uplink->xdp.mode = (enum xb_xdp_mode)i;
-	else if (!strcmp(word, "xdp=exclusive")) /* in whichever mode */
-		uplink->xdp.exclusive = true;
-	else if ((i = one_of(word, mode)) >= 0)
-		uplink->mode = (enum xb_xsk_mode)i;
-	else if ((i = one_of(word, tx)) >= 0)
-		uplink->tx = (enum xb_uplink_tx)i;
-	else
-		return bad(err, word,
-			   "shared, dedicated, csum=trust|verify, "
-			   "xdp=auto|native|generic|exclusive, mode=auto|copy|zerocopy or "
-			   "tx=xdp|packet");
-	return 0;
-}
-
-static int set_uplink(struct xb_config *config, const char *value, struct xb_error *err)
-{
-	struct xb_uplink_options uplink = {.fill_frames = XB_UPLINK_RING_DEFAULT};
-	char words[256];
-	char *save = NULL;
-	char *word;
-	int ret;
-
-	if (config->n_uplinks == XB_UPLINKS_MAX)
-		return xb_fail(err, -EINVAL, "'%.64s': more than %u uplinks", value,
-			       XB_UPLINKS_MAX);
-	ret = parse_name(value, words, sizeof(words), "an uplink", err);
-	if (ret < 0)
-		return ret;
-	word = strtok_r(words, ",", &save);
-	ret = parse_ifname(word ? word : "", uplink.ifname, err);
-	while (!ret && (word = strtok_r(NULL, ",", &save)))
-		ret = set_uplink_word(&uplink, word, err);
-	if (ret < 0)
-		return ret;
-	for (unsigned i = 0; i < config->n_uplinks; i++)
-		if (!strcmp(config->uplinks[i].ifname, uplink.ifname))
-			return xb_fail(err, -EINVAL, "'%s': named twice", uplink.ifname);
-	config->uplinks[config->n_uplinks++] = uplink;
 	return 0;
 }
 
@@ -285,14 +125,14 @@ static int set_default(struct xb_config *config, const char *value, struct xb_er
 	size_t len = strlen(value);
 
 	if (!len || len >= sizeof(config->verdict_word))
-		return bad(err, value, VERDICT_EXPECTED);
+		return xb_value_refuse(err, value, XB_VERDICT_EXPECTED);
 	memcpy(config->verdict_word, value, len + 1); /* which ports there are shows later */
 	return 0;
 }
 
 static int set_workers(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_number(value, 1, XB_WORKERS_MAX, &config->workers, err);
+	return xb_value_number(value, 1, XB_WORKERS_MAX, &config->workers, err);
 }
 
 static int set_cpus(struct xb_config *config, const char *value, struct xb_error *err)
@@ -307,23 +147,23 @@ static int set_cpus(struct xb_config *config, const char *value, struct xb_error
 
 		if (!isdigit((unsigned char)*at) || (*end && *end != ',') || last < first ||
 		    last >= 1024 || n + (last - first) >= XB_CPUS_MAX)
-			return bad(err, value, "a list of CPUs like 2,4-6");
+			return xb_value_refuse(err, value, "a list of CPUs like 2,4-6");
 		for (unsigned long cpu = first; cpu <= last; cpu++)
 			config->cpus[n++] = (unsigned)cpu;
 		at = end + (*end == ',');
 	}
 	config->n_cpus = n;
-	return n ? 0 : bad(err, value, "a list of CPUs like 2,4-6");
+	return n ? 0 : xb_value_refuse(err, value, "a list of CPUs like 2,4-6");
 }
 
 static int set_frames(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_number(value, 1024, 4u << 20, &config->frames, err);
+	return xb_value_number(value, 1024, 4u << 20, &config->frames, err);
 }
 
 static int set_stall_ms(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	return parse_number(value, 100, 60000, &config->stall_ms, err);
+	return xb_value_number(value, 100, 60000, &config->stall_ms, err);
 }
 
 /* ---- the table ---- */
@@ -363,7 +203,7 @@ static const struct option {
 	 "xdp=auto|native|generic (in the driver or above it; beside other XDP programs that "
 	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy, tx=xdp|packet "
 	 "(packet: TCP segments leave whole, through a packet socket, for the driver to cut)",
-	 set_uplink},
+	 xb_config_add_uplink},
 	{"rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
 	{"default", "VERDICT",
 	 "what becomes of a frame that nothing else decides: bridge (default), "
@@ -480,7 +320,7 @@ void xb_config_fini(struct xb_config *config)
 int xb_verdict_parse(const struct xb_config *config, const char *word, uint16_t *ret_verdict)
 {
 	static const char *const words[] = {"pass", "bridge", "drop", NULL};
-	int i = one_of(word, words);
+	int i = xb_value_one_of(word, words);
 
 	if (i >= 0) {
 		*ret_verdict = (uint16_t)(XB_VERDICT_PASS + i);
@@ -499,162 +339,4 @@ int xb_verdict_parse(const struct xb_config *config, const char *word, uint16_t 
 		return 0;
 	}
 	return -EINVAL;
-}
-
-/* One line of a configuration file: "NAME [VALUE]", '#' starts a comment. */
-static int load_line(struct xb_config *config, char *line, struct xb_error *err)
-{
-	char *name, *value, *end;
-
-	line[strcspn(line, "#\n")] = '\0';
-	name = line + strspn(line, " \t");
-	end = name + strcspn(name, " \t");
-	value = end + strspn(end, " \t");
-	for (char *last = value + strlen(value); last > value && isspace((unsigned char)last[-1]);)
-		*--last = '\0';
-	if (!*name)
-		return 0;
-	*end = '\0';
-	if (!strcmp(name, "config"))
-		return xb_fail(err, -EINVAL, "config: a file can't name another");
-	return xb_config_set(config, name, *value ? value : NULL, err);
-}
-
-/* Reads a line, its newline included. 1; 0 behind the last one; -errno. */
-static int read_line(FILE *file, char line[LINE_BYTES], struct xb_error *err)
-{
-	errno = 0;
-	if (!fgets(line, (int)LINE_BYTES, file))
-		return ferror(file) ? xb_fail(err, errno ? -errno : -EIO, "%s",
-					      strerror(errno ? errno : EIO))
-				    : 0;
-	if (!strchr(line, '\n') && !feof(file))
-		return xb_fail(err, -EINVAL, "lines of text of up to %u characters are expected",
-			       LINE_BYTES - 2);
-	return 1;
-}
-
-int xb_config_load(struct xb_config *config, const char *path, struct xb_error *err)
-{
-	size_t len = strlen(path);
-	const char *shown = path + (len > PATH_SHOWN ? len - PATH_SHOWN : 0);
-	FILE *file = fopen(path, "re");
-	char line[LINE_BYTES];
-	int ret = 1;
-
-	if (!file)
-		return xb_fail(err, -errno, "open %s: %s", shown, strerror(errno));
-	for (unsigned number = 1; ret > 0; number++) {
-		struct xb_error why = {0};
-
-		ret = read_line(file, line, &why);
-		if (ret > 0 && load_line(config, line, &why) < 0)
-			ret = why.code;
-		if (ret < 0)
-			xb_fail(err, ret, "%s, line %u: %s", shown, number, why.what);
-	}
-	fclose(file);
-	return ret;
-}
-
-/* What is handed in is taken as it is. */
-static int check_handed_in(const struct xb_kernel_config *kernel, struct xb_error *err)
-{
-	if (!kernel->tap_fds.n)
-		return 0;
-	if (kernel->ifname[0] || kernel->netns[0] || kernel->persist)
-		return xb_fail(err, -EINVAL,
-			       "tap-fd: the interface is there already; ifname, netns and persist "
-			       "don't go with it");
-	if (kernel->mac_source != XB_MAC_STABLE || kernel->mtu)
-		return xb_fail(err, -EINVAL,
-			       "tap-fd: the interface is there already; mac and mtu don't go with "
-			       "it: set them on the interface (ip link set)");
-	return 0;
-}
-
-static unsigned default_queues(const struct xb_kernel_config *kernel)
-{
-	unsigned n = kernel->tap_fds.n ? kernel->tap_fds.n : 1;
-
-	if (kernel->vhost_fds.n && kernel->vhost_fds.n < n)
-		n = kernel->vhost_fds.n;
-	return n < XB_QUEUES_MAX ? n : XB_QUEUES_MAX;
-}
-
-int xb_config_finish(struct xb_config *config, struct xb_error *err)
-{
-	struct xb_kernel_config *kernel = &config->kernel;
-
-	if (check_handed_in(kernel, err) < 0)
-		return -EINVAL;
-	if (!kernel->queues)
-		kernel->queues = default_queues(kernel);
-	if (kernel->vhost_fds.n && kernel->backend == XB_KERNEL_TAP)
-		return xb_fail(err, -EINVAL, "vhost-fd doesn't go with tap");
-	if (kernel->mac_source == XB_MAC_UPLINK && !config->n_uplinks)
-		return xb_fail(err, -EINVAL, "mac uplink: there is no uplink");
-	if (!kernel->ifname[0] && !kernel->tap_fds.n)
-		strcpy(kernel->ifname, "tap0");
-	if (!config->name[0])
-		snprintf(config->name, sizeof(config->name), "%s",
-			 kernel->ifname[0] ? kernel->ifname : "xbridge");
-	if (!xb_pin_name_ok(config->name)) /* it names pins and a socket */
-		return xb_fail(err, -EINVAL,
-			       "name '%s': letters, digits and _-.@+ are expected, no '/', and no "
-			       "'.' in front",
-			       config->name);
-	if (xb_verdict_parse(config, config->verdict_word, &config->verdict) < 0)
-		return xb_fail(err, -EINVAL, "default '%s': %s is expected", config->verdict_word,
-			       VERDICT_EXPECTED);
-	for (unsigned i = 0; i < config->n_uplinks; i++) {
-		config->uplinks[i].stall_ns = (uint64_t)config->stall_ms * 1000000u;
-		config->uplinks[i].verdict = config->verdict;
-		config->uplinks[i].lends_mac = i == 0 && kernel->mac_source == XB_MAC_UPLINK;
-		if (!strcmp(config->uplinks[i].ifname, kernel->ifname))
-			return xb_fail(err, -EINVAL, "'%s' is both uplink and ifname",
-				       kernel->ifname);
-	}
-	return 0;
-}
-
-static int parse_args(struct xb_config *config, int argc, char **argv, bool file_only,
-		      struct xb_error *err)
-{
-	for (int i = 0; i < argc; i++) {
-		char name[32];
-		char *value = strchr(argv[i], '=');
-		size_t len = value ? (size_t)(value - argv[i]) : strlen(argv[i]);
-		int takes, ret;
-
-		if (strncmp(argv[i], "--", 2) || len - 2 >= sizeof(name))
-			return xb_fail(err, -ENOENT, "no option '%.64s'", argv[i]);
-		memcpy(name, argv[i] + 2, len - 2);
-		name[len - 2] = '\0';
-		takes = xb_config_takes_value(name);
-		if (value)
-			value++;
-		else if (takes == 1 && i + 1 < argc)
-			value = argv[++i];
-		if (file_only != !strcmp(name, "config"))
-			continue;
-		ret = xb_config_set(config, name, value, err);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
-}
-
-int xb_config_parse(struct xb_config *config, int argc, char **argv, struct xb_error *err)
-{
-	int ret;
-
-	xb_config_init(config);
-	ret = parse_args(config, argc, argv, true, err);
-
-	if (!ret && config->file[0])
-		ret = xb_config_load(config, config->file, err);
-	if (!ret)
-		ret = parse_args(config, argc, argv, false, err);
-	return ret ? ret : xb_config_finish(config, err);
 }

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/config_value.h"
+
+#include "daemon/rule_words.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int xb_value_refuse(struct xb_error *err, const char *value, const char *expected)
+{
+	return xb_fail(err, -EINVAL, "'%.64s': %s is expected", value, expected);
+}
+
+int xb_value_number(const char *value, unsigned min, unsigned max, unsigned *ret_number,
+		    struct xb_error *err)
+{
+	char *end;
+	unsigned long long number;
+
+	errno = 0;
+	number = strtoull(value, &end, 10);
+	if (!isdigit((unsigned char)*value) || *end || errno || number < min || number > max)
+		return xb_fail(err, -EINVAL, "'%.64s': a number from %u to %u is expected", value,
+			       min, max);
+	*ret_number = (unsigned)number;
+	return 0;
+}
+
+int xb_value_text(const char *value, char *ret_name, size_t bytes, const char *what,
+		  struct xb_error *err)
+{
+	size_t len = strlen(value);
+
+	if (!len || len >= bytes)
+		return xb_fail(err, -EINVAL, "'%.64s': %s of 1 to %zu characters is expected",
+			       value, what, bytes - 1);
+	memcpy(ret_name, value, len + 1);
+	return 0;
+}
+
+int xb_value_mac(const char *value, uint8_t ret_mac[6], struct xb_error *err)
+{
+	uint8_t mac[6];
+
+	if (!xb_word_mac(value, mac) || mac[0] & 1)
+		return xb_value_refuse(err, value,
+				       "'uplink' or a unicast MAC address like 02:00:00:00:00:01");
+	memcpy(ret_mac, mac, sizeof(mac));
+	return 0;
+}
+
+int xb_value_fds(const char *value, struct xb_fd_list *ret_list, struct xb_error *err)
+{
+	struct xb_fd_list list = {0};
+	char word[16];
+	const char *at = value;
+
+	while (*at) {
+		size_t len = strcspn(at, ",");
+		unsigned fd;
+
+		if (!len || len >= sizeof(word) || list.n == XB_TAP_QUEUES_MAX)
+			return xb_value_refuse(err, value, "a list of descriptors like 3,4");
+		memcpy(word, at, len);
+		word[len] = '\0';
+		if (xb_value_number(word, 0, 1u << 20, &fd, err) < 0)
+			return xb_value_refuse(err, value, "a list of descriptors like 3,4");
+		list.fds[list.n++] = (int)fd;
+		at += len + (at[len] == ',');
+	}
+	*ret_list = list;
+	return 0;
+}
+
+/* A word of a fixed set; its index, or -1. */
+int xb_value_one_of(const char *word, const char *const *words)
+{
+	for (int i = 0; words[i]; i++)
+		if (!strcmp(word, words[i]))
+			return i;
+	return -1;
+}
+
+/* Words that mean something else where a port can be named. */
+int xb_value_not_reserved(const char *value, struct xb_error *err)
+{
+	static const char *const reserved[] = {"pass", "bridge", "drop", "kernel", NULL};
+
+	if (xb_value_one_of(value, reserved) >= 0)
+		return xb_fail(err, -EINVAL,
+			       "'%s': another name is expected; pass, bridge, drop and kernel are "
+			       "words of rules",
+			       value);
+	if (strchr(value, '#'))
+		return xb_fail(err, -EINVAL,
+			       "'%.64s': a name without '#' is expected, which starts a comment",
+			       value);
+	return 0;
+}
+
+int xb_value_ifname(const char *value, char ret_name[IFNAMSIZ], struct xb_error *err)
+{
+	int ret = xb_value_not_reserved(value, err);
+
+	return ret < 0 ? ret : xb_value_text(value, ret_name, IFNAMSIZ, "an interface's name", err);
+}
