@@ -2,13 +2,16 @@
 #include "xsk/packet_tx.h"
 
 #include "core/cleanup.h"
+#include "core/l4.h"
 
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
 #include <sys/socket.h>
 
-#define SOCKET_BYTES (4 << 20)
+#define SOCKET_BYTES      (4 << 20)
+#define VLAN_HEADER_BYTES 4u
 
 /* Pieces of memory that one system call sends: some ten segments of 64 KB, or a batch of frames. */
 #define PARTS_MAX 512u
@@ -22,7 +25,7 @@ struct batch {
 	struct iovec parts[PARTS_MAX];
 };
 
-int xb_packet_tx_open(struct xb_packet_tx *tx, uint32_t ifindex, const char *ifname,
+int xb_packet_tx_open(struct xb_packet_tx *tx, uint32_t ifindex, const char *ifname, uint32_t mtu,
 		      struct xb_error *err)
 {
 	/* protocol 0: nothing comes in */
@@ -39,6 +42,7 @@ int xb_packet_tx_open(struct xb_packet_tx *tx, uint32_t ifindex, const char *ifn
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return xb_fail(err, -errno, "bind a packet socket to %s", ifname);
 	tx->fd = XB_TAKE_FD(fd);
+	tx->mtu = mtu;
 	return 0;
 }
 
@@ -46,6 +50,16 @@ void xb_packet_tx_close(struct xb_packet_tx *tx)
 {
 	xb_cleanup_close(&tx->fd);
 	tx->fd = -1;
+}
+
+bool xb_packet_tx_refuses(const struct xb_packet_tx *tx, const struct xb_frame *pkt)
+{
+	const uint32_t whole = tx->mtu + ETH_HLEN;
+
+	if (pkt->offload.gso != XB_GSO_NONE || pkt->bytes <= whole)
+		return false;
+	return pkt->bytes > whole + VLAN_HEADER_BYTES ||
+	       xb_get_be16(xb_frame_data(pkt) + 2 * ETH_ALEN) != ETH_P_8021Q;
 }
 
 /* The header that packet(7) reads: in host byte order, without the number of buffers. */

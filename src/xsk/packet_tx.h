@@ -20,21 +20,28 @@
 #include "core/error.h"
 #include "core/port.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /** What it takes whole. UDP segments only newer kernels take, and no query tells. */
 #define XB_PACKET_TX_TAKES (XB_TAKES_CSUM | XB_TAKES_TSO4 | XB_TAKES_TSO6 | XB_TAKES_ECN)
 
 struct xb_packet_tx {
-	int fd; /* -1: closed */
+	int fd;       /* -1: closed */
+	uint32_t mtu; /* the interface's */
 };
 
 /** Opens the socket. It receives nothing. Returns 0 or -errno. */
-int xb_packet_tx_open(struct xb_packet_tx *tx, uint32_t ifindex, const char *ifname,
+int xb_packet_tx_open(struct xb_packet_tx *tx, uint32_t ifindex, const char *ifname, uint32_t mtu,
 		      struct xb_error *err);
 
 /** Closes it. Harmless where it is closed. */
 void xb_packet_tx_close(struct xb_packet_tx *tx);
+
+/** Whether the kernel would refuse the packet for its length (EMSGSIZE; Linux, packet_snd): it lets
+ *  pass what exceeds the MTU by the Ethernet header, and by one tag where that is 802.1Q's. It cuts
+ *  segments before it measures them. */
+bool xb_packet_tx_refuses(const struct xb_packet_tx *tx, const struct xb_frame *pkt);
 
 /** Sends packets from the front of `pkts` on behalf of queue `q`, as xb_port_ops.tx_batch does, and
  *  completes them at once: nothing stays posted. What the kernel refuses is a drop (tx_error, or

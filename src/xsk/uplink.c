@@ -2,10 +2,8 @@
 #include "xsk/uplink.h"
 
 #include "core/cleanup.h"
-#include "xsk/group_tap.h"
-#include "xsk/lane.h"
 #include "xsk/netdev.h"
-#include "xsk/packet_tx.h"
+#include "xsk/uplink_own.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,137 +16,8 @@
 #define RING_SIZE_MIN    64u
 #define RING_SIZE_MAX    32768u
 
-/* A look at the group tap costs a system call: its owner takes one after each sleep, which the tap
- * may have ended, and while it polls every so many rounds. */
-#define TAP_TURNS 64u
-
 static_assert(XB_REDIRECT_BYTES_MAX == XB_FRAME_ROOM,
 	      "the program redirects just what a frame holds");
-
-struct xb_uplink_private {
-	struct xb_gate *gate;
-	struct xb_arena *arena;
-	struct xb_lane *lanes; /* queues_max */
-	unsigned tx_lanes;     /* lanes that the interface has TX queues for */
-	_Atomic uint32_t generation;
-	unsigned tap_turn; /* rounds until the tap is read; queue 0's owner */
-	struct xb_group_tap tap;
-	struct xb_packet_tx packet_tx;
-	struct xb_xsk_set set;
-	int promisc_fd;
-	int wake_epoll_fd;   /* shared: the first socket and the tap together */
-	unsigned unreleased; /* queues, closed, whose frames the kernel may still hold */
-	uint32_t unreleased_ifindex;
-	uint64_t *missed; /* by queue: what the kernel's counters said last */
-};
-
-static struct xb_uplink *to_uplink(struct xb_port *port)
-{
-	return (struct xb_uplink *)port;
-}
-
-/* ---- the data path ---- */
-
-static unsigned rx_tap(struct xb_port *port, struct xb_cache *cache, struct xb_frame **pkts,
-		       unsigned max)
-{
-	struct xb_uplink_private *own = to_uplink(port)->own;
-	unsigned n;
-
-	if (own->tap_turn) {
-		own->tap_turn--;
-		return 0;
-	}
-	n = xb_group_tap_rx(&own->tap, port, 0, cache, pkts, max);
-	if (n < max) /* else there may be more */
-		own->tap_turn = TAP_TURNS - 1;
-	return n;
-}
-
-static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
-			 struct xb_frame **pkts, unsigned max)
-{
-	struct xb_uplink_private *own = to_uplink(port)->own;
-	uint32_t generation = atomic_load_explicit(&own->generation, memory_order_relaxed);
-	uint8_t csum = port->caps.trusts_csum ? XB_CSUM_TRUSTED : XB_CSUM_COMPLETE;
-	unsigned n = 0;
-
-	if (q == 0 && own->tap.fd >= 0)
-		n = rx_tap(port, cache, pkts, max < 2 ? max : max / 2);
-	n += xb_lane_rx(&own->lanes[q], cache, pkts + n, max - n, generation, csum);
-	xb_lane_wake_rx(&own->lanes[q]);
-	return n;
-}
-
-static struct xb_lane *tx_lane(struct xb_port *port, unsigned q)
-{
-	struct xb_uplink_private *own = to_uplink(port)->own;
-
-	return &own->lanes[q % own->tx_lanes];
-}
-
-static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
-			 struct xb_frame **pkts, unsigned n)
-{
-	return xb_lane_tx(tx_lane(port, q), cache, pkts, n);
-}
-
-static unsigned kick(struct xb_port *port, unsigned q, struct xb_cache *cache)
-{
-	return xb_lane_kick(tx_lane(port, q), cache);
-}
-
-static bool arm(struct xb_port *port, unsigned q)
-{
-	/* both sockets are level-triggered: what comes after this look, or waits in the tap, wakes
-	 * up */
-	return !xb_lane_rx_waiting(&to_uplink(port)->own->lanes[q]);
-}
-
-static void disarm(struct xb_port *port, unsigned q)
-{
-	if (q == 0)
-		to_uplink(port)->own->tap_turn = 0;
-}
-
-static void beat(struct xb_port *port, unsigned q, uint64_t now_ns)
-{
-	struct xb_uplink *uplink = to_uplink(port);
-
-	xb_gate_beat(uplink->own->gate, uplink->slot, q, now_ns);
-}
-
-static const struct xb_port_ops uplink_ops = {
-	.rx_batch = rx_batch,
-	.tx_batch = tx_batch,
-	.kick = kick,
-	.arm = arm,
-	.disarm = disarm,
-	.beat = beat,
-};
-
-/* ---- the same, sending through a packet socket ---- */
-
-static unsigned packet_tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
-				struct xb_frame **pkts, unsigned n)
-{
-	return xb_packet_tx_send(&to_uplink(port)->own->packet_tx, port, q, cache, pkts, n);
-}
-
-static unsigned packet_kick(struct xb_port *port, unsigned q, struct xb_cache *cache)
-{
-	(void)port, (void)q, (void)cache; /* all is sent and completed */
-	return 0;
-}
-
-static const struct xb_port_ops uplink_packet_ops = {
-	.rx_batch = rx_batch,
-	.tx_batch = packet_tx_batch,
-	.kick = packet_kick,
-	.arm = arm,
-	.disarm = disarm,
-	.beat = beat,
-};
 
 /* ---- what it is ---- */
 
@@ -305,10 +174,8 @@ static int make_storage(struct xb_uplink *uplink, unsigned n_queues, struct xb_g
 	own->gate = gate;
 	own->arena = arena;
 	own->promisc_fd = own->wake_epoll_fd = own->tap.fd = own->packet_tx.fd = -1;
-	ret = xb_port_init(&uplink->port,
-			   uplink->options.tx == XB_UPLINK_TX_PACKET ? &uplink_packet_ops
-								     : &uplink_ops,
-			   uplink->options.ifname, n_queues);
+	ret = xb_port_init(&uplink->port, xb_uplink_ops(uplink->options.tx), uplink->options.ifname,
+			   n_queues);
 	if (ret < 0)
 		return ret;
 	uplink->port.id = uplink->options.port_id;
@@ -546,8 +413,8 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
 	ret = post_frames(uplink, cache, err);
 	if (!ret && uplink->shared)
 		ret = open_tap(uplink, err);
-	if (!ret && uplink->options.tx == XB_UPLINK_TX_PACKET)
-		ret = xb_packet_tx_open(&own->packet_tx, uplink->ifindex, options.ifname, err);
+	if (!ret)
+		ret = xb_uplink_open_tx(uplink, err);
 	if (!ret)
 		ret = open_gate(uplink, err);
 	if (ret < 0) {

@@ -68,13 +68,24 @@ def test_what_the_interface_cant_do_the_kernel_does(bed):
     assert stats["ports"]["va"]["tx_gso_packets"] > 0
 
 
-def test_tagged_frame_of_full_length_crosses(make_bed):
+@pytest.mark.parametrize("tags", [[42], [(0x88A8, 42)], [(0x88A8, 7), 42], [7, 42]], ids=["802.1Q", "802.1ad", "both", "twice"])
+def test_tagged_frame_of_full_length_crosses(make_bed, tags):
+    """The packet socket takes one 802.1Q tag beyond the MTU and refuses (EMSGSIZE) any other."""
     bed = make_bed(uplinks=2, quiet=True)
-    bed.start(uplinks=[UPLINK, "vb,dedicated,tx=packet"])
+    bed.host.ip("link set va mtu 1504")  # a veth drops what is longer than its peer's MTU and one tag
+    for peer in bed.peers:
+        peer.ip("link set vp mtu 1508")
+    daemon = bed.start(uplinks=[UPLINK, "vb,dedicated,tx=packet"])
     with Wire(bed.peers[0], "vp") as one, Wire(bed.peers[1], "vp") as two:
-        frame = ether("ff:ff:ff:ff:ff:ff", bed.peers[0].mac("vp"), b"tagged" + bytes(1494), tags=(42,))
-        one.send(frame)
-        assert two.expect(b"tagged") == frame
+        for number in range(20):
+            payload = b"tagged %4d" % number
+            frames = [ether("ff:ff:ff:ff:ff:ff", bed.peers[0].mac("vp"), payload + bytes(1489), tags=tags),
+                      ether("ff:ff:ff:ff:ff:ff", bed.peers[0].mac("vp"), payload + bytes(50))]
+            one.send(*frames)
+            assert [two.expect(payload), two.expect(payload)] == frames
+    stats = daemon.rest()
+    assert stats["ports"]["vb"]["tx_packets"] == 40
+    assert not drops(stats, "va") and not drops(stats, "vb")
 
 
 @pytest.mark.vm

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the uplink keeps to itself, for uplink*.c: uplink.c makes, starts and stops it, uplink_rx.c
+ * receives, uplink_tx.c chooses the way out and sends.
+ */
+#ifndef XB_XSK_UPLINK_OWN_H
+#define XB_XSK_UPLINK_OWN_H
+
+#include "xsk/group_tap.h"
+#include "xsk/lane.h"
+#include "xsk/packet_tx.h"
+#include "xsk/uplink.h"
+
+struct xb_uplink_private {
+	struct xb_gate *gate;
+	struct xb_arena *arena;
+	struct xb_lane *lanes; /* queues_max */
+	unsigned tx_lanes;     /* lanes that the interface has TX queues for */
+	_Atomic uint32_t generation;
+	unsigned tap_turn; /* rounds until the tap is read; queue 0's owner */
+	struct xb_group_tap tap;
+	struct xb_packet_tx packet_tx;
+	struct xb_xsk_set set;
+	int promisc_fd;
+	int wake_epoll_fd;   /* shared: the first socket and the tap together */
+	unsigned unreleased; /* queues, closed, whose frames the kernel may still hold */
+	uint32_t unreleased_ifindex;
+	uint64_t *missed; /* by queue: what the kernel's counters said last */
+};
+
+static inline struct xb_uplink *xb_to_uplink(struct xb_port *port)
+{
+	return (struct xb_uplink *)port;
+}
+
+/* ---- uplink_rx.c: the receiving half of xb_port_ops ---- */
+
+unsigned xb_uplink_rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,
+			    struct xb_frame **pkts, unsigned max);
+bool xb_uplink_arm(struct xb_port *port, unsigned q);
+void xb_uplink_disarm(struct xb_port *port, unsigned q);
+void xb_uplink_beat(struct xb_port *port, unsigned q, uint64_t now_ns);
+
+/* ---- uplink_tx.c ---- */
+
+/** The operations of an uplink that sends this way. */
+const struct xb_port_ops *xb_uplink_ops(enum xb_uplink_tx tx);
+
+/** Opens what the uplink sends through, its sockets being bound. Returns 0 or -errno. */
+int xb_uplink_open_tx(struct xb_uplink *uplink, struct xb_error *err);
+
+#endif
