@@ -28,15 +28,13 @@ void xb_check_sharing(struct xb_checkup *checkup)
 	if (ret < 0) {
 		xb_found(checkup, XB_FINDING_NOTE,
 			 "not known whether the host is reached through it: %s", strerror(-ret));
-		xb_remedy(checkup, "say it yourself: --uplink %s,shared or %s,dedicated",
-			  checkup->ifname, checkup->ifname);
+		xb_remedy(checkup, "ip addr show dev %s", checkup->ifname);
 		return;
 	}
-	xb_found(checkup, XB_FINDING_OK, "would be %s (%s): %s",
-		 stack->addressed ? "shared" : "dedicated", stack->reason,
-		 stack->addressed
-			 ? "the host keeps its own traffic, rules need `dmac own` to take it"
-			 : "all frames obey the rules");
+	xb_found(checkup, XB_FINDING_OK,
+		 "shared unless --uplink %s,dedicated is given (%s): the host keeps its own "
+		 "traffic, rules need `dmac own` to take it",
+		 checkup->ifname, stack->reason);
 	if (stack->addressed) {
 		xb_found(
 			checkup, XB_FINDING_NOTE,
@@ -184,11 +182,11 @@ static void say_interface(struct xb_checkup *checkup, const char *ifname)
 		return; /* it has just gone */
 	prog_id = xb_attached_prog(netdev.ifindex);
 	xb_found(checkup, netdev.up ? XB_FINDING_OK : XB_FINDING_NOTE,
-		 "%s: %s, %s, %u RX queue%s, MTU %u, %s%s; would be %s (%s)", ifname,
+		 "%s: %s, %s, %u RX queue%s, MTU %u, %s%s; %s", ifname,
 		 netdev.driver[0] ? netdev.driver : "driver not known", netdev.up ? "up" : "not up",
 		 netdev.rx_queues, netdev.rx_queues == 1 ? "" : "s", netdev.mtu,
 		 xb_doctor_xdp_words(&netdev), prog_id ? ", an XDP program is there" : "",
-		 stack->addressed ? "shared" : "dedicated", stack->reason);
+		 stack->reason);
 	if (!netdev.up)
 		xb_remedy(checkup, "ip link set dev %s up", ifname);
 }

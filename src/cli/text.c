@@ -49,7 +49,7 @@ static void print_port(struct json_object *port)
 		       xb_json_u64(port, "rx_queues"), is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "xdp"), text(port, "attached"), text(port, "mode"),
 		       text(port, "csum"), strcmp(text(port, "tx"), "packet") ? "" : ", tx=packet");
-		printf("%16s%s because %s\n", "", is(port, "shared") ? "shared" : "dedicated",
+		printf("%16s%s %s\n", "", is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "shared_reason"));
 		if (is(port, "loses_vlan_tags"))
 			printf("%16sVLAN tags are lost: see xbridge doctor %s\n", "",

@@ -8,7 +8,7 @@
 /* One word of an uplink behind its interface. */
 static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, struct xb_error *err)
 {
-	static const char *const sharing[] = {"auto", "shared", "dedicated", NULL};
+	static const char *const sharing[] = {"shared", "dedicated", NULL};
 	static const char *const csum[] = {"csum=auto", "csum=trust", "csum=verify", NULL};
 	static const char *const xdp[] = {"xdp=auto", "xdp=native", "xdp=generic", NULL};
 	static const char *const mode[] = {"mode=auto", "mode=copy", "mode=zerocopy", NULL};
@@ -16,7 +16,7 @@ static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, s
 	int i;
 
 	if ((i = xb_value_one_of(word, sharing)) >= 0)
-		uplink->sharing = (enum xb_sharing)i;
+		uplink->sharing = (enum xb_sharing)(XB_SHARING_SHARED + (unsigned)i);
 	else if ((i = xb_value_one_of(word, csum)) >= 0)
 		uplink->csum = (enum xb_csum_policy)i;
 	else if ((i = xb_value_one_of(word, xdp)) >= 0)

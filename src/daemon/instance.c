@@ -145,10 +145,12 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 			return err->code;
 		instance->uplinks[instance->n_uplinks++].uplink = uplink;
 		xb_log(XB_LOG_INFO,
-		       "uplink %s is %s (%s); choose with --uplink %s,shared or "
-		       "%s,dedicated",
+		       "uplink %s is %s (%s): %s; choose with --uplink %s,shared or %s,dedicated",
 		       uplink->port.name, uplink->shared ? "shared" : "dedicated",
-		       uplink->shared_reason, uplink->port.name, uplink->port.name);
+		       uplink->shared_reason,
+		       uplink->shared ? "its stack keeps its own and group frames"
+				      : "xbridge takes all frames but those to its own addresses",
+		       uplink->port.name, uplink->port.name);
 		if (refuse_shared_mac(uplink, err) < 0)
 			return err->code;
 	}

@@ -165,7 +165,8 @@ static bool same_uplinks(const struct xb_config *a, const struct xb_config *b)
 	for (unsigned i = 0; i < a->n_uplinks; i++) {
 		const struct xb_uplink_options *x = &a->uplinks[i], *y = &b->uplinks[i];
 
-		if (strcmp(x->ifname, y->ifname) || x->sharing != y->sharing ||
+		if (strcmp(x->ifname, y->ifname) ||
+		    (x->sharing == XB_SHARING_DEDICATED) != (y->sharing == XB_SHARING_DEDICATED) ||
 		    x->csum != y->csum || x->xdp.mode != y->xdp.mode ||
 		    x->xdp.exclusive != y->xdp.exclusive || x->mode != y->mode || x->tx != y->tx)
 			return false;

@@ -41,13 +41,12 @@ static int check_options(struct xb_uplink_options *options, struct xb_error *err
 	return 0;
 }
 
-static void decide_sharing(struct xb_uplink *uplink, const struct xb_stack *stack)
+/* Nothing that the host itself uses is taken unasked, whether it has an address by now or not. */
+static void decide_sharing(struct xb_uplink *uplink)
 {
-	uplink->shared = uplink->options.sharing == XB_SHARING_AUTO
-				 ? stack->addressed
-				 : uplink->options.sharing == XB_SHARING_SHARED;
-	snprintf(uplink->shared_reason, sizeof(uplink->shared_reason), "%s",
-		 uplink->options.sharing == XB_SHARING_AUTO ? stack->reason : "as configured");
+	uplink->shared = uplink->options.sharing != XB_SHARING_DEDICATED;
+	uplink->shared_reason = uplink->options.sharing == XB_SHARING_DEFAULT ? "by default"
+									      : "as configured";
 }
 
 /* Takes over what the interface says of itself. */
@@ -228,7 +227,7 @@ static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena 
 	ret = make_storage(uplink, n_queues, gate, arena);
 	if (ret < 0)
 		return xb_fail(err, ret, "make the uplink %s", uplink->options.ifname);
-	decide_sharing(uplink, stack);
+	decide_sharing(uplink);
 	adopt(uplink, &netdev);
 	ret = xb_gate_claim_slot(gate, netdev.ifindex, uplink->options.ifname, &uplink->slot, err);
 	if (ret < 0)

@@ -30,7 +30,7 @@
 #include <stdint.h>
 
 enum xb_sharing {
-	XB_SHARING_AUTO, /* shared where the host itself is reached through it (xb_stack) */
+	XB_SHARING_DEFAULT, /* shared: nobody has said anything */
 	XB_SHARING_SHARED,
 	XB_SHARING_DEDICATED,
 };
@@ -85,8 +85,8 @@ struct xb_uplink {
 	unsigned tx_queues;
 	char tags_lost_at[IF_NAMESIZE]; /* by xb_netdev_loses_tags; "": nowhere that is known */
 	bool shared;
-	char shared_reason[160];
-	unsigned n_own_macs; /* as the gate has them */
+	const char *shared_reason; /* "by default" or "as configured" */
+	unsigned n_own_macs;       /* as the gate has them */
 	struct xb_own_mac_entry own_macs[XB_STACK_MACS_MAX];
 	bool zerocopy; /* while running */
 	bool running;
@@ -95,9 +95,9 @@ struct xb_uplink {
 };
 
 /**
- * Makes an uplink: looks the interface up, decides shared or dedicated, takes a slot of the gate,
- * writes configuration and own MACs, makes the interface promiscuous (as long as the uplink lives)
- * and attaches the program. The interface needs not be up.
+ * Makes an uplink: looks the interface up, takes a slot of the gate, writes configuration and own
+ * MACs, makes the interface promiscuous (as long as the uplink lives) and attaches the program. The
+ * interface needs not be up.
  *
  * @gate, @arena: outlive the uplink.
  *

@@ -144,7 +144,7 @@ def test_tcp_of_the_uplink_and_of_a_vlan_on_it_survives_start_run_and_stop(bed, 
             assert answers(bed.peer, TAP_IP)
             daemon.stop()
             talk.goes_on()
-    assert daemon.wait_log(r"uplink va is shared \(va has 192\.0\.2\.100.*--uplink va,shared or va,dedicated")
+    assert daemon.wait_log(r"uplink va is shared \(by default\): .*--uplink va,shared or va,dedicated")
 
 
 def test_tcp_of_a_shared_uplink_survives_kill_and_stall(bed, sessions):
@@ -190,6 +190,47 @@ def test_mac_of_a_device_stacked_later_passes_too(bed):
     assert answers(bed.peer, "192.0.2.77")
     assert daemon.stats()["ports"]["va"]["xdp"]["pass_own"] > before
     bed.host.ip("link del mv0")
+
+
+# ---- shared by default ----
+
+@pytest.fixture
+def bare_bed(make_bed):
+    """The host has nothing but a link-local address on the uplink, as with BGP unnumbered."""
+    bed = make_bed()
+    bed.host.sysctl(ipv6__conf__va__disable_ipv6=0, ipv6__conf__va__accept_dad=0)
+    wait_for(lambda: link_local(bed.host, "va"), "va has a link-local address")
+    return bed
+
+
+def link_local(ns, ifname):
+    words = ns.run("ip", "-6", "-o", "addr", "show", "dev", ifname, "scope", "link").stdout.split()
+    return words[3].split("/")[0] if len(words) > 3 else None
+
+
+@pytest.mark.parametrize("how", [["va"], ["va,shared"]], ids=["nothing said", "shared"])
+def test_host_with_a_link_local_address_alone_keeps_it_and_what_it_gets_later(bare_bed, how):
+    bed = bare_bed
+    wait_for(lambda: link_local(bed.peer, "vp"), "vp has a link-local address")
+    daemon = bed.start(uplinks=how)
+    reason = "by default" if how == ["va"] else "as configured"
+    daemon.wait_log(rf"uplink va is shared \({reason}\): .*--uplink va,shared or va,dedicated")
+    bed.host.run("ping", "-c", "3", "-i", "0.1", "-W", "2", f"{link_local(bed.peer, 'vp')}%va")
+    bed.peer.run("ping", "-c", "3", "-i", "0.1", "-W", "2", f"{link_local(bed.host, 'va')}%vp")
+    bed.host.ip(f"addr add {OWN_IP}/24 dev va")  # as by DHCP
+    assert answers(bed.peer, OWN_IP)
+    assert answers(bed.peer, TAP_IP)
+    assert daemon.port("va")["shared"] is True
+
+
+def test_dedicated_uplink_stays_so_when_the_host_gets_an_address(bare_bed):
+    bed = bare_bed
+    daemon = bed.start(uplinks=["va,dedicated"])
+    daemon.wait_log(r"uplink va is dedicated \(as configured\): .*--uplink va,shared or va,dedicated")
+    bed.host.ip(f"addr add {OWN_IP}/24 dev va")
+    wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
+    assert daemon.port("va")["shared"] is False
+    assert not all_who_have(bed, OWN_IP), "group frames are xbridge's"
 
 
 # ---- two addresses in one segment ----

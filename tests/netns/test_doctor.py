@@ -562,11 +562,12 @@ def test_queues_beyond_what_is_read_are_named(host):
     assert host.doctor("up0").one("queues")["state"] == "ok"
 
 
-def test_auto_says_shared_or_dedicated_and_why(host):
-    assert "dedicated" in host.doctor("up0").one("sharing")["text"]
+def test_that_it_would_be_shared_is_said_and_what_the_host_has_on_it(host):
+    text = host.doctor("up0").one("sharing")["text"]
+    assert text.startswith("shared unless --uplink up0,dedicated is given (no address but link-local ones)")
     host.run("ip", "addr", "add", "192.0.2.1/24", "dev", "up0")
     text = host.doctor("up0").of("sharing")[0]["text"]
-    assert "shared" in text and "up0 has 192.0.2.1/24" in text
+    assert text.startswith("shared unless") and "up0 has 192.0.2.1/24" in text
 
 
 def test_that_a_shared_uplinks_stack_does_not_meet_the_ports_is_said(host):

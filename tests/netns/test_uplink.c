@@ -359,21 +359,26 @@ static void queues_without_a_tx_queue_send_by_another(void **state)
 
 /* ---- shared ---- */
 
-static void addressed_uplink_is_shared(void **state)
+static void uplink_is_shared_unless_told_otherwise_with_an_address_or_without(void **state)
 {
 	struct xb_uplink_options how = rig_options();
 	struct rig rig;
 
 	(void)state;
-	how.sharing = XB_SHARING_AUTO;
-	rig_open_stopped(&rig, &how);
-	assert_false(rig.uplink->shared);
-	rig_close(&rig);
-	sandbox_run("ip addr add 192.0.2.1/24 dev up0");
-	rig_open_stopped(&rig, &how);
-	assert_true(rig.uplink->shared);
-	assert_string_equal(rig.uplink->shared_reason, "up0 has 192.0.2.1/24");
-	rig_close(&rig);
+	for (unsigned addressed = 0; addressed < 2; addressed++) {
+		how.sharing = XB_SHARING_DEFAULT;
+		rig_open_stopped(&rig, &how);
+		assert_true(rig.uplink->shared);
+		assert_string_equal(rig.uplink->shared_reason, "by default");
+		rig_close(&rig);
+		how.sharing = XB_SHARING_DEDICATED;
+		rig_open_stopped(&rig, &how);
+		assert_false(rig.uplink->shared);
+		assert_string_equal(rig.uplink->shared_reason, "as configured");
+		rig_close(&rig);
+		if (!addressed)
+			sandbox_run("ip addr add 192.0.2.1/24 dev up0");
+	}
 }
 
 static void own_and_group_frames_stay_with_a_shared_uplinks_stack(void **state)
@@ -542,7 +547,7 @@ int main(void)
 		NARROW(armed_queue_wakes_up),
 		WIDE(every_queue_is_read_and_sends),
 		WIDE(queues_without_a_tx_queue_send_by_another),
-		NARROW(addressed_uplink_is_shared),
+		NARROW(uplink_is_shared_unless_told_otherwise_with_an_address_or_without),
 		NARROW(own_and_group_frames_stay_with_a_shared_uplinks_stack),
 		NARROW(group_tap_is_read_at_once_after_a_sleep_and_seldom_else),
 		NARROW(group_tap_restores_vlan_tags),

@@ -107,6 +107,8 @@ static void test_an_uplink_has_options_behind_commas(void **state)
 	assert_int_equal(config.uplinks[1].tx, XB_UPLINK_TX_XDP);
 	assert_true(config.uplinks[1].xdp.exclusive);
 	assert_int_equal(config.uplinks[1].stall_ns, 250000000);
+	assert_good(&config, "--uplink e0");
+	assert_int_equal(config.uplinks[0].sharing, XB_SHARING_DEFAULT);
 }
 
 static void test_words_of_rules_name_no_port(void **state)
@@ -125,6 +127,7 @@ static void test_words_of_rules_name_no_port(void **state)
 	}
 	assert_refused("--uplink kernel,dedicated", "words of rules");
 	assert_refused("--uplink e0,tx=socket", "tx=xdp|packet");
+	assert_refused("--uplink e0,auto", "shared, dedicated");
 }
 
 static void test_the_default_verdict_may_be_any_port(void **state)
