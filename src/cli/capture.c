@@ -8,6 +8,7 @@
 
 #include "cli/client.h"
 #include "cli/pcapng.h"
+#include "cli/say.h"
 #include "core/capture.h"
 #include "core/cleanup.h"
 #include "core/port.h"
@@ -27,7 +28,6 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define EXIT_USAGE    2
 #define LOOK_EVERY_MS 20
 #define PASS_ON_MAX   8 /* words */
 #define COMMENT_BYTES 192
@@ -70,8 +70,7 @@ static void interrupt(int signal)
 
 static int wrong_usage(const char *what, const char *word)
 {
-	fprintf(stderr, "xbridge: capture: %s '%s'\n", what, word);
-	return EXIT_USAGE;
+	return xb_say_failure(XB_EXIT_USAGE, "capture: %s '%s'", what, word);
 }
 
 static bool read_count(const char *word, uint64_t max, uint64_t *ret_count)
@@ -95,7 +94,7 @@ static int parse(struct capture *capture, int argc, char **argv)
 
 		if (!strcmp(argv[i], "-w")) {
 			if (!*value)
-				return wrong_usage("a file is expected behind", "-w");
+				return wrong_usage("a file is expected after", "-w");
 			capture->path = argv[++i];
 		} else if (!strcmp(argv[i], "-c")) {
 			if (!read_count(value, UINT64_MAX, &capture->count))
@@ -103,7 +102,7 @@ static int parse(struct capture *capture, int argc, char **argv)
 						   value);
 			i++;
 		} else if (capture->argc == PASS_ON_MAX) {
-			return wrong_usage("this is too much:", argv[i]);
+			return wrong_usage("unexpected", argv[i]);
 		} else {
 			if (!strcmp(argv[i], "--snap") && read_count(value, UINT32_MAX, &snap))
 				capture->snap = (uint32_t)snap;
@@ -157,16 +156,12 @@ static int begin(struct capture *capture, const char *name)
 				    &capture->socket, &fd, &err);
 	int ret;
 
-	if (status) {
-		fprintf(stderr, "xbridge: %s\n", err.what);
-		return status;
-	}
+	if (status)
+		return xb_say_failure(status, "%s", err.what);
 	read_ports(capture);
 	ret = map_rings(capture, fd);
-	if (ret < 0) {
-		fprintf(stderr, "xbridge: capture: map the rings: %s\n", strerror(-ret));
-		return 1;
-	}
+	if (ret < 0)
+		return xb_say_failure(1, "capture: can't map the rings: %s", strerror(-ret));
 	return 0;
 }
 
@@ -364,10 +359,9 @@ static int open_out(struct capture *capture)
 		capture->out = stdout;
 	else
 		capture->out = fopen(capture->path, "we");
-	if (!capture->out) {
-		fprintf(stderr, "xbridge: capture: open %s: %s\n", capture->path, strerror(errno));
-		return 1;
-	}
+	if (!capture->out)
+		return xb_say_failure(1, "capture: can't open %s: %s", capture->path,
+				      strerror(errno));
 	if (!capture->path)
 		return 0;
 	xb_pcapng_start(capture->out, "xbridge " XB_VERSION);
@@ -399,14 +393,15 @@ static int finish(struct capture *capture)
 	if (capture->out != stdout && fclose(capture->out))
 		failed = true;
 	if (failed)
-		fprintf(stderr, "xbridge: capture: write %s: %s\n",
-			capture->path ? capture->path : "to standard output", strerror(errno));
+		xb_say_failure(1, "capture: can't write %s: %s",
+			       capture->path ? capture->path : "to standard output",
+			       strerror(errno));
 	fprintf(stderr, "%" PRIu64 " packets captured, %" PRIu64 " lost for want of room\n",
 		capture->n, missing);
 	return failed;
 }
 
-int xb_capture_packets(const char *name, int argc, char **argv)
+int xb_capture_packets(const struct xb_common *common, int argc, char **argv)
 {
 	struct sigaction on_end = {.sa_handler = interrupt};
 	struct capture capture = {.snap = XB_CAPTURE_SNAP_MAX, .socket = -1};
@@ -415,7 +410,7 @@ int xb_capture_packets(const char *name, int argc, char **argv)
 	sigaction(SIGINT, &on_end, NULL);
 	sigaction(SIGTERM, &on_end, NULL);
 	if (!status)
-		status = begin(&capture, name);
+		status = begin(&capture, common->name);
 	if (!status)
 		status = open_out(&capture);
 	if (!status) {

@@ -5,15 +5,16 @@
 #ifndef XB_CLI_CAPTURE_H
 #define XB_CLI_CAPTURE_H
 
+#include "cli/command.h"
+
 /**
  * Captures until it is interrupted, COUNT packets have come, or the instance ends.
  *
- * @name: of the instance; NULL: the only one.
- * @argv: [PORT] [--drops] [-w FILE|-] [-c COUNT] [--snap BYTES].
+ * @argv: [NAME] [--drops] [-w FILE|-] [-c COUNT] [--snap BYTES].
  *
  * Says at the end, on standard error, how many packets were captured and lost. Returns the exit
  * status.
  */
-int xb_capture_packets(const char *name, int argc, char **argv);
+int xb_capture_packets(const struct xb_common *common, int argc, char **argv);
 
 #endif

@@ -1,86 +1,93 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/client.h"
 
+#include "cli/liveness.h"
 #include "core/cleanup.h"
 #include "xbridge/control.h"
 
 #include <errno.h>
 #include <glob.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 
-/* Longest that a reply may take: a change of queues waits for some RCU grace periods. */
-#define REPLY_S 30
+/* Longest that an answer may take. An instance that is busy with this command, and serves others
+ * meanwhile, gets REPLIES_MAX times as long. */
+#define REPLY_MS    5000
+#define REPLIES_MAX 12
+#define PROBE_MS    1000
 
-#define NOT_UNDERSTOOD "the instance's answer is not understood: is it of another version?"
+#define NOT_UNDERSTOOD "the instance's answer can't be understood: is it of another version?"
 
 #define fail(err, ...) (xb_fail(err, -EIO, __VA_ARGS__), 1)
 
-static int connect_to(const char *path)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct timeval limit = {.tv_sec = REPLY_S};
-	xb_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	return XB_TAKE_FD(fd);
-}
+/* An instance that is being asked. */
+struct link {
+	char path[256]; /* of its control socket */
+	int fd;
+	int passed; /* the descriptor that came with the answer; -1: none */
+};
 
 /* The only instance that answers. */
-static int find_one(int *ret_fd, struct xb_error *err)
+static int find_one(struct link *link, struct xb_error *err)
 {
-	int found = -1;
 	glob_t list;
 	int status = 0;
 
 	if (glob(XB_RUN_DIR "/*.sock", 0, NULL, &list))
 		list.gl_pathc = 0;
 	for (size_t i = 0; i < list.gl_pathc && !status; i++) {
-		int fd = connect_to(list.gl_pathv[i]);
+		int fd = xb_liveness_connect(list.gl_pathv[i], REPLY_MS);
 
 		if (fd == -EACCES)
 			status = fail(err, "%s: permission denied; ask as the user that runs it",
 				      list.gl_pathv[i]);
 		if (fd < 0)
 			continue;
-		if (found >= 0) {
+		if (link->fd >= 0) {
 			close(fd);
-			status = fail(err, "several instances run; choose with --name (see %s)",
-				      XB_RUN_DIR);
+			status = fail(err, "several instances are running; choose one with --name "
+					   "(`xbridge instances` lists them)");
 		} else {
-			found = fd;
+			link->fd = fd;
+			snprintf(link->path, sizeof(link->path), "%s", list.gl_pathv[i]);
 		}
 	}
 	globfree(&list);
-	if (!status && found < 0)
-		status = fail(err, "no instance runs; start one with `xbridge run`");
-	if (status && found >= 0)
-		close(found);
-	*ret_fd = found;
+	if (!status && link->fd < 0)
+		status = fail(err, "no instance is running; start one with `xbridge run`");
 	return status;
 }
 
-static int find_named(const char *name, int *ret_fd, struct xb_error *err)
+/* Says that there is no answer, and what doctor would see. */
+static int refuse_silence(const char *path, struct xb_error *err)
 {
-	char path[256];
+	struct xb_liveness liveness;
 
-	snprintf(path, sizeof(path), "%s/%s.sock", XB_RUN_DIR, name);
-	*ret_fd = connect_to(path);
-	if (*ret_fd >= 0)
+	xb_liveness_look(path, PROBE_MS, &liveness);
+	if (!liveness.runs)
+		return fail(err, "the instance ended without an answer");
+	if (liveness.answers)
+		return fail(err,
+			    "the instance did not answer within %d s, though it answers others: "
+			    "the command may still be under way",
+			    REPLY_MS * REPLIES_MAX / 1000);
+	return fail(err, "the instance did not answer within %d s; stalled? %s (%s)",
+		    REPLY_MS / 1000, liveness.state, liveness.remedy);
+}
+
+static int find_named(const char *name, struct link *link, struct xb_error *err)
+{
+	snprintf(link->path, sizeof(link->path), "%s/%s.sock", XB_RUN_DIR, name);
+	link->fd = xb_liveness_connect(link->path, REPLY_MS);
+	if (link->fd >= 0)
 		return 0;
-	if (*ret_fd == -ENOENT || *ret_fd == -ECONNREFUSED)
-		return fail(err, "no instance named '%.64s' runs", name);
-	return fail(err, "connect to %.100s: %s", path, strerror(-*ret_fd));
+	if (link->fd == -ENOENT || link->fd == -ECONNREFUSED)
+		return fail(err, "no instance named '%.64s' is running", name);
+	if (link->fd == -EAGAIN)
+		return refuse_silence(link->path, err);
+	return fail(err, "can't connect to %.100s: %s", link->path, strerror(-link->fd));
 }
 
 /* Sends what the other side takes: one that hangs up before it has read all of it may have said
@@ -132,40 +139,56 @@ static ssize_t receive(int fd, void *buf, size_t bytes, int *passed)
 	return n;
 }
 
+/* Waits until there is something to receive. Returns false, with `err` saying why, where nothing
+ * comes. */
+static bool wait_for_answer(const struct link *link, struct xb_error *err)
+{
+	for (int round = 0; round < REPLIES_MAX; round++) {
+		struct pollfd ready = {.fd = link->fd, .events = POLLIN};
+		struct xb_liveness liveness;
+
+		if (poll(&ready, 1, REPLY_MS) == 1)
+			return true;
+		xb_liveness_look(link->path, PROBE_MS, &liveness);
+		if (!liveness.answers)
+			break;
+	}
+	refuse_silence(link->path, err);
+	return false;
+}
+
 /* Says why receive() brought no more: `n` is what it returned. */
-static void refuse_silence(ssize_t n, struct xb_error *err)
+static void refuse_end(ssize_t n, struct xb_error *err)
 {
 	if (!n || errno == ECONNRESET)
 		xb_fail(err, -EIO, "the instance hung up without an answer: is it stopping?");
-	else if (errno == EAGAIN)
-		xb_fail(err, -EIO, "the instance gave no answer within %d s", REPLY_S);
 	else
-		xb_fail(err, -EIO, "receive the instance's answer: %s", strerror(errno));
+		xb_fail(err, -EIO, "the instance's answer can't be received: %s", strerror(errno));
 }
 
 /* NULL where none comes: `err` says why. */
-static struct json_object *read_reply(int fd, int *passed, struct xb_error *err)
+static struct json_object *read_reply(struct link *link, struct xb_error *err)
 {
 	struct json_tokener *tokener = json_tokener_new();
 	enum json_tokener_error state = json_tokener_continue;
 	struct json_object *reply = NULL;
 	char piece[16384];
-	ssize_t n = 0;
 
 	if (!tokener) {
 		xb_fail(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	while (state == json_tokener_continue) {
-		n = receive(fd, piece, sizeof(piece), passed);
-		if (n <= 0)
+	while (state == json_tokener_continue && wait_for_answer(link, err)) {
+		ssize_t n = receive(link->fd, piece, sizeof(piece), &link->passed);
+
+		if (n <= 0) {
+			refuse_end(n, err);
 			break;
+		}
 		reply = json_tokener_parse_ex(tokener, piece, (int)n);
 		state = json_tokener_get_error(tokener);
 	}
-	if (n <= 0)
-		refuse_silence(n, err);
-	else if (!reply)
+	if (state != json_tokener_continue && !reply)
 		xb_fail(err, -EIO, NOT_UNDERSTOOD);
 	json_tokener_free(tokener);
 	return reply;
@@ -173,37 +196,54 @@ static struct json_object *read_reply(int fd, int *passed, struct xb_error *err)
 
 bool xb_client_runs(const char *name)
 {
+	struct link link = {.fd = -1, .passed = -1};
 	struct xb_error ignored;
-	xb_auto_fd int fd = -1;
+	bool runs = find_named(name, &link, &ignored) == 0;
 
-	return find_named(name, &fd, &ignored) == 0;
+	if (link.fd >= 0)
+		close(link.fd);
+	return runs;
+}
+
+/* Takes the result out of a reply. Returns the exit status. */
+static int take_result(struct json_object *reply, struct json_object **ret_result,
+		       struct xb_error *err)
+{
+	struct json_object *value;
+	int status;
+
+	if (json_object_object_get_ex(reply, "result", &value)) {
+		*ret_result = json_object_get(value);
+		return 0;
+	}
+	if (!json_object_object_get_ex(reply, "error", &value))
+		return fail(err, NOT_UNDERSTOOD);
+	status = fail(err, "%s", json_object_get_string(value));
+	if (json_object_object_get_ex(reply, "exit", &value))
+		status = json_object_get_int(value);
+	return status;
 }
 
 int xb_client_hold(const char *name, int argc, char *const *argv, struct json_object **ret_result,
 		   int *ret_socket, int *ret_fd, struct xb_error *err)
 {
-	struct json_object *reply, *value;
-	xb_auto_fd int passed = -1;
-	xb_auto_fd int fd = -1;
-	int status = name ? find_named(name, &fd, err) : find_one(&fd, err);
+	struct link link = {.fd = -1, .passed = -1};
+	struct json_object *reply = NULL;
+	int status = name ? find_named(name, &link, err) : find_one(&link, err);
 
-	if (status)
-		return status;
-	send_request(fd, argc, argv);
-	reply = read_reply(fd, &passed, err);
-	if (!reply)
-		return 1;
-	if (json_object_object_get_ex(reply, "result", &value)) {
-		*ret_result = json_object_get(value);
-		*ret_socket = XB_TAKE_FD(fd);
-		*ret_fd = XB_TAKE_FD(passed);
-	} else if (json_object_object_get_ex(reply, "error", &value)) {
-		status = fail(err, "%s", json_object_get_string(value));
-		if (json_object_object_get_ex(reply, "exit", &value))
-			status = json_object_get_int(value);
-	} else {
-		status = fail(err, NOT_UNDERSTOOD);
+	if (!status) {
+		send_request(link.fd, argc, argv);
+		reply = read_reply(&link, err);
+		status = reply ? take_result(reply, ret_result, err) : 1;
 	}
+	if (!status) {
+		*ret_socket = XB_TAKE_FD(link.fd);
+		*ret_fd = XB_TAKE_FD(link.passed);
+	}
+	if (link.fd >= 0)
+		close(link.fd);
+	if (link.passed >= 0)
+		close(link.passed);
 	json_object_put(reply);
 	return status;
 }

@@ -12,6 +12,7 @@
 #include "cli/doctor.h"
 
 #include "cli/doctor_checks.h"
+#include "cli/say.h"
 #include "core/cleanup.h"
 
 #include <json-c/json.h>
@@ -41,6 +42,7 @@ static const struct check {
 	{"bpffs", ALWAYS, xb_check_bpffs},
 	{"btf", ALWAYS, xb_check_btf},
 	{"extensions", ALWAYS, xb_check_extensions},
+	{"instances", ALWAYS, xb_check_instances},
 	{"leftovers", ALWAYS, xb_check_leftovers},
 	{"interface", WITH_INTERFACE, xb_check_interface},
 	{"xdp", FOUND_INTERFACE, xb_check_xdp},
@@ -149,16 +151,14 @@ static void print_json(const struct xb_checkup *checkup)
 	json_object_put(document);
 }
 
-int xb_doctor(const char *ifname, bool json)
+int xb_doctor(const struct xb_common *common, int argc, char **argv)
 {
 	xb_auto_free struct xb_checkup *checkup = calloc(1, sizeof(*checkup));
 	unsigned counts[N_STATES] = {0};
 
-	if (!checkup) {
-		fprintf(stderr, "xbridge doctor: out of memory\n");
-		return 1;
-	}
-	checkup->ifname = ifname;
+	if (!checkup)
+		return xb_say_failure(1, "doctor: out of memory");
+	checkup->ifname = argc ? argv[0] : NULL;
 	checkup->extensions = -1;
 	for (size_t i = 0; i < N_CHECKS; i++) {
 		checkup->check = checks[i].id;
@@ -167,7 +167,7 @@ int xb_doctor(const char *ifname, bool json)
 	}
 	for (unsigned i = 0; i < checkup->n; i++)
 		counts[checkup->findings[i].state]++;
-	if (json)
+	if (common->json)
 		print_json(checkup);
 	else
 		print_text(checkup, counts);

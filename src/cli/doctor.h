@@ -5,7 +5,7 @@
 #ifndef XB_CLI_DOCTOR_H
 #define XB_CLI_DOCTOR_H
 
-#include <stdbool.h>
+#include "cli/command.h"
 
 /**
  * Looks at the host and prints a line for each thing found on stdout, with the remedy below it
@@ -15,13 +15,13 @@
  * or on BPF programs that are attached nowhere, and is gone on return. No capability is needed;
  * without some, lines say what could not be looked at.
  *
- * @ifname: the interface that is to be an uplink: looks at it too. NULL: a line for each interface
+ * @argv:   the interface that is to be an uplink: looks at it, too. None: a line for each interface
  *          that could be one.
- * @json:   one JSON document: {"findings":[{"check","state","text","remedy"}…]}.
+ * With --json: one JSON document: {"findings":[{"check","state","text","remedy"}…]}.
  *
  * Returns 0, or 1 where something stands in the way (a line says `fail`). Forks; call it from a
  * process of one thread.
  */
-int xb_doctor(const char *ifname, bool json);
+int xb_doctor(const struct xb_common *common, int argc, char **argv);
 
 #endif

@@ -63,6 +63,9 @@ void xb_check_vhost_net(struct xb_checkup *checkup);
 /* What runs left behind: doctor_leftovers.c. */
 void xb_check_leftovers(struct xb_checkup *checkup);
 
+/* Whether those that run answer: doctor_leftovers.c. */
+void xb_check_instances(struct xb_checkup *checkup);
+
 /* The interface asked for: doctor_iface.c, doctor_xdp.c, doctor_segment.c. But for the first they
  * are called only where it was found. */
 void xb_check_interface(struct xb_checkup *checkup);

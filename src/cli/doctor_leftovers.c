@@ -6,6 +6,7 @@
  * rule drops is dropped), and the next start takes it over. But a person should know.
  */
 #include "cli/doctor_checks.h"
+#include "cli/liveness.h"
 #include "core/cleanup.h"
 #include "xbridge/control.h"
 #include "xsk/gate.h"
@@ -173,6 +174,37 @@ static void check_pins(struct xb_checkup *checkup)
 		if (xb_doctor_running(pins[i].instance) == 0)
 			say_pin(checkup, &pins[i]);
 	check_folders(checkup, pins, n);
+}
+
+/* ---- who should answer ---- */
+
+#define ANSWER_MS 1000
+
+void xb_check_instances(struct xb_checkup *checkup)
+{
+	xb_auto_dir DIR *dir = opendir(XB_RUN_DIR);
+	struct dirent *entry;
+	unsigned n = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		struct xb_liveness liveness;
+		char path[300];
+
+		if (!is_socket(entry))
+			continue;
+		snprintf(path, sizeof(path), XB_RUN_DIR "/%s" SUFFIX, entry->d_name);
+		xb_liveness_look(path, ANSWER_MS, &liveness);
+		n += liveness.answers;
+		if (!liveness.runs || liveness.answers || liveness.denied)
+			continue;
+		xb_found(checkup, XB_FINDING_WARN, "the instance '%s' does not answer: %s",
+			 entry->d_name, liveness.state);
+		xb_remedy(checkup, "%s", liveness.remedy);
+	}
+	if (n)
+		xb_found(checkup, XB_FINDING_OK, "%u running on this host and answering", n);
+	else
+		xb_found(checkup, XB_FINDING_OK, "none is running on this host that answers");
 }
 
 void xb_check_leftovers(struct xb_checkup *checkup)

@@ -4,6 +4,7 @@
 #include "cli/client.h"
 #include "cli/frame_file.h"
 #include "cli/sample.h"
+#include "cli/say.h"
 #include "cli/text.h"
 #include "core/cleanup.h"
 #include "daemon/explain.h"
@@ -18,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#define EXIT_USAGE 2
 
 /* Between two looks the rules may have changed: who disagrees is asked again. */
 #define TRIES 3
@@ -46,15 +45,12 @@ static int complain(const struct xb_error *err)
 {
 	char text[512];
 
-	fprintf(stderr, "xbridge: explain: %s\n",
-		xb_error_text((struct xb_error *)err, text, sizeof(text)));
-	return 1;
+	return xb_say_failure(1, "explain: %s", xb_error_text(err, text, sizeof(text)));
 }
 
 static int wrong_usage(const char *what)
 {
-	fprintf(stderr, "xbridge: explain: %s\n", what);
-	return EXIT_USAGE;
+	return xb_say_failure(XB_EXIT_USAGE, "explain: %s", what);
 }
 
 /* ---- the port ---- */
@@ -94,11 +90,9 @@ static int choose_port(struct asked *asked, const char *name)
 	if (status)
 		return complain(&err);
 	port = find_port(asked->status, name);
-	if (!port) {
-		fprintf(stderr, "xbridge: explain: no port '%s'; `xbridge port list` names them\n",
-			name);
-		return 1;
-	}
+	if (!port)
+		return xb_say_failure(
+			1, "explain: there is no port '%s'; `xbridge port list` names them", name);
 	asked->port = xb_json_text(port, "name");
 	asked->port_id = (uint32_t)xb_json_u64(port, "id");
 	sscanf(xb_json_text(port, "mac"), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &asked->mac[0],
@@ -170,13 +164,13 @@ static int ask_instance(const struct asked *asked, struct json_object **ret_resu
 static int disagree(const struct asked *asked, unsigned i, struct json_object *packet,
 		    const struct xb_explained *told)
 {
-	fprintf(stderr,
-		"xbridge: explain: packet %u: the XDP program says verdict %u, stage %s, rule %u; "
+	return xb_say_failure(
+		1,
+		"explain: packet %u: the XDP program says verdict %u, stage %s, rule %u; "
 		"userspace says verdict %u, stage %s, rule %u: please report it\n",
 		asked->done + i + 1, told->decision.verdict, xb_stage_name(told->decision.stage),
 		told->decision.rule, (uint32_t)xb_json_u64(packet, "verdict_id"),
 		xb_json_text(packet, "stage"), (uint32_t)xb_json_u64(packet, "rule"));
-	return 1;
 }
 
 static void keep_or_print(struct asked *asked, struct json_object *packets)
@@ -270,10 +264,8 @@ static int explain_match(struct asked *asked, int argc, char **argv)
 	fclose(out);
 	status = xb_match_parse(text, &match, &err);
 	free(text);
-	if (status < 0) {
-		complain(&err);
-		return EXIT_USAGE;
-	}
+	if (status < 0)
+		return wrong_usage(err.what);
 	status = choose_port(asked, match.in[0] ? match.in : NULL);
 	if (status)
 		return status;
@@ -290,46 +282,41 @@ static int explain_pcap(struct asked *asked, int argc, char **argv)
 	int got, status;
 
 	if (argc != 1 && (argc != 3 || strcmp(argv[1], "in") != 0))
-		return wrong_usage("pcap FILE|- [in PORT] is expected");
-	if (xb_frame_file_open(argv[0], &file, &err) < 0) {
-		fprintf(stderr, "xbridge: explain: %s\n", err.what);
-		return 1;
-	}
+		return wrong_usage("pcap FILE|- [in NAME] is expected");
+	if (xb_frame_file_open(argv[0], &file, &err) < 0)
+		return xb_say_failure(1, "explain: %s", err.what);
 	status = choose_port(asked, argc == 3 ? argv[2] : NULL);
 	while (!status && (got = xb_frame_file_next(file, &frame, &err))) {
 		if (got > 0)
 			status = add_frame(asked, frame.data, frame.n, frame.bytes);
 		else
-			status = 1;
-		if (got < 0)
-			fprintf(stderr, "xbridge: explain: %s\n", err.what);
+			status = xb_say_failure(1, "explain: %s", err.what);
 	}
 	xb_frame_file_close(file);
 	return status;
 }
 
-static void print_json(struct asked *asked)
+static int print_json(struct asked *asked)
 {
 	struct json_object *document = json_object_new_object();
+	int status;
 
 	json_object_object_add(document, "in", json_object_new_string(asked->port));
 	json_object_object_add(document, "packets", json_object_get(asked->packets));
-	puts(json_object_to_json_string_ext(document,
-					    JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
+	status = xb_say_document(document);
 	json_object_put(document);
+	return status;
 }
 
-int xb_explain(const char *name, bool json, int argc, char **argv)
+int xb_explain(const struct xb_common *common, int argc, char **argv)
 {
 	xb_auto_free struct asked *asked = calloc(1, sizeof(*asked));
 	int status;
 
-	if (!argc)
-		return wrong_usage("[in PORT] MATCH... or pcap FILE [in PORT] is expected");
 	if (!asked)
 		return wrong_usage("out of memory");
-	asked->name = name;
-	asked->json = json;
+	asked->name = common->name;
+	asked->json = common->json;
 	asked->packets = json_object_new_array();
 	if (!strcmp(argv[0], "pcap"))
 		status = explain_pcap(asked, argc - 1, argv + 1);
@@ -337,8 +324,8 @@ int xb_explain(const char *name, bool json, int argc, char **argv)
 		status = explain_match(asked, argc, argv);
 	if (!status)
 		status = flush(asked);
-	if (!status && json)
-		print_json(asked);
+	if (!status && common->json)
+		status = print_json(asked);
 	if (asked->twin)
 		xb_twin_close(asked->twin);
 	json_object_put(asked->packets);

@@ -7,16 +7,15 @@
 #ifndef XB_CLI_EXPLAIN_H
 #define XB_CLI_EXPLAIN_H
 
-#include <stdbool.h>
+#include "cli/command.h"
 
 /**
  * Explains a frame that a match describes, or each of a capture file's.
  *
- * @name: the instance; NULL: the only one.
  * @argv: [in PORT] MATCH…, or pcap FILE|- [in PORT].
  *
  * Prints the answer, and on standard error what went wrong. Returns the exit status.
  */
-int xb_explain(const char *name, bool json, int argc, char **argv);
+int xb_explain(const struct xb_common *common, int argc, char **argv);
 
 #endif

@@ -169,54 +169,54 @@ static int set_stall_ms(struct xb_config *config, const char *value, struct xb_e
 /* ---- the table ---- */
 
 static const struct option {
-	const char *name;
-	const char *arg; /* NULL: takes none */
+	const char *name; /* with its dashes */
+	const char *arg;  /* NULL: takes none */
 	const char *help;
 	int (*set)(struct xb_config *config, const char *value, struct xb_error *err);
 } options[] = {
-	{"name", "NAME", "name of the instance; default: the interface's", set_name},
-	{"config", "FILE", "read options from FILE, one a line, without dashes; # starts a comment",
-	 set_config},
-	{"vhost-net", NULL, "reach the kernel through vhost-net, or fail", set_vhost_net},
-	{"tap", NULL,
+	{"--name", "NAME", "name of the instance; default: the interface's", set_name},
+	{"--config", "FILE",
+	 "read options from FILE, one a line, without dashes; # starts a comment", set_config},
+	{"--vhost-net", NULL, "reach the kernel through vhost-net, or fail", set_vhost_net},
+	{"--tap", NULL,
 	 "reach the kernel through the TAP alone; default: vhost-net where there is one", set_tap},
-	{"ifname", "IFACE", "name of the kernel's interface; default: tap0", set_ifname},
-	{"queues", "N",
+	{"--ifname", "IFACE", "name of the kernel's interface; default: tap0", set_ifname},
+	{"--queues", "N",
 	 "queue pairs of the kernel's interface; default: 1, or as many as are handed in",
 	 set_queues},
-	{"queue-size", "N", "descriptors of each virtqueue, a power of two; default: 1024",
+	{"--queue-size", "N", "descriptors of each virtqueue, a power of two; default: 1024",
 	 set_queue_size},
-	{"mac", "MAC|uplink",
+	{"--mac", "MAC|uplink",
 	 "address of the kernel's interface: MAC, or the uplink's own; default: a stable one",
 	 set_mac},
-	{"mtu", "BYTES", "MTU of the kernel's interface; default: the uplink's", set_mtu},
-	{"netns", "NAME|PATH", "network namespace of the kernel's interface", set_netns},
-	{"persist", NULL, "the kernel's interface stays, with its addresses and routes, on exit",
+	{"--mtu", "BYTES", "MTU of the kernel's interface; default: the uplink's", set_mtu},
+	{"--netns", "NAME|PATH", "network namespace of the kernel's interface", set_netns},
+	{"--persist", NULL, "the kernel's interface stays, with its addresses and routes, on exit",
 	 set_persist},
-	{"tap-fd", "FD[,FD...]", "use these open queues of a TAP or macvtap", set_tap_fd},
-	{"vhost-fd", "FD[,FD...]", "use these open vhost-net descriptors, one for each queue pair",
-	 set_vhost_fd},
-	{"no-offload", NULL, "no checksum and segmentation offload to and from the kernel",
+	{"--tap-fd", "FD[,FD...]", "use these open queues of a TAP or macvtap", set_tap_fd},
+	{"--vhost-fd", "FD[,FD...]",
+	 "use these open vhost-net descriptors, one for each queue pair", set_vhost_fd},
+	{"--no-offload", NULL, "no checksum and segmentation offload to and from the kernel",
 	 set_no_offload},
-	{"uplink", "IFACE[,OPTION...]",
+	{"--uplink", "IFACE[,OPTION...]",
 	 "read IFACE through AF_XDP; options: shared (default), dedicated, csum=trust|verify, "
 	 "xdp=auto|native|generic (in the driver or above it; beside other XDP programs that "
 	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy, tx=xdp|packet "
 	 "(packet: TCP segments leave whole, through a packet socket, for the driver to cut)",
 	 xb_config_add_uplink},
-	{"rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
-	{"default", "VERDICT",
+	{"--rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
+	{"--default", "VERDICT",
 	 "what becomes of a frame that nothing else decides: bridge (default), "
 	 "pass, drop, kernel or an uplink's name",
 	 set_default},
-	{"workers", "N",
+	{"--workers", "N",
 	 "threads that move packets; default: one for each queue, at most one for "
 	 "each CPU",
 	 set_workers},
-	{"cpus", "LIST", "CPUs to pin the workers to, like 2,4-6", set_cpus},
-	{"frames", "N", "frames of 4096 bytes in the arena; default: as many as the rings need",
+	{"--cpus", "LIST", "CPUs to pin the workers to, like 2,4-6", set_cpus},
+	{"--frames", "N", "frames of 4096 bytes in the arena; default: as many as the rings need",
 	 set_frames},
-	{"stall-ms", "MS",
+	{"--stall-ms", "MS",
 	 "frames pass to the uplink's own stack when xbridge has not looked for "
 	 "so long; default: 1000",
 	 set_stall_ms},
@@ -227,7 +227,7 @@ static const struct option {
 static const struct option *find_option(const char *name)
 {
 	for (size_t i = 0; i < N_OPTIONS; i++)
-		if (!strcmp(options[i].name, name))
+		if (!strcmp(options[i].name + strlen("--"), name))
 			return &options[i];
 	return NULL;
 }
@@ -263,42 +263,12 @@ int xb_config_set(struct xb_config *config, const char *name, const char *value,
 	return ret < 0 ? blame(err, name, ret) : 0;
 }
 
-static void help_line(FILE *out, const struct option *option)
+bool xb_config_option_at(unsigned n, struct xb_config_option *ret_option)
 {
-	char left[64];
-	const char *text = option->help;
-	size_t len = strlen(text);
-
-	snprintf(left, sizeof(left), "--%s%s%s", option->name, option->arg ? " " : "",
-		 option->arg ? option->arg : "");
-	fprintf(out, "  %-26s", left);
-	if (strlen(left) > 25)
-		fprintf(out, "\n%28s", "");
-	while (len > 62) {
-		size_t cut = 62;
-
-		while (cut && text[cut] != ' ')
-			cut--;
-		fprintf(out, " %.*s\n%28s", (int)cut, text, "");
-		text += cut + 1;
-		len -= cut + 1;
-	}
-	fprintf(out, " %s\n", text);
-}
-
-/* A dash that is typed is no hyphen in roff. */
-static void man_entry(FILE *out, const struct option *option)
-{
-	fprintf(out, ".TP\n.BR \\-\\-");
-	for (const char *p = option->name; *p; p++)
-		fprintf(out, "%s%c", *p == '-' ? "\\" : "", *p);
-	fprintf(out, " \" \" \\fI%s\\fR\n%s.\n", option->arg ? option->arg : "", option->help);
-}
-
-void xb_config_help(FILE *out, bool roff)
-{
-	for (size_t i = 0; i < N_OPTIONS; i++)
-		(roff ? man_entry : help_line)(out, &options[i]);
+	if (n >= N_OPTIONS)
+		return false;
+	*ret_option = (struct xb_config_option){options[n].name, options[n].arg, options[n].help};
+	return true;
 }
 
 /* ---- the whole ---- */

@@ -3,7 +3,7 @@
  * What an instance is asked to be: filled from `run`'s options and from a configuration file, which
  * has the same options, one a line, without dashes.
  *
- * One table (config.c) is the grammar of both, and prints the options in --help and in xbridge(1).
+ * One table (config.c) is the grammar of both; --help, the manual and completion are made from it.
  */
 #ifndef XB_DAEMON_CONFIG_H
 #define XB_DAEMON_CONFIG_H
@@ -15,7 +15,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #define XB_CPUS_MAX    256u
 #define XB_WORKERS_MAX 64u
@@ -100,8 +99,15 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err);
  * is said on the command line comes after the file and so overrides it. */
 int xb_config_parse(struct xb_config *config, int argc, char **argv, struct xb_error *err);
 
-/** Prints the option table: for --help, or as roff for the man page. */
-void xb_config_help(FILE *out, bool roff);
+/** A row of the option table, for whoever explains or completes it. */
+struct xb_config_option {
+	const char *dashed; /* "--name" */
+	const char *arg;    /* what it takes; NULL: nothing */
+	const char *help;
+};
+
+/** The option of that number, from 0 on. False: there are no more. */
+bool xb_config_option_at(unsigned n, struct xb_config_option *ret_option);
 
 /** "pass", "bridge", "drop" or the name of a port: `kernel` (port 0), its interface, or an uplink
  * (1 for the first, and so on). 0 or -EINVAL. */

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -240,17 +241,23 @@ def test_the_only_instance_is_found_without_its_name_and_several_are_told(make_b
         assert done.returncode == 0, done
         return json.loads(done.stdout)["name"]
     done = ask("status")
-    assert done.returncode == 1 and "no instance runs" in done.stderr
+    assert done.returncode == 1 and "no instance is running" in done.stderr
+    assert json.loads(ask("instances", "-j").stdout) == {"instances": []} and ask("instances").stdout == ""
     done = ask("status", "--name", beds[0].name)
-    assert done.returncode == 1 and f"no instance named '{beds[0].name}' runs" in done.stderr
+    assert done.returncode == 1 and f"no instance named '{beds[0].name}' is running" in done.stderr
 
     first = beds[0].start(uplinks=[], wrap=run_dir)
     assert name() == first.name
     second = beds[1].start(uplinks=[], wrap=run_dir)
     done = ask("status")
-    assert done.returncode == 1 and "several instances run; choose with --name" in done.stderr
+    assert done.returncode == 1 and "several instances are running; choose one with --name" in done.stderr
     for daemon in (first, second):
         assert name(f"--name={daemon.name}") == daemon.name
+    listed = {row["name"]: row for row in json.loads(ask("instances", "-j").stdout)["instances"]}
+    assert listed.keys() == {first.name, second.name} and all(row["answers"] for row in listed.values())
+    assert listed[second.name]["pid"] == second.pid and listed[second.name]["ports"] == ["tap0"]
+    text = ask("instances").stdout
+    assert all(re.search(rf"^{d.name} +{d.pid} +tap0$", text, re.MULTILINE) for d in (first, second)), text
     second.kill()  # its socket stays, but nobody is behind it
     second.wait_exit()
     assert name() == first.name
@@ -276,10 +283,10 @@ def impostor(name):
 @pytest.mark.parametrize("answer, complaint", [
     (b"", "hung up without an answer"),
     (b'{"ok":true,', "hung up without an answer"),
-    (b"HTTP/1.1 400 Bad Request\r\n", "answer is not understood"),
-    (b"220 ready\n", "answer is not understood"),
-    (b"null\n", "answer is not understood"),
-    (b'{"ok":false}\n', "answer is not understood"),
+    (b"HTTP/1.1 400 Bad Request\r\n", "answer can't be understood"),
+    (b"220 ready\n", "answer can't be understood"),
+    (b"null\n", "answer can't be understood"),
+    (b'{"ok":false}\n', "answer can't be understood"),
 ])
 def test_an_instance_that_does_not_answer_is_told_from_one_that_is_late(bed, answer, complaint):
     """In its place a server that reads the request, says `answer` and hangs up."""
@@ -292,6 +299,53 @@ def test_an_instance_that_does_not_answer_is_told_from_one_that_is_late(bed, ans
             peer.sendall(answer)
         out, why = client.communicate(timeout=5 * PATIENCE)
     assert client.returncode == 1 and not out and complaint in why, (out, why)
+
+
+def test_stalled_instance_is_told_from_one_that_is_gone_within_the_deadline(daemon):
+    daemon.kill(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        done = daemon.cli("status", check=False)
+        took = time.monotonic() - began
+        listed = json.loads(daemon.cli("instances", "-j").stdout)["instances"]
+        seen = json.loads(daemon.cli("doctor", "-j", named=False, check=False).stdout)["findings"]
+    finally:
+        daemon.kill(signal.SIGCONT)
+    assert (done.returncode, done.stdout) == (1, "") and 5 <= took < 8 * PATIENCE, (took, done)
+    stopped = f"its process {daemon.pid} is stopped, by a signal or a debugger"
+    assert f"did not answer within 5 s; stalled? {stopped} (kill -CONT {daemon.pid})" in done.stderr
+    assert [(row["name"], row["answers"], row["trouble"]) for row in listed] == [(daemon.name, False, stopped)]
+    finding = next(found for found in seen if found["check"] == "instances" and daemon.name in found["text"])
+    assert finding["state"] == "warn" and stopped in finding["text"] and finding["remedy"] == f"kill -CONT {daemon.pid}"
+    assert daemon.cli("status").returncode == 0
+
+
+def test_instance_whose_queue_of_clients_is_full_does_not_hang_the_next_one(bed):
+    with impostor(bed.name) as server, contextlib.ExitStack() as clients:
+        server.listen(0)
+        for _ in range(2):  # one is in line, and one more than the length of the queue
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(f"{RUN_DIR}/{bed.name}.sock")
+        done = subprocess.run([binary(), "status", "--name", bed.name], capture_output=True, text=True, check=False,
+                              timeout=20 * PATIENCE)
+    assert done.returncode == 1 and "did not answer within 5 s; stalled?" in done.stderr, done
+
+
+def test_instance_that_is_busy_with_the_command_and_serves_others_is_waited_for(bed):
+    with impostor(bed.name) as server:
+        client = subprocess.Popen([binary(), "status", "--json", "--name", bed.name], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True)
+        busy, _ = server.accept()
+        server.settimeout(20 * PATIENCE)
+        probe, _ = server.accept()  # comes after 5 s
+        with busy, probe:
+            assert json.loads(probe.makefile("rb").readline()) == {"argv": ["status"]}
+            probe.sendall(b'{"ok":true,"result":{}}\n')
+            busy.sendall(b'{"ok":true,"result":{"late":true}}\n')
+            out, why = client.communicate(timeout=5 * PATIENCE)
+    assert client.returncode == 0 and json.loads(out) == {"late": True}, why
 
 
 # ---- what it answers: these names are an interface ----
@@ -340,21 +394,48 @@ def test_fdb_lists_adds_deletes_and_flushes(bed, daemon):
     assert [row["kind"] for row in daemon.fdb()] == ["own", "own"]
 
 
-@pytest.mark.parametrize("words, status, text", [
-    ("frobnicate", 2, "no command"), ("status now", 2, "now"), ("port", 2, "port"), ("port set", 2, "port set NAME"),
-    ("port set nobody --queues 2", 1, "port 'nobody'"), ("port set tap0 --queues 0", 2, "a number from 1"),
-    ("port set tap0 --queues x", 2, "a number from 1"), ("port set tap0 --colour 2", 2, "--colour"),
-    ("port set va --queues 2", 1, "ethtool -L va"), ("port set tap0 --queues 9999", 2, "a number from 1"),
-    ("port set tap0 --storm -1", 2, "--storm"), ("port set tap0 --queues", 2, "port set NAME"),
-    ("fdb add 02:00:00:00:00:99", 2, "port NAME"), ("fdb add zz port va", 2, "MAC address"),
-    ("fdb add 03:00:00:00:00:99 port va", 2, "group address"), ("fdb add 02:00:00:00:00:99 port nobody", 1, "nobody"),
-    ("fdb add 02:00:00:00:00:99 port va vlan 4095", 2, "vlan"), ("fdb del 02:00:00:00:00:99", 1, "No such"),
-    ("fdb flush nobody", 1, "nobody"), ("detach", 2, "one interface"), ("detach lo", 1, "no program of xbridge"),
-    ("detach nowhere", 1, "nowhere"), ("stats --color", 2, "--color")])
-def test_wrong_command_is_told_what_is_wrong_and_how(daemon, words, status, text):
-    done = daemon.cli(*words.split(), check=False)
-    assert (done.returncode, done.stdout) == (status, ""), done
+WRONG_USAGE = [
+    ("frobnicate", "there is no command 'frobnicate'"), ("status now", "status: unexpected 'now'; usage: xbridge status"),
+    ("port", "port: a second word is missing; `xbridge help port`"), ("port frob", "no command 'port frob'"),
+    ("port set", "something is missing; usage: xbridge port set NAME"), ("port set tap0", "nothing to change"),
+    ("port set tap0 --queues 0", "--queues '0': a number from 1 to 64"), ("port set tap0 --queues x", "a number from 1"),
+    ("port set tap0 --colour 2", "port set has no option '--colour'"), ("port set tap0 --queues 9999", "a number from 1"),
+    ("port set tap0 --storm -1", "--storm '-1': a number from 0"), ("port set tap0 --queues", "--queues needs a value: N"),
+    ("fdb add 02:00:00:00:00:99", "a port is missing"), ("fdb add zz port va", "'zz': a MAC address like"),
+    ("fdb add 03:00:00:00:00:99 port va", "group address"), ("fdb add 02:00:00:00:00:99 port va vlan 4095", "vlan '4095'"),
+    ("fdb del 02:00:00:00:00:99 vlan", "'port NAME' or 'vlan ID' is expected after"), ("detach", "usage: xbridge detach IFACE"),
+    ("stats --color", "stats has no option '--color'"), ("status --watch", "status has no option '--watch'"),
+    ("steer add proto tpc to drop", "'tpc': "), ("steer del x", "'x': a rule's number"), ("steer default", "VERDICT"),
+    ("steer load", "FILE|-"), ("steer load a b", "unexpected 'b'"), ("steer load - --confirm 0", "--confirm '0'"),
+    ("explain", "usage: xbridge explain [in NAME] MATCH"), ("explain proto tpc", "'tpc'"), ("capture --snap 0", "--snap '0'"),
+    ("capture -w", "-w needs a value: FILE|-"), ("capture va tap0", "unexpected 'tap0'"), ("doctor a b", "unexpected 'b'"),
+    ("instances now", "unexpected 'now'"), ("status --name", "--name needs a value")]
+
+
+@pytest.mark.parametrize("words, text", WRONG_USAGE)
+def test_wrong_usage_is_told_without_an_instance_with_what_is_expected(words, text):
+    done = subprocess.run([binary(), *words.split()], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done
     assert text in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words, text", [
+    ("port set nobody --queues 2", "port 'nobody'"), ("port set va --queues 2", "ethtool -L va"),
+    ("fdb add 02:00:00:00:00:99 port nobody", "nobody"), ("fdb del 02:00:00:00:00:99", "No such"),
+    ("fdb flush nobody", "nobody"), ("detach lo", "no program of xbridge"), ("detach nowhere", "nowhere")])
+def test_command_that_fails_is_told_what_is_wrong(daemon, words, text):
+    done = daemon.cli(*words.split(), check=False)
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert text in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words, status", [("frobnicate", 2), ("port set nobody --queues 2", 1), ("explain in nobody vlan 1", 1),
+                                           ("detach lo", 1), ("steer load /nonexistent", 1), ("capture nobody", 1)])
+def test_with_json_a_failure_is_a_document(daemon, words, status):
+    done = daemon.cli(*words.split(), "--json", check=False)
+    assert (done.returncode, done.stderr) == (status, ""), done
+    failure = json.loads(done.stdout)
+    assert failure["exit"] == status and failure["error"], failure
 
 
 def test_detach_refuses_the_interface_of_a_running_instance(daemon):

@@ -88,9 +88,11 @@ def test_wrong_usage_is_told_with_what_is_expected(bed, options, text):
 
 
 @pytest.mark.parametrize("words, parts", [
-    (["--help"], ["Usage: xbridge run [OPTION]...", "  steer load FILE|- ", "  detach IFACE ", "--json, -j"]),
+    (["--help"], ["Usage: xbridge run [OPTION]...", "  steer load ", "  detach ", "--json, -j"]),
     (["-h"], ["Usage: xbridge run [OPTION]..."]),
-    (["status", "--help"], ["Usage: xbridge run [OPTION]..."]),
+    (["status", "--help"], ["Usage: xbridge status\n", "--json, -j", "xbridge status --json"]),
+    (["port", "set", "--help"], ["Usage: xbridge port set NAME ", "--queues N", "xbridge port set kernel --queues 4"]),
+    (["help", "steer", "load"], ["Usage: xbridge steer load FILE|- ", "--confirm SECONDS"]),
     (["run", "--help"], ["Usage: xbridge run [OPTION]...\n", "--uplink IFACE", "--vhost-net", "--stall-ms MS", "--rule"]),
     (["run", "-h"], ["--uplink IFACE"]),
     (["--version"], ["xbridge "])], ids=" ".join)

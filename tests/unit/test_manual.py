@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""xbridge(1), as the build makes it, has each command and each option that can be typed: test_manual.py XBRIDGE PAGE"""
+"""What is printed for people is whole: --help, the manual pages: test_manual.py XBRIDGE MAN-DIRECTORY"""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,53 +11,106 @@ import sys
 COMMON = {"--name", "--json", "-j", "--help", "-h"}
 OWN = {"stats": {"--watch"}, "port set": {"--queues", "--learn-max", "--storm"}, "steer list": {"-s"},
        "steer load": {"--confirm"}, "capture": {"--drops", "-w", "-c", "--snap"}}
-COMMANDS = {"status", "port list", "fdb list", "fdb add", "fdb del", "fdb flush", "steer add", "steer del", "steer confirm",
-            "steer flush", "steer default", "explain", "doctor", "detach", *OWN}
+COMMANDS = {"run", "instances", "status", "port list", "fdb list", "fdb add", "fdb del", "fdb flush", "steer add",
+            "steer del", "steer confirm", "steer flush", "steer default", "explain", "doctor", "detach", *OWN}
+WITHOUT_EXAMPLES = {"port list", "fdb list", "fdb del", "fdb flush", "steer confirm", "steer flush"}
 OPTION = r"(?<![\w-])--?[a-z][a-z-]*"
 
 
+def xbridge(*words, status=0):
+    done = subprocess.run([sys.argv[1], *words], capture_output=True, text=True, check=False)
+    assert done.returncode == status, (words, done)
+    return done
+
+
+def section(text, title):
+    """The lines below a title, up to the next one."""
+    found = re.search(rf"^{title}:\n((?:  .*\n|\n(?=  ))*)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def options(text):
-    return set(re.findall(OPTION, text))
+    """The options that are explained: they begin a line."""
+    return {name for line in re.findall(r"^  (-.*)", text, re.MULTILINE) for name in re.findall(OPTION, line.split("  ")[0])}
 
 
-def entries(section):
-    """What is explained in a section of the page, and below each command what it has."""
-    found, command = {}, None
-    for line in section.splitlines():
-        entry = re.match(r"\.BR? (.*)", line)
-        if entry:
-            words = re.sub(r'\\f[RI]|" "', "", entry[1])
-            name = re.match(r"([a-z]+(?: [a-z]+)?) ?", words)
-            if name and not words.startswith("-"):
-                command = name[1].strip()
-                found[command] = set()
-                args = options(words)
-                assert args <= OWN.get(command, set()), f"{command}: {args} in its usage"
-            else:
-                found.setdefault(command, set()).update(options(words))
-    return found
+def check_width(text, what):
+    wide = [line for line in text.splitlines() if len(line) > 80]
+    assert not wide, f"{what}: more than 80 columns: {wide}"
+    assert not re.search(r"[ \t]$", text, re.MULTILINE), f"{what}: a blank at the end of a line"
 
 
-def main():
-    xbridge, path = sys.argv[1:]
-    with open(path) as file:
-        page = file.read()
-    assert "@TABLES@" not in page and not re.search(r"^\.BR? .*(?<!\\)-", page, re.MULTILINE), "a dash that is a hyphen"
-    sections = dict(re.findall(r"^\.SH (.*)\n((?:(?!\.SH ).*\n)*)", page.replace("\\-", "-"), re.MULTILINE))
+def check_help():
+    everything = xbridge("--help").stdout
+    check_width(everything, "--help")
+    assert everything == xbridge("help").stdout == xbridge("-h").stdout
+    listed = set(re.findall(r"^  ([a-z]+(?: [a-z]+)?)(?:  |$)", section(everything, "Commands"), re.MULTILINE))
+    assert listed == COMMANDS, listed ^ COMMANDS
+    assert options(section(everything, "Options of all commands but run")) == COMMON
 
-    commands = entries(sections["COMMANDS"])
-    assert set(commands) == COMMANDS, set(commands) ^ COMMANDS
     for command in COMMANDS:
-        assert commands[command] == OWN.get(command, set()), f"{command}: {commands[command]}"
-    assert entries(sections["OPTIONS OF ALL COMMANDS BUT RUN"]) == {None: COMMON}
+        text = xbridge("help", *command.split()).stdout
+        assert text == xbridge(*command.split(), "--help").stdout == xbridge(*command.split(), "-h").stdout
+        check_width(text, command)
+        assert text.startswith(f"Usage: xbridge {command}")
+        if command != "run":
+            own = options(section(text, "Options"))
+            assert own == OWN.get(command, set()), f"{command}: {own}"
+            assert set(re.findall(OPTION, text.split("\n\n")[0])) <= own, f"{command}: its grammar"
+            assert options(section(text, "Options of all commands")) == COMMON
+        examples = re.findall(r"^  (xbridge .*)", section(text, "Examples"), re.MULTILINE)
+        assert bool(examples) == (command not in WITHOUT_EXAMPLES), f"{command}: {examples}"
+        assert all(line.startswith(f"xbridge {command}") for line in examples), f"{command}: {examples}"
+    assert len(options(section(xbridge("help", "run").stdout, "Options"))) > 20
 
-    help_of_run = subprocess.run([xbridge, "run", "--help"], capture_output=True, text=True, check=True).stdout
-    names = set(re.findall(r"^  (--[a-z-]+)", help_of_run, re.MULTILINE))
-    assert len(names) > 20 and entries(sections["OPTIONS OF RUN"]) == {None: names}
 
-    help_of_all = subprocess.run([xbridge, "--help"], capture_output=True, text=True, check=True).stdout
-    missing = COMMON.union(*OWN.values()) - options(help_of_all)
-    assert not missing and all(f"\n  {command}" in help_of_all for command in COMMANDS), missing
+def check_topics():
+    for word in {command.split()[0] for command in COMMANDS if " " in command}:
+        text = xbridge("help", word).stdout
+        check_width(text, word)
+        assert text == xbridge(word, "--help").stdout
+        assert all(f"\n  {command} " in text for command in COMMANDS if command.split()[0] == word), text
+    rules = xbridge("help", "rules").stdout
+    check_width(rules, "rules")
+    known = xbridge("explain", "nonsense", "x", status=2).stderr  # says which words a match has
+    words = re.search(r"one of (.*), each once", known)[1].split(", ")
+    for word in [*words, "prio", "to", "limit"]:
+        assert f"\n  {word} " in rules, f"rules: {word} is not explained"
+        assert re.search(rf"\b{word} [A-Za-z]", rules[:rules.index("\n  prio ")]), f"rules: {word} is not in the grammar"
 
 
-main()
+def check_wrong_help():
+    for words in ["help", "nonsense"], ["nonsense", "--help"], ["help", "port", "nonsense"], ["help", "status", "x"]:
+        done = xbridge(*words, status=2)
+        assert not done.stdout and "xbridge help" in done.stderr and done.stderr.count("\n") == 1, done
+
+
+def check_pages(directory):
+    pages = {}
+    for name in os.listdir(directory):
+        with open(os.path.join(directory, name)) as file:
+            pages[name] = file.read()
+    words = {command.split()[0] for command in COMMANDS}
+    expected = {"xbridge.1", "xbridge-rules.7", *(f"xbridge-{word}.1" for word in words)}
+    assert set(pages) == expected, set(pages) ^ expected
+    for name, page in pages.items():
+        assert "@" not in page.replace("-.@+", ""), f"{name}: not filled in"
+        assert not re.search(r"^\.BR? .*(?<!\\)-", page, re.MULTILINE), f"{name}: a dash that is a hyphen"
+        shown = subprocess.run(["groff", "-man", "-Tascii", "-ww", os.path.join(directory, name)], capture_output=True,
+                               text=True, check=True)
+        assert not shown.stderr, f"{name}: {shown.stderr}"
+    for command in COMMANDS:
+        text = pages[f"xbridge-{command.split()[0]}.1"].replace("\\-", "-")
+        names = OWN.get(command, set())
+        if command == "run":
+            names = options(section(xbridge("help", "run").stdout, "Options"))
+        part = text[text.index(f"\n.SS {command}\n"):].partition("\n.S")[0] + text[text.index(f"\n.SS {command}\n") + 3:]
+        assert all(f"\n.B {name} " in part or f"\n.B {name}\n" in part for name in names), f"{command}: {names}"
+        assert f"\n.B {command} " in pages["xbridge.1"].replace("\\-", "-") or \
+            f"\n.B {command}\n" in pages["xbridge.1"].replace("\\-", "-"), command
+
+
+check_help()
+check_topics()
+check_wrong_help()
+check_pages(sys.argv[2])

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cli/detach.h"
+
+#include "cli/client.h"
+#include "cli/say.h"
+#include "xsk/gate.h"
+
+#include <string.h>
+
+/* Says so where a running instance has the interface: it would go on without its program. */
+static bool is_in_use(const char *ifname)
+{
+	struct xb_gate_pin pins[64];
+	int n = xb_gate_list(pins, 64);
+
+	for (int i = 0; i < n && i < 64; i++) {
+		if (strcmp(pins[i].ifname, ifname) != 0 || !xb_client_runs(pins[i].instance))
+			continue;
+		xb_say_failure(
+			1,
+			"detach %s: the instance '%s' is running on it; stop the instance, and "
+			"the program goes with it",
+			ifname, pins[i].instance);
+		return true;
+	}
+	return false;
+}
+
+int xb_detach_program(const struct xb_common *common, int argc, char **argv)
+{
+	struct xb_error err = {0};
+	char text[1024];
+
+	(void)common;
+	(void)argc;
+	if (is_in_use(argv[0]))
+		return 1;
+	if (!xb_gate_detach(argv[0], &err))
+		return 0;
+	return xb_say_failure(1, "%s", xb_error_text(&err, text, sizeof(text)));
+}
