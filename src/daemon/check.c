@@ -178,6 +178,23 @@ static void check_kernel(struct xb_instance *instance)
 	}
 }
 
+/* Somebody has moved the interface, and its queues with it. */
+static void follow_tap(struct xb_instance *instance)
+{
+	struct xb_tap *tap = &instance->kernel.tap;
+
+	if (!instance->kernel_running || !xb_tap_follow(tap))
+		return;
+	if (tap->ctl_fd >= 0)
+		xb_log(XB_LOG_NOTICE, "%s lies in another network namespace now", tap->name);
+	else
+		xb_log(XB_LOG_NOTICE,
+		       "%s lies in another network namespace now, where xbridge can't go: it goes "
+		       "on, but its MTU is not seen, and more queues can't be opened; with --netns "
+		       "at the start it could",
+		       tap->name);
+}
+
 /* Those that route through it see a line that is cut, as they would on the uplink itself. An uplink
  * that is lost carries nothing, whatever its interface says. */
 static bool any_carrier(const struct xb_instance *instance)
@@ -228,6 +245,7 @@ void xb_instance_check(struct xb_instance *instance, bool links_changed)
 	if (instance->n_uplinks)
 		follow_mtu(instance);
 	xb_instance_follow_carrier(instance);
+	follow_tap(instance);
 	check_kernel(instance);
 	xb_instance_refresh_own(instance);
 }

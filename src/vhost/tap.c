@@ -3,7 +3,8 @@
  * Theory. A TAP is known to the kernel by its name in a network namespace; a queue of it is a file
  * that was opened on /dev/net/tun in that namespace and attached with TUNSETIFF. The namespace
  * counts at the moment of the open only, so the thread visits it for that, and for the socket which
- * the SIOC… requests need, and for nothing else.
+ * the SIOC… requests need, and for nothing else. The interface may be moved to another one later:
+ * it is asked where it lies before something is opened there (tap_where.c).
  *
  * Whether an interface is there, of which kind, and held by whom is asked of rtnetlink before
  * it is touched: TUNSETIFF would gladly join a multi-queue TAP that another program uses, and take
@@ -186,6 +187,51 @@ static int attach(int fd, const char *name, unsigned flags, struct xb_error *err
 	return set_up_queue(fd, err);
 }
 
+/* What a look into the TAP's namespace brings: what is known of the link, and a socket that stays
+ * there. */
+struct look {
+	const char *name;
+	struct xb_tap_link link;
+	int ctl_fd;
+};
+
+static int find_link(void *arg, struct xb_error *err)
+{
+	struct look *look = arg;
+	int ret = xb_tap_link_find(look->name, &look->link);
+
+	return ret < 0 ? xb_fail(err, ret, "ask netlink for the interface %s", look->name) : 0;
+}
+
+/* A file for one more queue. Name and namespace may have changed, and TUNSETIFF would make an
+ * interface of that name where there is none. */
+static int open_where_it_lies(struct xb_tap *tap, struct ifreq *ret_req, int *ret_fd,
+			      struct xb_error *err)
+{
+	struct look look = {.name = ret_req->ifr_name};
+	xb_auto_fd int fd = -1;
+	int ret;
+
+	xb_tap_follow(tap);
+	ret = xb_tap_request(tap, ret_req);
+	if (ret < 0)
+		return xb_fail(err, ret, "open another queue of the TAP %s", tap->name);
+	ret = open_file(tap->netns_fd, find_link, &look, &fd, err);
+	if (ret == -EPERM && tap->netns_fd >= 0) {
+		xb_fail(err, ret, "open another queue of %s in the network namespace where it lies",
+			tap->name);
+		xb_hint(err, "an xbridge that was started with --netns keeps CAP_SYS_ADMIN, and "
+			     "may go there; others may not");
+	}
+	if (ret < 0)
+		return ret;
+	if (!look.link.tap)
+		return xb_fail(err, -ENODEV, "open another queue of the TAP %s: it is not there",
+			       ret_req->ifr_name);
+	*ret_fd = XB_TAKE_FD(fd);
+	return 0;
+}
+
 static int attach_next(struct xb_tap *tap, struct xb_error *err)
 {
 	xb_auto_fd int fd = -1;
@@ -200,10 +246,7 @@ static int attach_next(struct xb_tap *tap, struct xb_error *err)
 		tap->n_queues++;
 		return 0;
 	}
-	ret = xb_tap_request(tap, &req); /* the name, which may have changed */
-	if (ret < 0)
-		return xb_fail(err, ret, "open another queue of the TAP %s", tap->name);
-	ret = open_file(tap->netns_fd, NULL, NULL, &fd, err);
+	ret = open_where_it_lies(tap, &req, &fd, err);
 	if (ret < 0)
 		return ret;
 	ret = attach(fd, req.ifr_name, QUEUE_FLAGS | IFF_MULTI_QUEUE, err);
@@ -258,20 +301,13 @@ int xb_tap_set_queues(struct xb_tap *tap, unsigned n, struct xb_error *err)
 
 /* ---- by name ---- */
 
-struct look {
-	const char *name;
-	struct xb_tap_link link;
-	int ctl_fd;
-};
-
-/* Done in the TAP's namespace. */
 static int look_around(void *arg, struct xb_error *err)
 {
 	struct look *look = arg;
-	int ret = xb_tap_link_find(look->name, &look->link);
+	int ret = find_link(look, err);
 
 	if (ret < 0)
-		return xb_fail(err, ret, "ask netlink for the interface %s", look->name);
+		return ret;
 	look->ctl_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (look->ctl_fd < 0)
 		return xb_fail(err, -errno, "open a socket in the TAP's network namespace");
@@ -307,6 +343,7 @@ static int init_by_name(struct xb_tap *tap, const struct xb_tap_options *options
 
 	ret = open_file(tap->netns_fd, look_around, &look, &tap->fds[0], err);
 	tap->ctl_fd = look.ctl_fd;
+	xb_tap_note_netns(tap, tap->netns_fd);
 	if (ret < 0)
 		return ret;
 	tap->n_queues = 1; /* from here on xb_tap_fini closes it */
@@ -387,46 +424,6 @@ static int check_handed(struct xb_tap *tap, int fd, struct xb_error *err)
 	return set_up_queue(fd, err);
 }
 
-static bool is_same_file(int a, int b)
-{
-	struct stat sa, sb;
-
-	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-	       sa.st_ino == sb.st_ino;
-}
-
-/* Is the interface of that name which `ctl_fd` sees the TAP itself? Only MAC addresses tell where
- * the kernel won't say the TAP's namespace. */
-static bool is_seen(const struct xb_tap *tap, int ctl_fd)
-{
-	struct ifreq seen = {0};
-	uint8_t mac[6];
-
-	memcpy(seen.ifr_name, tap->name, IFNAMSIZ);
-	return ioctl(ctl_fd, SIOCGIFHWADDR, &seen) == 0 && xb_tap_get_mac(tap, mac) == 0 &&
-	       memcmp(mac, seen.ifr_hwaddr.sa_data, sizeof(mac)) == 0;
-}
-
-/* A socket in the namespace of a TAP that was handed in; -1 where we can't get there. */
-static int find_ctl(const struct xb_tap *tap)
-{
-	xb_auto_fd int here = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	xb_auto_fd int there = -1;
-	xb_auto_fd int ctl_fd = -1;
-	int home = -1;
-
-	if (tap->netns_fd >= 0)
-		there = dup(tap->netns_fd);
-	else if (!tap->macvtap)
-		there = ioctl(tap->fds[0], TUNGETDEVNETNS);
-	if (there >= 0 && !is_same_file(here, there) && xb_netns_enter(there, &home, NULL) < 0)
-		return -1;
-	ctl_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (xb_netns_leave(home, NULL) < 0 || ctl_fd < 0 || !is_seen(tap, ctl_fd))
-		return -1;
-	return XB_TAKE_FD(ctl_fd);
-}
-
 static int init_by_fds(struct xb_tap *tap, const struct xb_tap_options *options,
 		       struct xb_error *err)
 {
@@ -447,7 +444,7 @@ static int init_by_fds(struct xb_tap *tap, const struct xb_tap_options *options,
 	tap->queues_max = options->n_fds;
 	memcpy(tap->fds, options->fds, options->n_fds * sizeof(int));
 	tap->macvtap = fstat(tap->fds[0], &st) == 0 && st.st_rdev != makedev(MISC_MAJOR, TUN_MINOR);
-	tap->ctl_fd = find_ctl(tap);
+	xb_tap_reach(tap);
 	tap->n_queues = options->n_fds;
 	return xb_tap_set_queues(tap, options->queues, err);
 }

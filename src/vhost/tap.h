@@ -22,6 +22,7 @@
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /** Most queue pairs of a TAP (MAX_TAP_QUEUES in the kernel). */
 #define XB_TAP_QUEUES_MAX 256u
@@ -39,6 +40,12 @@ struct xb_tap_options {
 	unsigned n_fds;
 };
 
+/** A network namespace, told from all others for as long as somebody holds it. */
+struct xb_netns_id {
+	dev_t dev;
+	ino_t ino; /* 0: not known */
+};
+
 struct xb_tap {
 	char name[IFNAMSIZ];
 	bool made;           /* by us, just now; else it was there before or was handed in */
@@ -50,7 +57,8 @@ struct xb_tap {
 	uint32_t takes;      /* XB_TAKES_…: what it does both ways; fixed by the kernel */
 	uint32_t gives;      /* XB_TAKES_…: what it leaves to us, by xb_tap_set_offload */
 	int ctl_fd;          /* a socket in the TAP's namespace, for SIOC…; -1: out of reach */
-	int netns_fd;        /* the TAP's namespace, where it was asked for by name; else -1 */
+	int netns_fd; /* the TAP's namespace where it is not ours, as far as known; else -1 */
+	struct xb_netns_id netns; /* in which ctl_fd was opened */
 	int fds[XB_TAP_QUEUES_MAX];
 };
 
@@ -105,7 +113,8 @@ static inline int xb_tap_queue_fd(const struct xb_tap *tap, unsigned q)
  *      xb_tap_set_queues(tap, n)    detaches them
  *      xb_tap_steer_to(tap, 0)      the kernel steers by itself again
  *
- * On failure the number is what it was. Capabilities: as for xb_tap_init, to open more.
+ * On failure the number is what it was. More are opened where the interface lies by now.
+ * Capabilities: as for xb_tap_init, to open more; CAP_SYS_ADMIN where that is another namespace.
  *
  * Returns 0, or with `err` filled -EINVAL (0, or beyond queues_max) or what opening one says.
  */
@@ -139,6 +148,13 @@ int xb_tap_persist(struct xb_tap *tap, struct xb_error *err);
 
 /** Is the interface still there? 0, or -ENODEV where it was deleted. */
 int xb_tap_check(const struct xb_tap *tap);
+
+/** Asks the interface in which namespace it lies, since it can be moved while it is used (its
+ * queues move along), and reaches for it there. Returns 1 where that is another one than when it
+ * was asked last: then ctl_fd is -1 where we can't get there. Otherwise 0, also where the kernel
+ * won't say (a macvtap; without CAP_NET_ADMIN). Getting there needs CAP_SYS_ADMIN, unless it is our
+ * own. */
+int xb_tap_follow(struct xb_tap *tap);
 
 /* The interface, in its namespace. The getters need no capability, the setters CAP_NET_ADMIN (but
  * for the carrier and the MAC of a TAP). -ENODEV where it is out of reach: handed in from another

@@ -174,7 +174,7 @@ static int link_ioctl(const struct xb_tap *tap, unsigned long cmd, struct ifreq 
 {
 	struct ifreq named;
 
-	if (tap->ctl_fd < 0 || xb_tap_request(tap, &named) < 0)
+	if (!xb_tap_is_reached(tap) || xb_tap_request(tap, &named) < 0)
 		return -ENODEV;
 	memcpy(req->ifr_name, named.ifr_name, IFNAMSIZ);
 	return ioctl(tap->ctl_fd, cmd, req) < 0 ? -errno : 0;

@@ -11,6 +11,16 @@
  *  flags that this returns. 0, or -EBADFD where it was deleted. */
 int xb_tap_request(const struct xb_tap *tap, struct ifreq *ret_req);
 
+/** Opens tap->ctl_fd where the TAP lies, as far as that is known and reached. For one that was
+ * handed in: `netns_fd` or the TAP itself tells where. */
+void xb_tap_reach(struct xb_tap *tap);
+
+/** Notes that tap->ctl_fd was opened in the namespace `netns_fd` (-1: this one). */
+void xb_tap_note_netns(struct xb_tap *tap, int netns_fd);
+
+/** Whether the TAP lies, as far as the kernel says, where tap->ctl_fd was opened. */
+bool xb_tap_is_reached(const struct xb_tap *tap);
+
 /** Finds out what offloads the kernel can do on the TAP (`takes`), and switches all of them off. */
 int xb_tap_learn_offload(struct xb_tap *tap);
 
