@@ -66,15 +66,14 @@ struct {
 	__type(value, __u32);
 } xsks SEC(".maps");
 
-/* When each queue's owner was alive last (CLOCK_MONOTONIC_COARSE, ns; 0: no socket), by
- * XB_QUEUE_SLOT. */
+/* Whether each queue is read, and what became of its frames, by XB_QUEUE_SLOT. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, XB_UPLINKS_MAX *XB_QUEUES_MAX);
 	__type(key, __u32);
-	__type(value, __u64);
-} heartbeats SEC(".maps");
+	__type(value, struct xb_queue_state);
+} queues SEC(".maps");
 
 /* What people see of the rules; nothing here reads it. */
 struct {
@@ -298,9 +297,8 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_co
 				    const struct xb_decision *decision, struct xb_xdp_stats *stats,
 				    __u64 bytes, int tells)
 {
-	__u32 queue = ctx->rx_queue_index;
-	__u32 key = XB_QUEUE_SLOT(slot, queue);
-	volatile __u64 *heartbeat;
+	__u32 key = XB_QUEUE_SLOT(slot, ctx->rx_queue_index);
+	volatile struct xb_queue_state *queue = NULL;
 	__u64 beat;
 	long action;
 
@@ -308,15 +306,20 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_co
 		stats->pass_long++;
 		return XDP_PASS;
 	}
-	heartbeat = queue < XB_QUEUES_MAX ? bpf_map_lookup_elem(&heartbeats, &key) : NULL;
-	beat = heartbeat ? *heartbeat : 0;
-	if (!beat) {
+	if (ctx->rx_queue_index < XB_QUEUES_MAX)
+		queue = bpf_map_lookup_elem(&queues, &key);
+	beat = queue ? queue->beat_ns : 0;
+	if (!queue || !beat) {
 		stats->pass_noqueue++;
 		return XDP_PASS;
 	}
 	/* signed: the beat may be from a tick that this CPU has not seen yet */
 	if ((__s64)(bpf_ktime_get_coarse_ns() - beat) > (__s64)uplink->stall_ns) {
 		stats->pass_stall++;
+		return XDP_PASS;
+	}
+	if (queue->withheld) {
+		stats->pass_undelivered++;
 		return XDP_PASS;
 	}
 	action = bpf_redirect_map(&xsks, key, XDP_PASS);
@@ -326,6 +329,7 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_co
 	}
 	if (tells)
 		write_meta(ctx, decision, uplink->generation);
+	queue->redirected++;
 	stats->redirect++;
 	return XDP_REDIRECT;
 }

@@ -13,7 +13,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define XB_SCHEMA   5u
+#define XB_SCHEMA   6u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge"
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
@@ -43,7 +43,7 @@ enum xb_stage {
 };
 
 /** One program is loaded for each uplink; its slot, constant in the program, is its index in the
- *  arrays `config` and `verdict_stats` and the upper part of that in `xsks` and `heartbeats`. All
+ *  arrays `config` and `verdict_stats` and the upper part of that in `xsks` and `queues`. All
  * of an instance's programs share these maps. */
 #define XB_UPLINKS_MAX             16u
 #define XB_QUEUE_SLOT(slot, queue) ((slot)*XB_QUEUES_MAX + (queue))
@@ -87,18 +87,29 @@ struct xb_meta {
  * `verdict_stats`. Each CPU counts for itself; `xbridge stats --json` has the sums, under `xdp`.
  * Numbers of frames, and bytes of those that were kept from both stacks. */
 struct xb_xdp_stats {
-	__u64 pass_verdict; /* passed: a rule, or the default verdict */
-	__u64 pass_own;     /* passed: own MAC */
-	__u64 pass_group;   /* passed: group frame on a shared uplink */
-	__u64 pass_noqueue; /* passed: its queue has no socket */
-	__u64 pass_stall;   /* passed: stale heartbeat */
-	__u64 pass_runt;    /* passed: shorter than an Ethernet header */
-	__u64 pass_long;    /* passed: longer than XB_REDIRECT_BYTES_MAX */
-	__u64 redirect;     /* given to the AF_XDP socket */
-	__u64 drop;         /* dropped: a rule, or the default verdict */
-	__u64 drop_bytes;   /* of these frames */
-	__u64 limit;        /* dropped: beyond a rule's limit */
-	__u64 limit_bytes;  /* of these frames */
+	__u64 pass_verdict;     /* passed: a rule, or the default verdict */
+	__u64 pass_own;         /* passed: own MAC */
+	__u64 pass_group;       /* passed: group frame on a shared uplink */
+	__u64 pass_noqueue;     /* passed: its queue has no socket */
+	__u64 pass_stall;       /* passed: stale heartbeat */
+	__u64 pass_undelivered; /* passed: what is redirected from its queue does not arrive */
+	__u64 pass_runt;        /* passed: shorter than an Ethernet header */
+	__u64 pass_long;        /* passed: longer than XB_REDIRECT_BYTES_MAX */
+	__u64 redirect;         /* given to the AF_XDP socket */
+	__u64 drop;             /* dropped: a rule, or the default verdict */
+	__u64 drop_bytes;       /* of these frames */
+	__u64 limit;            /* dropped: beyond a rule's limit */
+	__u64 limit_bytes;      /* of these frames */
+};
+
+/** What the program and the daemon tell each other about a queue: a cache line of its own, since
+ *  the queue's CPU writes it for each frame. */
+struct xb_queue_state {
+	__u64 beat_ns;    /* when its owner was alive last (CLOCK_MONOTONIC_COARSE); 0: no socket */
+	__u64 withheld;   /* 1: what is redirected does not arrive, so that it is to pass */
+	__u64 redirected; /* frames given to its socket; counted by the program, not atomically:
+			     where several CPUs run it for one queue some may be missing */
+	__u64 unused[5];
 };
 
 /** What a rule has met, by all programs and userspace: an element of the array `rule_stats`, at the

@@ -278,6 +278,7 @@ static struct json_object *xdp_stats(const struct xb_instance *instance,
 	xb_json_add_u64(to, "pass_group", stats.pass_group);
 	xb_json_add_u64(to, "pass_noqueue", stats.pass_noqueue);
 	xb_json_add_u64(to, "pass_stall", stats.pass_stall);
+	xb_json_add_u64(to, "pass_undelivered", stats.pass_undelivered);
 	xb_json_add_u64(to, "pass_runt", stats.pass_runt);
 	xb_json_add_u64(to, "pass_long", stats.pass_long);
 	xb_json_add_u64(to, "redirect", stats.redirect);

@@ -13,8 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define N_BEATS           (XB_UPLINKS_MAX * XB_QUEUES_MAX)
-#define BEATS_BYTES       (N_BEATS * sizeof(__u64))
+#define N_QUEUES          (XB_UPLINKS_MAX * XB_QUEUES_MAX)
+#define QUEUES_BYTES      (N_QUEUES * sizeof(struct xb_queue_state))
 #define RULE_STATS_BYTES  (XB_RULES_MAX * sizeof(struct xb_rule_stats))
 #define RULE_LIMITS_BYTES (XB_RULES_MAX * sizeof(__u64))
 #define TABLE_BYTES       sizeof(struct xb_table)
@@ -30,7 +30,7 @@ static const struct gate_map {
 	{"own_macs", "own_macs", offsetof(struct xb_gate, own_macs_fd)},
 	{"verdict_stats", "verdict_stats", offsetof(struct xb_gate, stats_fd)},
 	{"xsks", "internal/xsks", offsetof(struct xb_gate, xsks_fd)},
-	{"heartbeats", "internal/heartbeats", offsetof(struct xb_gate, heartbeats_fd)},
+	{"queues", "internal/queues", offsetof(struct xb_gate, queues_fd)},
 	{"rules", "rules", offsetof(struct xb_gate, rules_fd)},
 	{"rule_stats", "rule_stats", offsetof(struct xb_gate, rule_stats_fd)},
 	{"rule_limits", "internal/rule_limits", offsetof(struct xb_gate, rule_limits_fd)},
@@ -195,8 +195,8 @@ static int map_one(int fd, size_t bytes, const char *what, void **ret_at, struct
 
 static int map_memory(struct xb_gate *gate, struct xb_error *err)
 {
-	int ret = map_one(gate->heartbeats_fd, BEATS_BYTES, "heartbeats",
-			  (void **)&gate->heartbeats, err);
+	int ret = map_one(gate->queues_fd, QUEUES_BYTES, "queues' states", (void **)&gate->queues,
+			  err);
 
 	if (!ret)
 		ret = map_one(gate->rule_stats_fd, RULE_STATS_BYTES, "rules' counters",
@@ -221,12 +221,12 @@ static void unmap_one(void *at, size_t bytes)
 
 static void unmap_memory(struct xb_gate *gate)
 {
-	unmap_one((void *)gate->heartbeats, BEATS_BYTES);
+	unmap_one(gate->queues, QUEUES_BYTES);
 	unmap_one(gate->rule_stats, RULE_STATS_BYTES);
 	unmap_one(gate->rule_limits, RULE_LIMITS_BYTES);
 	unmap_one(gate->table, TABLE_BYTES);
 	unmap_one(gate->images, IMAGES_BYTES);
-	gate->heartbeats = NULL;
+	gate->queues = NULL;
 	gate->rule_stats = NULL;
 	gate->rule_limits = NULL;
 	gate->table = NULL;
@@ -428,6 +428,7 @@ int xb_gate_set_socket(struct xb_gate *gate, uint32_t slot, uint32_t queue, int 
 {
 	__u32 key = XB_QUEUE_SLOT(slot, queue);
 
+	xb_gate_withhold(gate, slot, queue, false);
 	if (socket_fd < 0) {
 		xb_gate_beat(gate, slot, queue, 0);
 		if (bpf_map_delete_elem(gate->xsks_fd, &key) < 0 && errno != ENOENT)

@@ -6,7 +6,7 @@
  * one set of maps. Everything is pinned, and closing the gate leaves it in force:
  *
  *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, verdict_stats, rules, rule_stats, fdb
- *                                     internal/xsks, heartbeats, table, images, rule_limits,
+ *                                     internal/xsks, queues, table, images, rule_limits,
  *                                              dropped, prog_<slot>, and, alone on its
  *                                              interface, link_<slot>
  *
@@ -74,7 +74,7 @@ struct xb_gate {
 	int own_macs_fd;
 	int stats_fd;
 	int xsks_fd;
-	int heartbeats_fd;
+	int queues_fd;
 	int rules_fd;
 	int rule_stats_fd;
 	int rule_limits_fd;
@@ -84,7 +84,7 @@ struct xb_gate {
 	int dropped_fd;
 	struct xb_grace grace;
 	/* what of them is mapped */
-	_Atomic uint64_t *heartbeats;     /* XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
+	struct xb_queue_state *queues;    /* XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
 	struct xb_rule_stats *rule_stats; /* XB_RULES_MAX */
 	uint64_t *rule_limits;            /* XB_RULES_MAX, see xbridge/gcra.h */
 	struct xb_table *table;
@@ -176,8 +176,23 @@ int xb_gate_set_socket(struct xb_gate *gate, uint32_t slot, uint32_t queue, int 
 static inline void xb_gate_beat(struct xb_gate *gate, uint32_t slot, uint32_t queue,
 				uint64_t now_ns)
 {
-	atomic_store_explicit(&gate->heartbeats[XB_QUEUE_SLOT(slot, queue)], now_ns,
-			      memory_order_relaxed);
+	__atomic_store_n(&gate->queues[XB_QUEUE_SLOT(slot, queue)].beat_ns, now_ns,
+			 __ATOMIC_RELAXED);
+}
+
+/** Frames that the program has redirected from a queue; may be some too few (xbridge/steer.h). */
+static inline uint64_t xb_gate_redirected(const struct xb_gate *gate, uint32_t slot, uint32_t queue)
+{
+	return __atomic_load_n(&gate->queues[XB_QUEUE_SLOT(slot, queue)].redirected,
+			       __ATOMIC_RELAXED);
+}
+
+/** Lets the frames of a queue pass (pass_undelivered), or redirects them again. */
+static inline void xb_gate_withhold(struct xb_gate *gate, uint32_t slot, uint32_t queue,
+				    bool withhold)
+{
+	__atomic_store_n(&gate->queues[XB_QUEUE_SLOT(slot, queue)].withheld, withhold,
+			 __ATOMIC_RELAXED);
 }
 
 /**

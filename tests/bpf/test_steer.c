@@ -94,12 +94,26 @@ static void configure(uint32_t verdict, bool shared)
 			 0);
 }
 
-static void beat(uint64_t when_ns)
+static void set_queue(struct xb_queue_state queue)
 {
 	uint32_t key = XB_QUEUE_SLOT(SLOT, 0);
 
-	assert_int_equal(
-		bpf_map_update_elem(bpf_map__fd(skeleton->maps.heartbeats), &key, &when_ns, 0), 0);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.queues), &key, &queue, 0),
+			 0);
+}
+
+static void beat(uint64_t when_ns)
+{
+	set_queue((struct xb_queue_state){.beat_ns = when_ns});
+}
+
+static uint64_t redirected(void)
+{
+	struct xb_queue_state queue = {0};
+	uint32_t key = XB_QUEUE_SLOT(SLOT, 0);
+
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.queues), &key, &queue), 0);
+	return queue.redirected;
 }
 
 static void own(const uint8_t *mac, uint16_t slot, bool there)
@@ -338,6 +352,35 @@ static void stale_heartbeat_passes(void **state)
 	assert_int_equal(stats().pass_noqueue, 0);
 }
 
+static void frames_of_a_queue_that_delivers_nothing_pass_as_they_came(void **state)
+{
+	int fd = put_socket();
+	struct run run;
+
+	(void)state;
+	set_queue((struct xb_queue_state){.beat_ns = coarse_ns(), .withheld = 1});
+	run = run_frame(unicast, 64, 0);
+	close(fd);
+	assert_int_equal(run.action, XDP_PASS);
+	assert_int_equal(run.meta, 0);
+	assert_int_equal(stats().pass_undelivered, 1);
+	assert_int_equal(stats().redirect, 0);
+	assert_int_equal(redirected(), 0);
+}
+
+static void redirected_frames_are_counted_by_queue(void **state)
+{
+	int fd = put_socket();
+
+	(void)state;
+	beat(coarse_ns());
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(run_frame(unicast, 64, 0).action, XDP_REDIRECT);
+	close(fd);
+	assert_int_equal(run_frame(unicast, 64, 0).action, XDP_PASS);
+	assert_int_equal(redirected(), 3);
+}
+
 static void heartbeat_from_the_next_tick_is_fresh(void **state)
 {
 	int fd = put_socket();
@@ -459,6 +502,9 @@ int main(void)
 		cmocka_unit_test_setup(queue_without_a_socket_passes, fresh),
 		cmocka_unit_test_setup(socket_that_died_passes_while_its_heartbeat_is_fresh, fresh),
 		cmocka_unit_test_setup(stale_heartbeat_passes, fresh),
+		cmocka_unit_test_setup(frames_of_a_queue_that_delivers_nothing_pass_as_they_came,
+				       fresh),
+		cmocka_unit_test_setup(redirected_frames_are_counted_by_queue, fresh),
 		cmocka_unit_test_setup(heartbeat_from_the_next_tick_is_fresh, fresh),
 		cmocka_unit_test_setup(port_verdict_is_redirected_and_told_in_metadata, fresh),
 		cmocka_unit_test_setup(metadata_of_others_is_replaced_whatever_its_size, fresh),
