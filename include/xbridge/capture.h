@@ -3,10 +3,13 @@
  * How captured packets go from the daemon to `xbridge capture`: a ring in shared memory for each
  * thread that handles packets, one writer and one reader each.
  *
- * The control socket hands the memory over (a memfd), with the sizes in the reply. Each ring is a
- * page with struct xb_capture_ring and `ring_bytes` of records behind it; ring i starts at
- * i * XB_CAPTURE_RING_AT(ring_bytes). The writer does not trust what the reader writes there: a
- * tail that can't be means that the ring is full.
+ * The control socket hands the memory over as two memfds (enum xb_capture_fd), with the sizes in
+ * the reply. In the first, each ring is a page with struct xb_capture_ring and `ring_bytes` of
+ * records after it; ring i starts at i * XB_CAPTURE_RING_AT(ring_bytes). In the second, page i is
+ * ring i's struct xb_capture_tail.
+ *
+ * Both are sealed against shrinking, and the first against writing: its reader can map it only
+ * read-only. The writer does not trust the tail: one that can't be means that the ring is full.
  */
 #ifndef XBRIDGE_CAPTURE_H
 #define XBRIDGE_CAPTURE_H
@@ -18,6 +21,13 @@
 #define XB_CAPTURE_PAGE                4096u
 #define XB_CAPTURE_RING_AT(ring_bytes) ((uint64_t)XB_CAPTURE_PAGE + (ring_bytes))
 
+/** The descriptors of a capture, in the order in which they are handed over. */
+enum xb_capture_fd {
+	XB_CAPTURE_RECORDS, /* to the reader read-only */
+	XB_CAPTURE_TAILS,   /* the reader's */
+	XB_CAPTURE_FDS,
+};
+
 /** Captures at a time. */
 #define XB_CAPTURES_MAX 4u
 
@@ -25,7 +35,10 @@
 struct xb_capture_ring {
 	alignas(64) _Atomic uint64_t head; /* written up to here */
 	_Atomic uint64_t lost;             /* packets that found no room */
-	alignas(64) _Atomic uint64_t tail; /* read up to here; the reader's */
+};
+
+struct xb_capture_tail {
+	_Atomic uint64_t read; /* read up to here */
 };
 
 /** Most bytes of a packet that are captured: no packet has more. */

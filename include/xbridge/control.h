@@ -21,6 +21,9 @@
 /** Clients at a time; a further one is told so and turned away. */
 #define XB_CONTROL_CLIENTS_MAX 64u
 
+/** Descriptors that come with a reply, at most. */
+#define XB_CONTROL_FDS_MAX 2u
+
 /** Seconds after which a client that has sent no complete request is told so and hung up on, and
  * one that doesn't read its reply is hung up on. */
 #define XB_CONTROL_IDLE_S 10u

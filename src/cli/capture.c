@@ -128,7 +128,7 @@ static void read_ports(struct capture *capture)
 	}
 }
 
-static int map_rings(struct capture *capture, int fd)
+static int map_rings(struct capture *capture, const int fds[XB_CAPTURE_FDS])
 {
 	unsigned n = (unsigned)json_object_get_int(xb_json_field(capture->result, "rings"));
 
@@ -138,8 +138,8 @@ static int map_rings(struct capture *capture, int fd)
 	if (!capture->taps)
 		return -ENOMEM;
 	for (; capture->n_taps < n; capture->n_taps++) {
-		int ret = xb_capture_map(&capture->taps[capture->n_taps], fd, capture->n_taps,
-					 capture->ring_bytes);
+		int ret = xb_capture_map(&capture->taps[capture->n_taps], fds, capture->n_taps,
+					 capture->ring_bytes, XB_CAPTURE_READER);
 
 		if (ret < 0)
 			return ret;
@@ -151,15 +151,15 @@ static int map_rings(struct capture *capture, int fd)
 static int begin(struct capture *capture, const char *name)
 {
 	struct xb_error err = {0};
-	xb_auto_fd int fd = -1;
+	xb_auto_passed struct xb_passed passed = {0};
 	int status = xb_client_hold(name, capture->argc, capture->argv, &capture->result,
-				    &capture->socket, &fd, &err);
+				    &capture->socket, &passed, &err);
 	int ret;
 
 	if (status)
 		return xb_say_failure(status, "%s", err.what);
 	read_ports(capture);
-	ret = map_rings(capture, fd);
+	ret = passed.n == XB_CAPTURE_FDS ? map_rings(capture, passed.fds) : -EBADMSG;
 	if (ret < 0)
 		return xb_say_failure(1, "capture: can't map the rings: %s", strerror(-ret));
 	return 0;
@@ -323,7 +323,7 @@ static bool drain(struct capture *capture)
 		else
 			print_packet(capture, record);
 		tap->head += record->record_bytes;
-		atomic_store_explicit(&tap->ring->tail, tap->head, memory_order_release);
+		atomic_store_explicit(&tap->tail->read, tap->head, memory_order_release);
 		capture->n++;
 		any = true;
 	}

@@ -3,7 +3,6 @@
 
 #include "cli/liveness.h"
 #include "core/cleanup.h"
-#include "xbridge/control.h"
 
 #include <errno.h>
 #include <glob.h>
@@ -26,7 +25,7 @@
 struct link {
 	char path[256]; /* of its control socket */
 	int fd;
-	int passed; /* the descriptor that came with the answer; -1: none */
+	struct xb_passed passed; /* what came with the answer */
 };
 
 /* The only instance that answers. */
@@ -116,12 +115,18 @@ static void send_request(int fd, int argc, char *const *argv)
 	}
 }
 
-/* Receives a piece; a descriptor that comes with it replaces `passed`. */
-static ssize_t receive(int fd, void *buf, size_t bytes, int *passed)
+void xb_passed_close(struct xb_passed *passed)
+{
+	while (passed->n)
+		close(passed->fds[--passed->n]);
+}
+
+/* Receives a piece; descriptors that come with it replace `passed`. */
+static ssize_t receive(int fd, void *buf, size_t bytes, struct xb_passed *passed)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(XB_CONTROL_FDS_MAX * sizeof(int))];
 	} control;
 	struct iovec part = {buf, bytes};
 	struct msghdr message = {.msg_iov = &part,
@@ -132,9 +137,11 @@ static ssize_t receive(int fd, void *buf, size_t bytes, int *passed)
 	const struct cmsghdr *header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
 
 	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-		if (*passed >= 0)
-			close(*passed);
-		memcpy(passed, CMSG_DATA(header), sizeof(*passed));
+		size_t fds_bytes = header->cmsg_len - CMSG_LEN(0);
+
+		xb_passed_close(passed);
+		passed->n = (unsigned)(fds_bytes / sizeof(int));
+		memcpy(passed->fds, CMSG_DATA(header), fds_bytes);
 	}
 	return n;
 }
@@ -196,7 +203,7 @@ static struct json_object *read_reply(struct link *link, struct xb_error *err)
 
 bool xb_client_runs(const char *name)
 {
-	struct link link = {.fd = -1, .passed = -1};
+	struct link link = {.fd = -1};
 	struct xb_error ignored;
 	bool runs = find_named(name, &link, &ignored) == 0;
 
@@ -225,9 +232,9 @@ static int take_result(struct json_object *reply, struct json_object **ret_resul
 }
 
 int xb_client_hold(const char *name, int argc, char *const *argv, struct json_object **ret_result,
-		   int *ret_socket, int *ret_fd, struct xb_error *err)
+		   int *ret_socket, struct xb_passed *ret_passed, struct xb_error *err)
 {
-	struct link link = {.fd = -1, .passed = -1};
+	struct link link = {.fd = -1};
 	struct json_object *reply = NULL;
 	int status = name ? find_named(name, &link, err) : find_one(&link, err);
 
@@ -238,12 +245,12 @@ int xb_client_hold(const char *name, int argc, char *const *argv, struct json_ob
 	}
 	if (!status) {
 		*ret_socket = XB_TAKE_FD(link.fd);
-		*ret_fd = XB_TAKE_FD(link.passed);
+		*ret_passed = link.passed;
+		link.passed.n = 0;
 	}
 	if (link.fd >= 0)
 		close(link.fd);
-	if (link.passed >= 0)
-		close(link.passed);
+	xb_passed_close(&link.passed);
 	json_object_put(reply);
 	return status;
 }
@@ -251,7 +258,7 @@ int xb_client_hold(const char *name, int argc, char *const *argv, struct json_ob
 int xb_client_ask(const char *name, int argc, char *const *argv, struct json_object **ret_result,
 		  struct xb_error *err)
 {
-	xb_auto_fd int passed = -1;
+	xb_auto_passed struct xb_passed passed = {0};
 	xb_auto_fd int fd = -1;
 
 	return xb_client_hold(name, argc, argv, ret_result, &fd, &passed, err);

@@ -6,9 +6,21 @@
 #define XB_CLI_CLIENT_H
 
 #include "core/error.h"
+#include "xbridge/control.h"
 
 #include <json-c/json.h>
 #include <stdbool.h>
+
+/** Descriptors that came with a reply. */
+struct xb_passed {
+	unsigned n;
+	int fds[XB_CONTROL_FDS_MAX];
+};
+
+void xb_passed_close(struct xb_passed *passed);
+
+/** A local of this kind closes what it holds when its scope ends. */
+#define xb_auto_passed __attribute__((cleanup(xb_passed_close)))
 
 /**
  * Sends one command to an instance and waits for its reply.
@@ -27,12 +39,12 @@ int xb_client_ask(const char *name, int argc, char *const *argv, struct json_obj
  *
  * @ret_socket: the connection. The instance hangs up, too, when it ends, or after we have shut our
  *              side down and it has done what was left to do.
- * @ret_fd:     what the instance handed over; -1: nothing.
+ * @ret_passed: what the instance handed over.
  *
  * Both are the caller's, where 0 is returned.
  */
 int xb_client_hold(const char *name, int argc, char *const *argv, struct json_object **ret_result,
-		   int *ret_socket, int *ret_fd, struct xb_error *err);
+		   int *ret_socket, struct xb_passed *ret_passed, struct xb_error *err);
 
 /** Whether an instance of that name runs (and lets us in). */
 bool xb_client_runs(const char *name);

@@ -2,6 +2,7 @@
 #include "core/arena.h"
 
 #include "core/cleanup.h"
+#include "core/memfd.h"
 
 #include <errno.h>
 #include <string.h>
@@ -196,13 +197,11 @@ void xb_arena_count(const struct xb_arena *arena, uint32_t ret_counts[XB_OWNER_C
 
 static int map_memory(struct xb_arena *arena, size_t bytes, unsigned flags)
 {
-	xb_auto_fd int fd = memfd_create("xbridge-arena", MFD_CLOEXEC | flags);
+	xb_auto_fd int fd = xb_memfd_make("xbridge-arena", bytes, flags);
 	void *base;
 
 	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)bytes) < 0)
-		return -errno;
+		return fd;
 	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	if (base == MAP_FAILED)
 		return -errno;

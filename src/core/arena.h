@@ -29,7 +29,7 @@ struct xb_off {
 };
 
 struct xb_arena {
-	int fd;        /* the memfd, to be mapped by a backend */
+	int fd;        /* the memfd, to be mapped by a backend; its size is sealed */
 	bool huge;     /* backed by huge pages */
 	uint8_t *base; /* where it is mapped in this process */
 	size_t bytes;  /* all of it */
@@ -60,7 +60,7 @@ struct xb_cache {
  * @n_frames:   rounded up to a multiple of XB_BUNDLE.
  * @ring_bytes: room for virtqueues behind the frames, rounded up to a page.
  *
- * Returns 0, or -ENOMEM, -EMFILE or what memfd_create and mmap say.
+ * Returns 0, or -ENOMEM, -EMFILE or what xb_memfd_make and mmap say.
  */
 int xb_arena_init(struct xb_arena *arena, uint32_t n_frames, size_t ring_bytes,
 		  struct xb_error *err);

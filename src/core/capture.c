@@ -3,6 +3,7 @@
 
 #include "core/cleanup.h"
 #include "core/l4.h"
+#include "core/memfd.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,46 +13,76 @@
 
 /* ---- memory ---- */
 
+/* A ring as it is mapped: the page of its tail, the page of its head, the records twice. */
 static size_t view_bytes(uint32_t ring_bytes)
 {
-	return XB_CAPTURE_PAGE + 2 * (size_t)ring_bytes;
+	return 2 * XB_CAPTURE_PAGE + 2 * (size_t)ring_bytes;
 }
 
-int xb_capture_map(struct xb_capture_tap *tap, int fd, unsigned thread, uint32_t ring_bytes)
+static bool map_at(uint8_t *at, size_t bytes, bool writes, int fd, uint64_t from)
 {
-	const int rw = PROT_READ | PROT_WRITE, fixed = MAP_SHARED | MAP_FIXED;
-	off_t at = (off_t)(thread * XB_CAPTURE_RING_AT(ring_bytes));
+	int prot = PROT_READ | (writes ? PROT_WRITE : 0);
+
+	return mmap(at, bytes, prot, MAP_SHARED | MAP_FIXED, fd, (off_t)from) != MAP_FAILED;
+}
+
+int xb_capture_map(struct xb_capture_tap *tap, const int fds[XB_CAPTURE_FDS], unsigned thread,
+		   uint32_t ring_bytes, enum xb_capture_side side)
+{
+	const bool writer = side == XB_CAPTURE_WRITER;
+	uint64_t from = thread * XB_CAPTURE_RING_AT(ring_bytes);
 	uint8_t *view = mmap(NULL, view_bytes(ring_bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
 			     -1, 0);
-	uint8_t *data = view + XB_CAPTURE_PAGE;
+	uint8_t *ring = view + XB_CAPTURE_PAGE;
+	uint8_t *data = ring + XB_CAPTURE_PAGE;
 
 	if (view == MAP_FAILED)
 		return -errno;
-	if (mmap(view, XB_CAPTURE_PAGE + ring_bytes, rw, fixed, fd, at) == MAP_FAILED ||
-	    mmap(data + ring_bytes, ring_bytes, rw, fixed, fd, at + XB_CAPTURE_PAGE) ==
-		    MAP_FAILED) {
+	if (!map_at(view, XB_CAPTURE_PAGE, !writer, fds[XB_CAPTURE_TAILS],
+		    (uint64_t)thread * XB_CAPTURE_PAGE) ||
+	    !map_at(ring, XB_CAPTURE_PAGE + ring_bytes, writer, fds[XB_CAPTURE_RECORDS], from) ||
+	    !map_at(data + ring_bytes, ring_bytes, writer, fds[XB_CAPTURE_RECORDS],
+		    from + XB_CAPTURE_PAGE)) {
 		int code = -errno;
 
 		munmap(view, view_bytes(ring_bytes));
 		return code;
 	}
-	*tap = (struct xb_capture_tap){.ring = (struct xb_capture_ring *)view, .data = data};
+	*tap = (struct xb_capture_tap){.tail = (struct xb_capture_tail *)view,
+				       .ring = (struct xb_capture_ring *)ring,
+				       .data = data};
 	return 0;
 }
 
 void xb_capture_unmap(struct xb_capture_tap *tap, uint32_t ring_bytes)
 {
-	if (tap->ring)
-		munmap(tap->ring, view_bytes(ring_bytes));
+	if (tap->tail)
+		munmap(tap->tail, view_bytes(ring_bytes));
 	*tap = (struct xb_capture_tap){0};
 }
 
-int xb_capture_new(const struct xb_capture_filter *filter, unsigned n_threads, uint32_t ring_bytes,
-		   struct xb_capture **ret_capture)
+/* Maps all rings, and then keeps others from writing what is written here. */
+static int map_all(struct xb_capture *capture, const int fds[XB_CAPTURE_FDS], unsigned n_threads)
 {
-	xb_auto_fd int fd = memfd_create("xbridge-capture", MFD_CLOEXEC);
-	struct xb_capture *capture = calloc(1, sizeof(*capture));
 	int ret = 0;
+
+	for (unsigned i = 0; !ret && i < n_threads; i++, capture->n_taps++)
+		ret = xb_capture_map(&capture->taps[i], fds, i, capture->ring_bytes,
+				     XB_CAPTURE_WRITER);
+	return ret ? ret : xb_memfd_seal_writes(fds[XB_CAPTURE_RECORDS]);
+}
+
+int xb_capture_new(const struct xb_capture_filter *filter, unsigned n_threads, uint32_t ring_bytes,
+		   struct xb_capture **ret_capture, int ret_fds[XB_CAPTURE_FDS])
+{
+	xb_auto_fd int records = xb_memfd_make("xbridge-capture",
+					       n_threads * XB_CAPTURE_RING_AT(ring_bytes), 0);
+	xb_auto_fd int tails = xb_memfd_make("xbridge-capture", n_threads * (size_t)XB_CAPTURE_PAGE,
+					     0);
+	const int fds[XB_CAPTURE_FDS] = {
+		[XB_CAPTURE_RECORDS] = records, [XB_CAPTURE_TAILS] = tails};
+	struct xb_capture *capture = calloc(1, sizeof(*capture));
+	int ret = records < 0 ? records : tails < 0 ? tails : 0;
 
 	if (!capture)
 		return -ENOMEM;
@@ -59,16 +90,16 @@ int xb_capture_new(const struct xb_capture_filter *filter, unsigned n_threads, u
 	capture->taps = calloc(n_threads, sizeof(*capture->taps));
 	if (!capture->taps)
 		ret = -ENOMEM;
-	else if (fd < 0 || ftruncate(fd, (off_t)(n_threads * XB_CAPTURE_RING_AT(ring_bytes))) < 0)
-		ret = -errno;
-	for (unsigned i = 0; !ret && i < n_threads; i++, capture->n_taps++)
-		ret = xb_capture_map(&capture->taps[i], fd, i, ring_bytes);
+	if (!ret)
+		ret = map_all(capture, fds, n_threads);
 	if (ret < 0) {
 		xb_capture_free(capture);
 		return ret;
 	}
 	*ret_capture = capture;
-	return XB_TAKE_FD(fd);
+	ret_fds[XB_CAPTURE_RECORDS] = XB_TAKE_FD(records);
+	ret_fds[XB_CAPTURE_TAILS] = XB_TAKE_FD(tails);
+	return 0;
 }
 
 void xb_capture_free(struct xb_capture *capture)
@@ -93,7 +124,7 @@ static uint64_t wall_clock_ns(void)
 static struct xb_capture_record *reserve(const struct xb_capture *capture,
 					 const struct xb_capture_tap *tap, uint32_t record_bytes)
 {
-	uint64_t tail = atomic_load_explicit(&tap->ring->tail, memory_order_acquire);
+	uint64_t tail = atomic_load_explicit(&tap->tail->read, memory_order_acquire);
 	uint64_t used = tap->head - tail;
 
 	if (used > capture->ring_bytes || capture->ring_bytes - used < record_bytes) {

@@ -25,9 +25,10 @@ struct xb_capture_filter {
 
 /** One thread's ring. */
 struct xb_capture_tap {
-	struct xb_capture_ring *ring;
-	uint8_t *data; /* mapped twice in a row: a record never wraps */
-	uint64_t head; /* ring->head, which others can write */
+	struct xb_capture_tail *tail; /* the reader's; to the writer read-only */
+	struct xb_capture_ring *ring; /* the writer's; to the reader read-only */
+	uint8_t *data;                /* mapped twice in a row: a record never wraps */
+	uint64_t head;                /* the writer's ring->head; what the reader has read up to */
 };
 
 struct xb_capture {
@@ -43,24 +44,31 @@ struct xb_captures {
 	struct xb_capture *list[XB_CAPTURES_MAX];
 };
 
+enum xb_capture_side { XB_CAPTURE_WRITER, XB_CAPTURE_READER };
+
 /**
  * Maps ring `thread` of a capture's memory.
  *
+ * @fds:        the records' and the tails' memory.
  * @ring_bytes: a power of two, at least a page.
+ * @side:       each may write what is its own.
  *
  * Returns 0 or what mmap says.
  */
-int xb_capture_map(struct xb_capture_tap *tap, int fd, unsigned thread, uint32_t ring_bytes);
+int xb_capture_map(struct xb_capture_tap *tap, const int fds[XB_CAPTURE_FDS], unsigned thread,
+		   uint32_t ring_bytes, enum xb_capture_side side);
 void xb_capture_unmap(struct xb_capture_tap *tap, uint32_t ring_bytes);
 
 /**
  * Makes a capture with a ring for each of `n_threads`, and its memory.
  *
- * Returns the memory's descriptor, which is the caller's to close, or -ENOMEM or what memfd_create
- * and mmap say.
+ * @ret_fds: the memory, for the reader: it can write the tails and nothing else, and shrink
+ *           neither. The caller's to close.
+ *
+ * Returns 0, -ENOMEM or what memfd_create and mmap say.
  */
 int xb_capture_new(const struct xb_capture_filter *filter, unsigned n_threads, uint32_t ring_bytes,
-		   struct xb_capture **ret_capture);
+		   struct xb_capture **ret_capture, int ret_fds[XB_CAPTURE_FDS]);
 /** After nobody sees it any more. */
 void xb_capture_free(struct xb_capture *capture);
 

@@ -3,11 +3,15 @@
 
 #include "daemon/json.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
+
+static_assert(XB_CAPTURE_FDS <= XB_CONTROL_FDS_MAX, "a reply carries them");
 
 /* What a thread may be ahead of the client: some 10 ms of 10 Gbit/s. */
 #define RING_BYTES (16u << 20)
@@ -135,7 +139,8 @@ int xb_capturing_start(struct xb_instance *instance, const struct xb_capture_fil
 {
 	struct xb_captures *captures = &instance->captures;
 	struct xb_capture *capture;
-	int fd;
+	int fds[XB_CAPTURE_FDS];
+	int ret;
 
 	if (captures->n == XB_CAPTURES_MAX) {
 		xb_fail(err, -EBUSY, "capture: %u run already", XB_CAPTURES_MAX);
@@ -143,17 +148,19 @@ int xb_capturing_start(struct xb_instance *instance, const struct xb_capture_fil
 		return -EBUSY;
 	}
 	/* one more thread than workers: the control thread handles packets, too */
-	fd = xb_capture_new(filter, instance->workers.n + 1, RING_BYTES, &capture);
-	if (fd < 0)
-		return xb_fail(err, fd, "make memory for a capture");
+	ret = xb_capture_new(filter, instance->workers.n + 1, RING_BYTES, &capture, fds);
+	if (ret < 0)
+		return xb_fail(err, ret, "make memory for a capture");
 	captures->list[captures->n++] = capture;
 	xb_instance_publish(instance);
 	if (watch_drops(instance, err) < 0) {
 		stop(instance, capture);
-		close(fd);
+		for (unsigned i = 0; i < XB_CAPTURE_FDS; i++)
+			close(fds[i]);
 		return err->code;
 	}
 	*ret_result = describe(instance, capture);
-	*hold = (struct xb_hold){.fd = fd, .release = stop, .what = capture};
+	*hold = (struct xb_hold){.n_fds = XB_CAPTURE_FDS, .release = stop, .what = capture};
+	memcpy(hold->fds, fds, sizeof(fds));
 	return 0;
 }

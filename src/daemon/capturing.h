@@ -13,7 +13,7 @@
  * Starts a capture.
  *
  * @ret_result: {"rings", "ring_bytes", "ports": [{"id", "name"}]}.
- * @hold:       the memory's descriptor, and the end of the capture.
+ * @hold:       the memory's descriptors, and the end of the capture.
  *
  * Returns 0, -EBUSY where XB_CAPTURES_MAX run, or why there is no memory.
  */

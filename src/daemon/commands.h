@@ -6,6 +6,7 @@
 #define XB_DAEMON_COMMANDS_H
 
 #include "daemon/instance.h"
+#include "xbridge/control.h"
 
 #include <json-c/json.h>
 
@@ -14,7 +15,8 @@
 
 /** What a command leaves behind for as long as its client stays connected. */
 struct xb_hold {
-	int fd; /* handed to the client with the reply, and closed then; -1: none */
+	unsigned n_fds; /* handed to the client with the reply, and closed then */
+	int fds[XB_CONTROL_FDS_MAX];
 	/** Takes it back; NULL: there is nothing. */
 	void (*release)(struct xb_instance *instance, void *what);
 	void *what;

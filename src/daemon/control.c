@@ -23,14 +23,19 @@ static struct xb_control_client *client_of(struct xb_watch *watch)
 	return (struct xb_control_client *)watch;
 }
 
+static void close_held(struct xb_hold *hold)
+{
+	while (hold->n_fds)
+		close(hold->fds[--hold->n_fds]);
+}
+
 /* What the last command has left behind ends with the next one, or with the client. */
 static void drop_hold(struct xb_control_client *client)
 {
-	if (client->hold.fd >= 0)
-		close(client->hold.fd);
+	close_held(&client->hold);
 	if (client->hold.release)
 		client->hold.release(client->control->instance, client->hold.what);
-	client->hold = (struct xb_hold){.fd = -1};
+	client->hold = (struct xb_hold){0};
 }
 
 static void client_close(struct xb_control_client *client)
@@ -42,33 +47,32 @@ static void client_close(struct xb_control_client *client)
 	close(fd);
 	free(client->in);
 	free(client->out);
-	*client = (struct xb_control_client){
-		.watch.fd = -1, .control = client->control, .hold.fd = -1};
+	*client = (struct xb_control_client){.watch.fd = -1, .control = client->control};
 }
 
 /* ---- replies ---- */
 
-/* Sends a piece of the reply; a descriptor goes with the first. */
+/* Sends a piece of the reply; descriptors go with the first. */
 static ssize_t client_send(struct xb_control_client *client)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
-				.cmsg_level = SOL_SOCKET,
-				.cmsg_type = SCM_RIGHTS}};
+		char room[CMSG_SPACE(XB_CONTROL_FDS_MAX * sizeof(int))];
+	} control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+	size_t fds_bytes = client->hold.n_fds * sizeof(int);
 	struct iovec part = {client->out + client->out_done, client->out_bytes - client->out_done};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 	ssize_t n;
 
-	if (client->hold.fd >= 0) {
-		memcpy(CMSG_DATA(&control.header), &client->hold.fd, sizeof(int));
+	if (fds_bytes) {
+		control.header.cmsg_len = CMSG_LEN(fds_bytes);
+		memcpy(CMSG_DATA(&control.header), client->hold.fds, fds_bytes);
 		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.room);
+		message.msg_controllen = CMSG_SPACE(fds_bytes);
 	}
 	n = sendmsg(client->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n > 0 && client->hold.fd >= 0)
-		close(XB_TAKE_FD(client->hold.fd));
+	if (n > 0)
+		close_held(&client->hold);
 	return n;
 }
 
@@ -272,7 +276,7 @@ static void on_client(struct xb_watch *watch, uint32_t events)
 		turn_away(fd);
 		return;
 	}
-	*client = (struct xb_control_client){.watch.fd = -1, .control = control, .hold.fd = -1};
+	*client = (struct xb_control_client){.watch.fd = -1, .control = control};
 	client->in = malloc(XB_CONTROL_LINE_MAX);
 	if (!client->in ||
 	    xb_loop_add(&control->instance->loop, &client->watch, fd, EPOLLIN, client_ready) < 0) {

@@ -3,8 +3,13 @@
 read."""
 
 import collections
+import contextlib
+import fcntl
+import mmap
+import os
 import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -14,7 +19,7 @@ from scapy.utils import rdpcap
 
 from steer import PAYLOAD, frame
 from traffic import Wire, tcp_copy, udp_copy
-from xbridge import TAP_IP, binary, difference, drops, peer_ip, scaled, wait_for
+from xbridge import RUN_DIR, TAP_IP, binary, difference, drops, peer_ip, scaled, wait_for
 
 MB = 1 << 20
 
@@ -221,6 +226,53 @@ def test_a_client_that_dies_leaves_nothing(bed):
         capture.out, capture.said = "", ""
         capture.process.communicate()
     send_some(bed)
+
+
+def hold_capture(daemon):
+    """A capture's client that is not ours: the connection, and the descriptors that it got."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(f"{RUN_DIR}/{daemon.name}.sock")
+    sock.sendall(b'{"argv": ["capture"]}\n')
+    reply, fds, _, _ = socket.recv_fds(sock, 1 << 20, 8)
+    assert b'"ok":true' in reply, reply
+    return sock, fds
+
+
+def vandalise(fd):
+    """All that a descriptor may allow; returns what it did."""
+    page = b"\xff" * 4096
+    tries = {
+        "shrink": lambda: os.truncate(fd, 0),
+        "grow": lambda: os.truncate(fd, 1 << 40),
+        "write": lambda: os.pwrite(fd, page, 0),
+        "map": lambda: mmap.mmap(fd, 4096).write(page),
+        "seal": lambda: fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE),
+        "punch": lambda: subprocess.run(["fallocate", "--punch-hole", "--length", "65536", f"/proc/self/fd/{fd}"],
+                                        pass_fds=[fd], check=True, capture_output=True),
+        "reopen": lambda: os.pwrite(os.open(f"/proc/self/fd/{fd}", os.O_RDWR), page, 0),
+    }
+    done = set()
+    for name, what in tries.items():
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            what()
+            done.add(name)
+    return done
+
+
+def test_a_hostile_client_hurts_nobody_but_itself(bed, tmp_path):
+    """It may write what it has read up to, and nothing else; the daemon and other captures go on."""
+    path = tmp_path / "beside.pcapng"
+    sock, fds = hold_capture(bed.daemon)
+    with Capture(bed, "-w", str(path)) as capture:
+        send_some(bed)
+        assert [vandalise(fd) for fd in fds] == [set(), {"write", "map", "punch", "reopen"}]
+        send_some(bed)
+        assert capture.end() == (14, 0)
+    assert len(read(path)) == 14
+    for fd in fds:
+        os.close(fd)
+    sock.close()
+    wait_for(lambda: memory_of_captures(bed.daemon) == 0, "nothing is left")
 
 
 def test_four_at_a_time(bed, tmp_path):

@@ -231,6 +231,21 @@ static void an_arena_that_does_not_fit_is_an_error_and_leaks_no_descriptor(void 
 	assert_int_equal(probe, again);
 }
 
+static void nobody_shrinks_or_grows_what_an_arena_shares(void **state)
+{
+	struct xb_arena arena;
+	uint8_t *last;
+
+	(void)state;
+	arena_new(&arena, 256, 4096);
+	last = arena.base + arena.bytes - 1;
+	assert_int_equal(ftruncate(arena.fd, 0), -1);
+	assert_int_equal(ftruncate(arena.fd, 1 << 30), -1);
+	*last = 7;
+	assert_int_equal(*last, 7);
+	xb_arena_fini(&arena);
+}
+
 /* ---- threads ---- */
 
 #define THREADS 4u
@@ -363,6 +378,7 @@ int main(void)
 		cmocka_unit_test(a_copy_that_runs_out_of_frames_leaves_nothing_behind),
 		cmocka_unit_test(ring_room_is_handed_out_once_zeroed_and_page_aligned),
 		cmocka_unit_test(an_arena_that_does_not_fit_is_an_error_and_leaks_no_descriptor),
+		cmocka_unit_test(nobody_shrinks_or_grows_what_an_arena_shares),
 		cmocka_unit_test(frames_taken_and_given_by_many_threads_are_never_shared_or_lost),
 		cmocka_unit_test(a_frame_given_by_who_does_not_own_it_aborts),
 	};

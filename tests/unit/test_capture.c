@@ -13,8 +13,10 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define RING_BYTES 8192u
@@ -24,19 +26,17 @@ static struct xb_cache cache;
 static struct xb_captures captures;
 static struct xb_capture *capture;
 static struct xb_capture_tap reader;
+static int fds[XB_CAPTURE_FDS];
 
 static int setup(void **state)
 {
 	struct xb_capture_filter filter = {.port = -1, .snap = 4096};
-	int fd;
 
 	(void)state;
 	MUST(xb_arena_init(&arena, 64, 4096, NULL) == 0);
 	xb_cache_init(&cache, &arena);
-	fd = xb_capture_new(&filter, 2, RING_BYTES, &capture);
-	MUST(fd >= 0);
-	MUST(xb_capture_map(&reader, fd, 1, RING_BYTES) == 0);
-	close(fd);
+	MUST(xb_capture_new(&filter, 2, RING_BYTES, &capture, fds) == 0);
+	MUST(xb_capture_map(&reader, fds, 1, RING_BYTES, XB_CAPTURE_READER) == 0);
 	captures = (struct xb_captures){.n = 1, .list = {capture}};
 	cache.captures = &captures;
 	cache.thread = 1;
@@ -46,6 +46,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	close(fds[XB_CAPTURE_RECORDS]);
+	close(fds[XB_CAPTURE_TAILS]);
 	xb_capture_unmap(&reader, RING_BYTES);
 	xb_capture_free(capture);
 	xb_cache_fini(&cache);
@@ -100,7 +102,7 @@ static const struct xb_capture_record *next(void)
 
 static void done(void)
 {
-	atomic_store(&reader.ring->tail, reader.head);
+	atomic_store(&reader.tail->read, reader.head);
 }
 
 static void check(const struct xb_capture_record *record, uint32_t len, uint8_t first)
@@ -179,14 +181,56 @@ static void a_reader_that_writes_nonsense_gets_nothing(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
-		atomic_store(&reader.ring->tail, tails[i]);
-		atomic_store(&reader.ring->head, tails[i] * 3); /* what it says nobody believes */
+		atomic_store(&reader.tail->read, tails[i]);
 		write_packet(1000, 0, XB_DROP_COUNT);
 		assert_int_equal(atomic_load(&reader.ring->lost), i + 1);
 	}
-	atomic_store(&reader.ring->tail, 0);
+	atomic_store(&reader.tail->read, 0);
 	write_packet(1000, 7, XB_DROP_COUNT);
 	check(next(), 1000, 7);
+}
+
+static bool can_map_for_writing(int fd)
+{
+	void *page = mmap(NULL, XB_CAPTURE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (page != MAP_FAILED)
+		munmap(page, XB_CAPTURE_PAGE);
+	return page != MAP_FAILED;
+}
+
+static void a_reader_can_write_nothing_but_tails_and_shrink_nothing(void **state)
+{
+	const int records = fds[XB_CAPTURE_RECORDS], tails = fds[XB_CAPTURE_TAILS];
+
+	(void)state;
+	write_packet(1000, 7, XB_DROP_COUNT);
+	for (unsigned i = 0; i < XB_CAPTURE_FDS; i++) {
+		assert_int_equal(ftruncate(fds[i], 0), -1);
+		assert_int_equal(ftruncate(fds[i], 1 << 30), -1);
+	}
+	assert_true(can_map_for_writing(tails));
+	assert_false(can_map_for_writing(records));
+	assert_int_equal(pwrite(records, "x", 1, 0), -1);
+	assert_int_equal(mprotect(reader.ring, XB_CAPTURE_PAGE, PROT_READ | PROT_WRITE), -1);
+	assert_int_equal(fallocate(records, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1 << 20),
+			 -1);
+	check(next(), 1000, 7);
+}
+
+static void a_tail_that_a_reader_takes_away_reads_as_zero(void **state)
+{
+	(void)state;
+	write_packet(1000, 7, XB_DROP_COUNT);
+	check(next(), 1000, 7);
+	done();
+	assert_int_equal(fallocate(fds[XB_CAPTURE_TAILS],
+				   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				   2 * XB_CAPTURE_PAGE),
+			 0);
+	write_packet(1000, 8, XB_DROP_COUNT);
+	check(next(), 1000, 8);
+	assert_int_equal(atomic_load(&reader.tail->read), 0);
 }
 
 static void what_is_not_asked_for_is_not_written(void **state)
@@ -225,6 +269,8 @@ int main(void)
 		TEST(what_finds_no_room_is_counted),
 		TEST(a_ring_is_filled_to_its_last_byte),
 		TEST(a_reader_that_writes_nonsense_gets_nothing),
+		TEST(a_reader_can_write_nothing_but_tails_and_shrink_nothing),
+		TEST(a_tail_that_a_reader_takes_away_reads_as_zero),
 		TEST(what_is_not_asked_for_is_not_written),
 		TEST(what_nobody_has_seen_has_a_length_all_the_same),
 	};
