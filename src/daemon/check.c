@@ -77,7 +77,7 @@ static void follow_mtu(struct xb_instance *instance)
 		return; /* it follows once it runs */
 	instance->followed_mtu = mtu;
 	if (mtu == before || kernel->mtu != before || instance->config.kernel.mtu ||
-	    kernel->tap.handed_in)
+	    kernel->tap.handed_in || kernel->tap.found)
 		return;
 	ret = xb_tap_set_mtu(&kernel->tap, mtu);
 	if (ret < 0)

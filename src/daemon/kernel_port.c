@@ -49,13 +49,14 @@ static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *confi
 		options.n_fds = wanted->tap_fds.n;
 		return xb_tap_init(&kernel->tap, &options, err);
 	}
-	options.mtu = wanted->mtu ? wanted->mtu : uplink_mtu;
+	options.mtu = wanted->mtu;
+	options.default_mtu = uplink_mtu;
 	if (wanted->mac_source == XB_MAC_GIVEN)
 		options.mac = wanted->mac;
 	else if (wanted->mac_source == XB_MAC_UPLINK)
-		options.mac = uplink_mac;
+		options.mac = options.default_mac = uplink_mac;
 	else
-		options.mac = xb_mac_stable(config->name, stable);
+		options.default_mac = xb_mac_stable(config->name, stable);
 	return xb_tap_init(&kernel->tap, &options, err);
 }
 

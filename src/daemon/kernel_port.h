@@ -45,7 +45,8 @@ struct xb_kernel_port {
  * Opens the TAP, and what reads and writes it, as `config` says; stopped.
  *
  * @uplink_mac: the first uplink's, or NULL.
- * @uplink_mtu: the MTU that the interface gets where `config` names none; 0: leave it.
+ * @uplink_mtu: the MTU that the interface gets where `config` names none and nobody else has made
+ * it before; 0: leave it.
  */
 int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *config,
 			const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_arena *arena,

@@ -105,7 +105,8 @@ static void apply_rules(struct xb_instance *instance, struct xb_rule_list *new)
 static void apply_mtu(struct xb_instance *instance, unsigned mtu)
 {
 	struct xb_kernel_port *kernel = &instance->kernel;
-	unsigned wanted = mtu ? mtu : xb_instance_lent_mtu(instance);
+	const struct xb_tap *tap = &kernel->tap;
+	unsigned wanted = mtu ? mtu : tap->found ? tap->before.mtu : xb_instance_lent_mtu(instance);
 	int ret;
 
 	if (mtu == instance->config.kernel.mtu || kernel->tap.handed_in)
@@ -123,6 +124,7 @@ static void apply_mac(struct xb_instance *instance, const struct xb_kernel_confi
 {
 	struct xb_kernel_config *old = &instance->config.kernel;
 	struct xb_kernel_port *kernel = &instance->kernel;
+	const uint8_t *mac;
 	uint8_t stable[6];
 	int ret = 0;
 
@@ -133,11 +135,11 @@ static void apply_mac(struct xb_instance *instance, const struct xb_kernel_confi
 		needs_restart("mac"); /* the uplink's stack keeps its address, or gets it back */
 		return;
 	}
+	mac = new->mac_source == XB_MAC_GIVEN ? new->mac
+	      : kernel->tap.found             ? kernel->tap.before.mac
+					      : xb_mac_stable(instance->config.name, stable);
 	if (instance->kernel_running)
-		ret = xb_tap_set_mac(&kernel->tap,
-				     new->mac_source == XB_MAC_GIVEN
-					     ? new->mac
-					     : xb_mac_stable(instance->config.name, stable));
+		ret = xb_tap_set_mac(&kernel->tap, mac);
 	if (ret < 0) {
 		xb_log(XB_LOG_ERROR, "mac of %s: %s", kernel->port->name, strerror(-ret));
 		return;

@@ -314,26 +314,6 @@ static int look_around(void *arg, struct xb_error *err)
 	return 0;
 }
 
-static int set_properties(struct xb_tap *tap, const struct xb_tap_options *options,
-			  struct xb_error *err)
-{
-	int ret = options->mac ? xb_tap_set_mac(tap, options->mac) : 0;
-
-	if (ret < 0) {
-		xb_fail(err, ret, "set the MAC address of the TAP %s", tap->name);
-		if (ret == -EADDRNOTAVAIL)
-			xb_hint(err, "a group address, or all zero, is no address of an interface");
-		return ret;
-	}
-	ret = options->mtu ? xb_tap_set_mtu(tap, options->mtu) : 0;
-	if (ret < 0) {
-		xb_fail(err, ret, "set the MTU of the TAP %s to %u", tap->name, options->mtu);
-		xb_hint(err, ret == -EPERM ? "it needs CAP_NET_ADMIN" : "68 to 65521 are possible");
-		return ret;
-	}
-	return 0;
-}
-
 static int init_by_name(struct xb_tap *tap, const struct xb_tap_options *options,
 			struct xb_error *err)
 {
@@ -364,7 +344,7 @@ static int init_by_name(struct xb_tap *tap, const struct xb_tap_options *options
 	ret = xb_tap_set_queues(tap, options->queues, err);
 	if (ret < 0)
 		return ret;
-	return set_properties(tap, options, err);
+	return xb_tap_set_up_as(tap, options, err);
 }
 
 /* ---- by descriptor ---- */
@@ -453,6 +433,7 @@ static int init_by_fds(struct xb_tap *tap, const struct xb_tap_options *options,
 
 static void close_all(struct xb_tap *tap)
 {
+	xb_tap_give_back(tap);
 	for (unsigned q = tap->handed_in ? tap->queues_max : tap->n_queues; q; q--)
 		close(tap->fds[q - 1]);
 	if (tap->ctl_fd >= 0)

@@ -31,12 +31,15 @@
 #define XB_TAP_HDR_BYTES 12u
 
 struct xb_tap_options {
-	const char *ifname; /* not looked at where fds are handed in */
-	const char *netns;  /* name in /run/netns, or a path (with a '/'); NULL: this one */
-	unsigned queues;    /* queue pairs wanted, 1 to XB_TAP_QUEUES_MAX */
-	const uint8_t *mac; /* 6 bytes; NULL: leave it as it is */
-	unsigned mtu;       /* 0: leave it as it is */
-	const int *fds;     /* queues handed in, instead of ifname; NULL: open our own */
+	const char *ifname;         /* not looked at where fds are handed in */
+	const char *netns;          /* name in /run/netns, or a path (with a '/'); NULL: this one */
+	unsigned queues;            /* queue pairs wanted, 1 to XB_TAP_QUEUES_MAX */
+	const uint8_t *mac;         /* 6 bytes; NULL: default_mac for one that is made */
+	unsigned mtu;               /* 0: default_mtu for one that is made */
+	const uint8_t *default_mac; /* NULL: the kernel's choice; what has it already is taken for
+				       one that we had made in an earlier run */
+	unsigned default_mtu;       /* 0: the kernel's choice */
+	const int *fds;             /* queues handed in, instead of ifname; NULL: open our own */
 	unsigned n_fds;
 };
 
@@ -46,11 +49,20 @@ struct xb_netns_id {
 	ino_t ino; /* 0: not known */
 };
 
+/** What an interface is set to. */
+struct xb_tap_settings {
+	uint8_t mac[6];
+	unsigned mtu; /* 0: not known */
+};
+
 struct xb_tap {
 	char name[IFNAMSIZ];
-	bool made;           /* by us, just now; else it was there before or was handed in */
-	bool handed_in;      /* as descriptors */
-	bool multi_queue;    /* can have more than one queue */
+	bool made;      /* by us, just now; else it was there before or was handed in */
+	bool handed_in; /* as descriptors */
+	bool found;     /* somebody else had made it, and has set it up as it should be */
+	struct xb_tap_settings before; /* found: as it was then */
+	struct xb_tap_settings given;  /* as we have set it, as far as we have */
+	bool multi_queue;              /* can have more than one queue */
 	bool macvtap;        /* no TUN device but a macvtap (or ipvtap): no steering program */
 	unsigned n_queues;   /* attached: queues 0 to n_queues - 1 have descriptors in use */
 	unsigned queues_max; /* most that xb_tap_set_queues can reach */
@@ -67,8 +79,10 @@ struct xb_tap {
  *
  * By name: the interface is made, or, where a persistent one of that name exists, joined; an
  * existing one that was made without `multi_queue` serves where one queue is wanted. `mac` and
- * `mtu` are set in both cases. It is not brought up: see xb_tap_set_up. An interface that another
- * program holds is left alone (-EBUSY).
+ * `mtu` are set in both cases, the defaults only where it is made, or was by us in an earlier run:
+ * what somebody else has made (`found`) keeps what it has otherwise, and has all of it again after
+ * xb_tap_fini. It is not brought up: see xb_tap_set_up. An interface that another program holds is
+ * left alone (-EBUSY).
  *
  * By descriptor: TAP or macvtap queues of one interface, attached, with IFF_VNET_HDR and IFF_NO_PI.
  * Nothing that needs a privilege is done. `mac` and `mtu` are refused. On success the descriptors
@@ -90,8 +104,9 @@ struct xb_tap {
  */
 int xb_tap_init(struct xb_tap *tap, const struct xb_tap_options *options, struct xb_error *err);
 
-/** Closes all descriptors. The interface goes with them, unless it is persistent. A tap that is all
- *  zero, or finished already, is allowed. */
+/** Closes all descriptors. The interface goes with them, unless it is persistent; one that was
+ * found gets back what we have set, where nobody has set it since. A tap that is all zero, or
+ * finished already, is allowed. */
 void xb_tap_fini(struct xb_tap *tap);
 
 /** Descriptor of queue `q` < n_queues. It stays the TAP's, and valid until the queue is detached.

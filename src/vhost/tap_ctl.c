@@ -197,6 +197,7 @@ int xb_tap_set_mac(struct xb_tap *tap, const uint8_t mac[6])
 	memcpy(req.ifr_hwaddr.sa_data, mac, 6);
 	if (ioctl(tap->fds[0], SIOCSIFHWADDR, &req) < 0)
 		return errno == EBADFD || errno == ENOLINK ? -ENODEV : -errno;
+	memcpy(tap->given.mac, mac, sizeof(tap->given.mac));
 	return 0;
 }
 
@@ -213,8 +214,11 @@ int xb_tap_get_mtu(const struct xb_tap *tap, unsigned *ret_mtu)
 int xb_tap_set_mtu(struct xb_tap *tap, unsigned mtu)
 {
 	struct ifreq req = {.ifr_mtu = (int)mtu};
+	int ret = link_ioctl(tap, SIOCSIFMTU, &req);
 
-	return link_ioctl(tap, SIOCSIFMTU, &req);
+	if (ret == 0)
+		tap->given.mtu = mtu;
+	return ret;
 }
 
 int xb_tap_get_up(const struct xb_tap *tap, bool *ret_up)

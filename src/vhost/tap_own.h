@@ -21,6 +21,13 @@ void xb_tap_note_netns(struct xb_tap *tap, int netns_fd);
 /** Whether the TAP lies, as far as the kernel says, where tap->ctl_fd was opened. */
 bool xb_tap_is_reached(const struct xb_tap *tap);
 
+/** Gives an interface that was opened by name its MAC and MTU, and notes what a found one had. */
+int xb_tap_set_up_as(struct xb_tap *tap, const struct xb_tap_options *options,
+		     struct xb_error *err);
+
+/** Gives a found one back what it had. */
+void xb_tap_give_back(struct xb_tap *tap);
+
 /** Finds out what offloads the kernel can do on the TAP (`takes`), and switches all of them off. */
 int xb_tap_learn_offload(struct xb_tap *tap);
 

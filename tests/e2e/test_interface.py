@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The kernel's interface is an interface like any other: people move it, make it beforehand, give it other addresses."""
 
+import signal
+
 import pytest
 
 from load import answers
@@ -9,8 +11,7 @@ from xbridge import TAP_IP, wait_for
 
 @pytest.fixture
 def bed(make_bed):
-    """Two uplinks: a third namespace to move to is that of the second peer."""
-    return make_bed(uplinks=2)
+    return make_bed()
 
 
 def taps(bed):
@@ -26,15 +27,15 @@ def taps(bed):
 # ---- moved to another namespace ----
 
 @pytest.mark.vm
-@pytest.mark.parametrize("target", ["host", "peer"])
+@pytest.mark.parametrize("target", ["host", "another"])
 def test_queues_are_added_where_tap0_lies_after_it_was_moved(bed, target):
     daemon = bed.start()
-    there = bed.host if target == "host" else bed.peers[1]
+    there = bed.host if target == "host" else bed.add_netns("there")
     bed.kern.ip(f"link set tap0 netns {there.name}")
     daemon.ask("port", "set", "kernel", "--queues", "4")
     assert taps(bed) == {there.name: 4}, "and none where it was"
     there.ip("link set tap0 up", f"addr add {TAP_IP}/24 dev tap0")
-    wait_for(lambda: answers(bed.peers[0], TAP_IP), "tap0 answers where it lies now")
+    wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers where it lies now")
     daemon.ask("port", "set", "kernel", "--queues", "1")
     assert taps(bed) == {there.name: 1}
     daemon.wait_log("tap0 lies in another network namespace now$")
@@ -64,3 +65,82 @@ def test_without_netns_more_queues_of_a_tap0_that_was_moved_away_are_refused_wit
     done = daemon.cli("port", "set", "kernel", "--queues", "4", check=False)
     assert done.returncode == 1 and "tap0" in done.stderr and "--netns" in done.stderr
     assert taps(bed) == {bed.peer.name: 1}
+
+
+# ---- made beforehand ----
+
+MAC, MTU, TXQLEN = "02:00:00:00:00:a1", 1400, 321
+OTHER_MAC = "02:00:00:00:00:a2"
+
+
+def make_tap(bed, more=""):
+    bed.kern.ip("tuntap add tap0 mode tap multi_queue",
+                f"link set tap0 address {MAC} mtu {MTU} txqueuelen {TXQLEN} {more}")
+
+
+def settings(bed):
+    link = bed.kern.link("tap0")
+    return link["address"], link["mtu"], link["txqlen"]
+
+
+@pytest.mark.vm
+def test_tap_made_beforehand_keeps_its_address_mtu_and_queue_length(bed):
+    make_tap(bed)
+    daemon = bed.start()
+    assert settings(bed) == (MAC, MTU, TXQLEN)
+    assert (daemon.port("tap0")["mac"], daemon.port("tap0")["mtu"]) == (MAC, MTU)
+    wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
+    bed.host.ip("link set va mtu 1300")
+    daemon.wait_log("uplink va has MTU 1300")
+    daemon.stop()
+    assert settings(bed) == (MAC, MTU, TXQLEN)
+    bed.kern.ip("link del tap0")
+
+
+@pytest.mark.parametrize("end", ["stop", "failed start"])
+def test_tap_made_beforehand_has_what_options_had_changed_again_at_the_end(bed, end):
+    make_tap(bed)
+    daemon = bed.start("--mac", OTHER_MAC, "--mtu", "1280", ready=end == "stop",
+                       uplinks=None if end == "stop" else ["va", "nowhere"])
+    if end == "stop":
+        assert settings(bed) == (OTHER_MAC, 1280, TXQLEN)
+        daemon.stop()
+    else:
+        assert daemon.wait_exit() == 1
+    assert settings(bed) == (MAC, MTU, TXQLEN)
+    bed.kern.ip("link del tap0")
+
+
+def test_what_somebody_has_set_since_stays_at_the_end(bed):
+    make_tap(bed)
+    daemon = bed.start("--mtu", "1280")
+    bed.kern.ip("link set tap0 mtu 1290 txqueuelen 123")
+    daemon.wait_log("tap0 has MTU 1290 now")
+    daemon.stop()
+    assert settings(bed) == (MAC, 1290, 123)
+    bed.kern.ip("link del tap0")
+
+
+def test_tap_that_an_earlier_run_has_left_follows_the_uplinks_mtu_as_before(bed):
+    bed.start("--persist").stop()
+    bed.host.ip("link set va mtu 1400")
+    daemon = bed.start("--persist")
+    assert bed.kern.link("tap0")["mtu"] == 1400
+    bed.host.ip("link set va mtu 1300")
+    wait_for(lambda: bed.kern.link("tap0")["mtu"] == 1300, "tap0 follows")
+    daemon.stop()
+    assert bed.kern.link("tap0")["mtu"] == 1300, "it stays as it was"
+    bed.kern.ip("link del tap0")
+
+
+def test_option_that_disappears_from_the_file_gives_a_tap_made_beforehand_its_own_back(bed, tmp_path):
+    make_tap(bed)
+    path = tmp_path / "conf"
+    path.write_text(f"mac {OTHER_MAC}\nmtu 1280\n")
+    daemon = bed.start("--config", str(path))
+    assert settings(bed) == (OTHER_MAC, 1280, TXQLEN)
+    path.write_text("")
+    daemon.kill(signal.SIGHUP)
+    wait_for(lambda: settings(bed) == (MAC, MTU, TXQLEN), "it has its own again")
+    daemon.stop()
+    bed.kern.ip("link del tap0")

@@ -345,6 +345,10 @@ class Bed:
                 ns.delete()
             raise
 
+    def add_netns(self, suffix):
+        """One more namespace, which goes with the bed."""
+        return self._netns(f"{self.name}-{suffix}")
+
     def _netns(self, name):
         ns = Netns(name, self.env)
         self.namespaces.append(ns)
