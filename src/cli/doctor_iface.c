@@ -241,8 +241,10 @@ void xb_check_checksum(struct xb_checkup *checkup)
 	xb_found(
 		checkup, XB_FINDING_NOTE,
 		"veth: the peer%s%s %s its checksums to be finished; csum=trust is the default here: "
-		"they are computed anew",
+		"they are computed anew, also inside IPIP, SIT, GRE, MPLS, VXLAN and Geneve, but not "
+		"inside FOU, GUE, ERSPAN or NSH",
 		*peer ? " " : "", peer, on > 0 ? "leaves" : "may leave");
-	xb_remedy(checkup, "nothing to do; or, with csum=verify: ethtool -K %s tx off",
+	xb_remedy(checkup,
+		  "nothing to do; with one of those four, or csum=verify: ethtool -K %s tx off",
 		  *peer ? peer : "PEER");
 }

@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/checksum.h"
 
+#include "core/cover.h"
 #include "core/crc32c.h"
 #include "core/l4.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <linux/in.h>
-#include <linux/tcp.h>
 #include <linux/udp.h>
 #include <string.h>
 
-#define TCP_CHECK offsetof(struct tcphdr, check)
 #define UDP_CHECK offsetof(struct udphdr, check)
-/* RFC 9260, 3.1: the kernel exports no SCTP header to userspace */
-#define SCTP_CHECK     8u
-#define SCTP_HDR_BYTES 12u
 
 /* Four running sums, each of 32-bit words: none overflows over a length of 32 bits. */
 typedef uint64_t lanes __attribute__((vector_size(32)));
@@ -167,45 +163,6 @@ static uint32_t crc_packet(const struct xb_frame *pkt, uint32_t from, uint32_t l
 	return ~crc;
 }
 
-/* What a TRUSTED packet's own headers say about its checksum. */
-struct cover {
-	struct xb_l4 l4;
-	uint32_t len;   /* bytes that it covers, from l4.l4 on */
-	uint32_t check; /* where it stands: bytes from l4.l4 */
-};
-
-/* False where there is nothing to compute, or the headers can't be believed. */
-static bool find_cover(const uint8_t *data, uint32_t len, uint32_t packet_bytes,
-		       struct cover *cover)
-{
-	const struct xb_l4 *l4 = &cover->l4;
-	struct udphdr udp;
-
-	if (xb_l4_find(data, len, &cover->l4) != XB_L4_FOUND || l4->end > packet_bytes ||
-	    l4->end < l4->l4)
-		return false;
-	cover->len = l4->end - l4->l4;
-	switch (l4->proto) {
-	case IPPROTO_TCP:
-		cover->check = TCP_CHECK;
-		return cover->len >= sizeof(struct tcphdr);
-	case IPPROTO_SCTP:
-		cover->check = SCTP_CHECK;
-		return cover->len >= SCTP_HDR_BYTES;
-	case IPPROTO_UDP:
-		if (cover->len < sizeof(udp) || len < l4->l4 + sizeof(udp))
-			return false;
-		memcpy(&udp, data + l4->l4, sizeof(udp));
-		if (!udp.check || be16toh(udp.len) < sizeof(udp) || be16toh(udp.len) > cover->len)
-			return false;
-		cover->check = UDP_CHECK;
-		cover->len = be16toh(udp.len);
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void set_complete(struct xb_frame *pkt)
 {
 	pkt->offload.csum = XB_CSUM_COMPLETE;
@@ -213,7 +170,7 @@ static void set_complete(struct xb_frame *pkt)
 	pkt->offload.csum_offset = 0;
 }
 
-static void write_anew(struct xb_frame *pkt, const uint8_t *data, const struct cover *cover)
+static void write_anew(struct xb_frame *pkt, const uint8_t *data, const struct xb_cover *cover)
 {
 	uint32_t at = cover->l4.l4 + cover->check;
 	bool crc = cover->l4.proto == IPPROTO_SCTP;
@@ -227,7 +184,7 @@ static void write_anew(struct xb_frame *pkt, const uint8_t *data, const struct c
 	} else {
 		uint16_t check;
 
-		sum = xb_l4_pseudo(data, &cover->l4, cover->len);
+		sum = xb_cover_pseudo(data, cover);
 		sum = xb_csum_join(sum, xb_csum_packet(pkt, cover->l4.l4, cover->len));
 		check = (uint16_t)~xb_csum_fold(sum);
 		if (!check && cover->l4.proto == IPPROTO_UDP)
@@ -236,15 +193,43 @@ static void write_anew(struct xb_frame *pkt, const uint8_t *data, const struct c
 	}
 }
 
+/* The packet's first bytes in one piece: as many as there are without a copy, and all headers that
+ * are looked for. */
+static const uint8_t *first_bytes(const struct xb_frame *pkt, uint8_t buf[XB_HEADERS_BYTES],
+				  uint32_t *ret_len)
+{
+	const uint8_t *data = xb_packet_headers(pkt, buf, ret_len);
+
+	if (data != buf)
+		*ret_len = pkt->len;
+	return data;
+}
+
+/* The innermost first: what surrounds a packet sums up its finished checksum. Each is written where
+ * it was left open and nowhere else, as the port vouches for no more than it knows. An outer
+ * checksum that the sender completed around an open one (local checksum offload) is right once that
+ * one is finished: the bytes from an open checksum's start on then sum up to the complement of its
+ * pseudo header, which the sender knew. */
+static void finish_tunnel(struct xb_frame *pkt, const uint8_t *data, uint32_t len,
+			  const struct xb_covers *covers)
+{
+	for (unsigned i = covers->n; i-- > 0;)
+		if (xb_cover_is_open(data, len, &covers->cover[i]))
+			write_anew(pkt, data, &covers->cover[i]);
+}
+
 static void finish_trusted(struct xb_frame *pkt)
 {
 	uint8_t buf[XB_HEADERS_BYTES];
-	struct cover cover;
+	struct xb_covers covers;
 	uint32_t len;
-	const uint8_t *data = xb_packet_headers(pkt, buf, &len);
+	const uint8_t *data = first_bytes(pkt, buf, &len);
 
-	if (find_cover(data, len, pkt->bytes, &cover))
-		write_anew(pkt, data, &cover);
+	xb_covers_find(data, len, pkt->bytes, &covers);
+	if (covers.tunnel)
+		finish_tunnel(pkt, data, len, &covers);
+	else if (covers.n)
+		write_anew(pkt, data, &covers.cover[0]);
 	set_complete(pkt);
 }
 
@@ -280,29 +265,32 @@ int xb_csum_finish(struct xb_frame *pkt)
 void xb_csum_make_partial(struct xb_frame *pkt)
 {
 	uint8_t buf[XB_HEADERS_BYTES];
-	struct cover cover;
+	struct xb_covers covers;
+	const struct xb_cover *cover = &covers.cover[0];
 	const uint8_t *data;
 	uint32_t len, behind;
 	uint16_t check;
 
 	if (pkt->offload.csum != XB_CSUM_TRUSTED)
 		return;
-	data = xb_packet_headers(pkt, buf, &len);
-	if (!find_cover(data, len, pkt->bytes, &cover)) {
+	data = first_bytes(pkt, buf, &len);
+	xb_covers_find(data, len, pkt->bytes, &covers);
+	if (!covers.n || covers.tunnel) {
+		finish_tunnel(pkt, data, len, &covers);
 		set_complete(pkt);
 		return;
 	}
 	/* A PARTIAL checksum runs to the packet's end: padding must not count. */
-	behind = cover.l4.l4 + cover.len;
-	if (cover.l4.proto == IPPROTO_SCTP ||
+	behind = cover->l4.l4 + cover->len;
+	if (cover->l4.proto == IPPROTO_SCTP || cover->l4.proto == IPPROTO_GRE ||
 	    xb_csum_packet(pkt, behind, pkt->bytes - behind) != 0) {
-		write_anew(pkt, data, &cover);
+		write_anew(pkt, data, cover);
 		set_complete(pkt);
 		return;
 	}
-	check = xb_csum_fold(xb_l4_pseudo(data, &cover.l4, cover.len));
-	xb_packet_write(pkt, cover.l4.l4 + cover.check, &check, sizeof(check));
+	check = xb_csum_fold(xb_cover_pseudo(data, cover));
+	xb_packet_write(pkt, cover->l4.l4 + cover->check, &check, sizeof(check));
 	pkt->offload.csum = XB_CSUM_PARTIAL;
-	pkt->offload.csum_start = cover.l4.l4;
-	pkt->offload.csum_offset = (uint16_t)cover.check;
+	pkt->offload.csum_start = cover->l4.l4;
+	pkt->offload.csum_offset = (uint16_t)cover->check;
 }

@@ -48,7 +48,8 @@ uint64_t xb_csum_packet(const struct xb_frame *pkt, uint32_t from, uint32_t len)
  * has none, and the CRC32c of SCTP are computed anew; another protocol, a fragment or a packet
  * that is shorter than its headers say stays as it is. COMPLETE: nothing to do.
  *
- * A tunnel's inner checksum, which nothing in a TRUSTED packet points to, is not looked for.
+ * A TRUSTED packet in a tunnel (core/cover.h) has each checksum finished that was left open, and no
+ * other touched.
  *
  * Returns 0, or -EINVAL with the packet untouched where the checksum's place lies outside of it.
  */
@@ -60,8 +61,8 @@ int xb_csum_finish(struct xb_frame *pkt);
  * sum into its checksum field and sets csum_start and csum_offset.
  *
  * Where a PARTIAL checksum can't say it, the packet is finished as by xb_csum_finish and becomes
- * COMPLETE: SCTP, padding behind the IP packet that isn't zero, UDP without checksum, all that
- * xb_csum_finish leaves alone.
+ * COMPLETE: SCTP, padding behind the IP packet that isn't zero, UDP without checksum, tunnels, all
+ * that xb_csum_finish leaves alone.
  */
 void xb_csum_make_partial(struct xb_frame *pkt);
 

@@ -98,28 +98,47 @@ static enum xb_l4_found find_v6(const uint8_t *data, uint32_t len, uint32_t l3, 
 	return XB_L4_FOUND;
 }
 
-enum xb_l4_found xb_l4_find(const uint8_t *data, uint32_t len, struct xb_l4 *ret_l4)
+bool xb_l2_pass(const uint8_t *data, uint32_t len, uint32_t *at, uint16_t *ret_type)
 {
-	uint32_t at = ETH_HLEN;
+	uint32_t behind = *at + ETH_HLEN;
 	uint16_t type;
 
-	ret_l4->proto = 0;
-	if (len < ETH_HLEN)
-		return XB_L4_NOT_IP;
-	type = xb_get_be16(data + 2 * ETH_ALEN);
+	if (len < behind)
+		return false;
+	type = xb_get_be16(data + *at + 2 * ETH_ALEN);
 	for (unsigned tags = 0; tags < VLAN_TAGS_MAX; tags++) {
 		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
 			break;
-		if (len < at + VLAN_TAG_BYTES)
-			return XB_L4_NOT_IP;
-		type = xb_get_be16(data + at + 2);
-		at += VLAN_TAG_BYTES;
+		if (len < behind + VLAN_TAG_BYTES)
+			return false;
+		type = xb_get_be16(data + behind + 2);
+		behind += VLAN_TAG_BYTES;
 	}
+	*at = behind;
+	*ret_type = type;
+	return true;
+}
+
+enum xb_l4_found xb_l3_find(const uint8_t *data, uint32_t len, uint32_t at, uint16_t type,
+			    struct xb_l4 *ret_l4)
+{
+	ret_l4->proto = 0;
 	if (type == ETH_P_IP)
 		return find_v4(data, len, at, ret_l4);
 	if (type == ETH_P_IPV6)
 		return find_v6(data, len, at, ret_l4);
 	return XB_L4_NOT_IP;
+}
+
+enum xb_l4_found xb_l4_find(const uint8_t *data, uint32_t len, struct xb_l4 *ret_l4)
+{
+	uint32_t at = 0;
+	uint16_t type;
+
+	ret_l4->proto = 0;
+	if (!xb_l2_pass(data, len, &at, &type))
+		return XB_L4_NOT_IP;
+	return xb_l3_find(data, len, at, type, ret_l4);
 }
 
 uint64_t xb_l4_pseudo(const uint8_t *data, const struct xb_l4 *l4, uint32_t len)

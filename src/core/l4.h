@@ -42,6 +42,15 @@ struct xb_l4 {
 /** Finds the headers in the first `len` bytes of a packet. Each field is read once. */
 enum xb_l4_found xb_l4_find(const uint8_t *data, uint32_t len, struct xb_l4 *ret_l4);
 
+/** Passes over an Ethernet header at `*at` and at most two VLAN tags: `*at` and the ethertype are
+ * those of what follows. False, with both untouched, where they are cut off. */
+bool xb_l2_pass(const uint8_t *data, uint32_t len, uint32_t *at, uint16_t *ret_type);
+
+/** As xb_l4_find, for a network header of ethertype `type` at `at`, which may lie within another
+ *  packet. */
+enum xb_l4_found xb_l3_find(const uint8_t *data, uint32_t len, uint32_t at, uint16_t type,
+			    struct xb_l4 *ret_l4);
+
 /** The running sum (xb_csum_add) of the pseudo header, for `len` bytes of transport header and
  *  payload. `data` is the packet's start and holds the IP header that was found. */
 uint64_t xb_l4_pseudo(const uint8_t *data, const struct xb_l4 *l4, uint32_t len);

@@ -9,9 +9,10 @@
  */
 #include "core/checksum.h"
 #include "core/coalesce.h"
+#include "core/cover.h"
 #include "core/segment.h"
 
-#include "../unit/packet_ref.h"
+#include "../unit/tunnel_ref.h"
 
 #include <errno.h>
 
@@ -19,7 +20,7 @@
 #define BATCH  64u
 
 struct control {
-	uint8_t well_formed;
+	uint8_t well_formed; /* bit 0; bit 1: in tunnels */
 	uint8_t v6;
 	uint8_t proto;
 	uint8_t tags;
@@ -44,7 +45,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct ref_arena ra;
-static uint8_t bytes[REF_BYTES_MAX], want[REF_BYTES_MAX], got[REF_BYTES_MAX];
+static uint8_t bytes[REF_BYTES_MAX], want[REF_BYTES_MAX], got[REF_BYTES_MAX], again[REF_BYTES_MAX];
+static struct ref_nest nest;
 static struct xb_frame *pieces[XB_SEGMENTS_MAX], *recut[XB_SEGMENTS_MAX];
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -132,10 +134,12 @@ static void cut(struct xb_frame *pkt, uint32_t takes, unsigned max)
 	join_and_recut((unsigned)n, &at, before.gso_size);
 }
 
-/* The ways of a checksum change nothing but it. */
+/* The ways of a checksum change nothing but it, or those of a tunnel; a second time changes
+ * nothing. */
 static void finish(struct xb_frame *pkt)
 {
 	struct xb_frame *copy = xb_packet_copy(&ra.cache, pkt);
+	bool trusted = pkt->offload.csum == XB_CSUM_TRUSTED;
 	uint32_t len = pkt->bytes, changed = 0;
 
 	REF_CHECK(copy);
@@ -147,8 +151,32 @@ static void finish(struct xb_frame *pkt)
 	REF_CHECK(ref_bytes(copy, got) == len);
 	for (uint32_t i = 0; i < len; i++)
 		changed += got[i] != bytes[i];
-	REF_CHECK(changed <= 4);
+	REF_CHECK(changed <= 2 * XB_COVERS_MAX + 2 && (trusted || changed <= 2));
+	if (trusted) {
+		copy->offload.csum = XB_CSUM_TRUSTED;
+		REF_CHECK(xb_csum_finish(copy) == 0 && ref_bytes(copy, again) == len);
+		REF_CHECK(!memcmp(again, got, len));
+	}
 	xb_packet_free(&ra.cache, copy);
+}
+
+/* A packet in up to three tunnels, its innermost checksum open. */
+static uint32_t make_tunnels(const struct ref_spec *inner, unsigned seed)
+{
+	unsigned depth;
+
+	ref_state = seed * 2 + 1;
+	depth = 1 + ref_below(3);
+	ref_nest_init(&nest, inner);
+	for (unsigned i = 0; i < depth; i++) {
+		struct ref_wrap w = ref_any_wrap(ref_any_tunnel(i + 1 == depth));
+
+		ref_wrap(&nest, &w);
+	}
+	ref_push_eth(&nest, ref_below(3));
+	ref_open(&nest, 0);
+	memcpy(bytes, nest.bytes + nest.start, nest.end - nest.start);
+	return nest.end - nest.start;
 }
 
 static uint32_t make_bytes(const struct control *c, const uint8_t *data, uint32_t size,
@@ -171,7 +199,14 @@ static uint32_t make_bytes(const struct control *c, const uint8_t *data, uint32_
 		*at = (struct ref_place){0};
 		return size;
 	}
-	len = ref_build(&spec, bytes, at);
+	if (c->well_formed & 2) {
+		spec.payload %= 1200;
+		spec.tags = 0;
+		*at = (struct ref_place){0};
+		len = make_tunnels(&spec, c->gso_size);
+	} else {
+		len = ref_build(&spec, bytes, at);
+	}
 	if (len > XB_PACKET_BYTES_MAX)
 		len = XB_PACKET_BYTES_MAX;
 	for (; size >= 2; size -= 2, data += 2)

@@ -506,6 +506,7 @@ def test_a_peer_that_leaves_checksums_is_named(host):
     finding = host.doctor("up0").one("checksum")
     assert finding["state"] == "note"
     assert "csum=trust" in finding["text"] and "ethtool -K peer0 tx off" in finding["remedy"]
+    assert "VXLAN" in finding["text"] and "not inside FOU, GUE, ERSPAN or NSH" in finding["text"]
     host.run("ethtool", "-K", "peer0", "tx", "off")
     assert host.doctor("up0").one("checksum")["state"] == "ok"
 
