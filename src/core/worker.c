@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/worker.h"
 
-#include "core/bridge.h"
 #include "core/l4.h"
-#include "core/send.h"
+#include "core/round.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -150,70 +149,12 @@ void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot
 		wait_quiet(&workers->worker[w], generation);
 }
 
-/* ---- one round ---- */
-
-/* A pass over the queues that a worker owns. */
-#define for_each_own_queue(worker, snapshot, port, q)                                        \
-	for (unsigned i_ = 0; i_ < (snapshot)->n_ports; i_++)                                \
-		for (struct xb_port *port = (snapshot)->port_list[i_]; port; port = NULL)    \
-			for (unsigned q = (worker)->index; q < (snapshot)->queues[port->id]; \
-			     q += (snapshot)->n_workers)
-
-static unsigned kick(struct xb_worker *worker, struct xb_port *port, unsigned q)
-{
-	struct xb_port_queue *queue = &port->queues[q];
-	unsigned pending;
-
-	pthread_mutex_lock(&queue->tx_lock);
-	pending = port->ops->kick(port, q, &worker->cache);
-	pthread_mutex_unlock(&queue->tx_lock);
-	return pending;
-}
-
-/* Looks after the queues of others that hold packets of ours. */
-static unsigned kick_pending(struct xb_worker *worker)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < worker->n_pending; i++)
-		if (kick(worker, worker->pending[i].port, worker->pending[i].q))
-			worker->pending[kept++] = worker->pending[i];
-	worker->n_pending = kept;
-	return kept;
-}
-
-struct round {
-	unsigned packets; /* taken in */
-	unsigned pending; /* posted for sending and not completed */
-};
-
-static struct round work(struct xb_worker *worker, const struct xb_snapshot *snapshot)
-{
-	struct xb_frame *pkts[XB_BATCH];
-	struct round round = {0};
-
-	for_each_own_queue(worker, snapshot, port, q)
-	{
-		unsigned n = port->ops->rx_batch(port, q, &worker->cache, pkts, XB_BATCH);
-
-		if (n) {
-			xb_bridge_batch(worker, snapshot, port, q, pkts, n);
-			for (unsigned i = 0; i < snapshot->n_ports; i++)
-				xb_outbox_flush(worker, snapshot, snapshot->port_list[i], q);
-			round.packets += n;
-		}
-		round.pending += kick(worker, port, q);
-	}
-	round.pending += kick_pending(worker);
-	return round;
-}
-
 static void beat(struct xb_worker *worker, const struct xb_snapshot *snapshot)
 {
 	if (worker->beat_ns && worker->now_ns - worker->beat_ns < worker->set->beat_ns / 2)
 		return;
 	worker->beat_ns = worker->now_ns;
-	for_each_own_queue(worker, snapshot, port, q)
+	xb_for_each_own_queue(worker, snapshot, port, q)
 	{
 		if (port->ops->beat)
 			port->ops->beat(port, q, worker->now_ns);
@@ -224,7 +165,7 @@ static void beat(struct xb_worker *worker, const struct xb_snapshot *snapshot)
 
 static bool arm_all(struct xb_worker *worker, const struct xb_snapshot *snapshot)
 {
-	for_each_own_queue(worker, snapshot, port, q)
+	xb_for_each_own_queue(worker, snapshot, port, q)
 	{
 		if (!port->ops->arm(port, q))
 			return false;
@@ -234,7 +175,7 @@ static bool arm_all(struct xb_worker *worker, const struct xb_snapshot *snapshot
 
 static void disarm_all(struct xb_worker *worker, const struct xb_snapshot *snapshot)
 {
-	for_each_own_queue(worker, snapshot, port, q) port->ops->disarm(port, q);
+	xb_for_each_own_queue(worker, snapshot, port, q) port->ops->disarm(port, q);
 }
 
 /* The control thread has woken us: notes how long that took. The price rises quickly and falls
@@ -280,11 +221,11 @@ static bool sleep_until_woken(struct xb_worker *worker, const struct xb_snapshot
 	alarms.n = 0;
 	alarms_add(&alarms, worker->wake_fd);
 	if (snapshot)
-		for_each_own_queue(worker, snapshot, port, q)
+		xb_for_each_own_queue(worker, snapshot, port, q)
 			alarms_add(&alarms, port->queues[q].wake_fd);
 	n_sure = alarms.n;
 	if (snapshot && early)
-		for_each_own_queue(worker, snapshot, port, q)
+		xb_for_each_own_queue(worker, snapshot, port, q)
 			alarms_add(&alarms, port->queues[q].early_fd);
 	atomic_store(&worker->asleep, true);
 	if (atomic_load(&worker->set->generation) == atomic_load(&worker->seen) &&
@@ -449,13 +390,13 @@ static void *worker_main(void *arg)
 	if (set->on_start)
 		set->on_start(set->arg, worker->index);
 	while (!atomic_load_explicit(&set->stop, memory_order_relaxed)) {
-		struct round round = {0};
+		struct xb_round round = {0};
 
 		snapshot = adopt(worker, snapshot);
 		worker->now_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
 		if (snapshot) {
 			beat(worker, snapshot);
-			round = work(worker, snapshot);
+			round = xb_worker_round(worker, snapshot);
 		}
 		idle.window_packets += round.packets;
 		if (round.packets)

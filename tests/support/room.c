@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "support/room.h"
 
-#include "core/bridge.h"
-#include "core/send.h"
+#include "core/round.h"
 #include "support/must.h"
 
 #include <stdlib.h>
@@ -54,27 +53,7 @@ void room_add(struct room *room, struct xb_port *port)
 
 unsigned room_round(struct room *room)
 {
-	const struct xb_snapshot *snapshot = &room->snapshot;
-	struct xb_worker *worker = room->worker;
-	struct xb_frame *pkts[XB_BATCH];
-	unsigned taken = 0;
-
-	for (unsigned i = 0; i < snapshot->n_ports; i++) {
-		struct xb_port *port = snapshot->port_list[i];
-
-		for (unsigned q = 0; q < snapshot->queues[port->id]; q++) {
-			unsigned n = port->ops->rx_batch(port, q, &worker->cache, pkts, XB_BATCH);
-
-			xb_bridge_batch(worker, snapshot, port, q, pkts, n);
-			for (unsigned to = 0; to < snapshot->n_ports; to++)
-				xb_outbox_flush(worker, snapshot, snapshot->port_list[to], q);
-			pthread_mutex_lock(&port->queues[q].tx_lock);
-			port->ops->kick(port, q, &worker->cache);
-			pthread_mutex_unlock(&port->queues[q].tx_lock);
-			taken += n;
-		}
-	}
-	return taken;
+	return xb_worker_round(room->worker, &room->snapshot).packets;
 }
 
 void room_run(struct room *room)
