@@ -4,6 +4,7 @@
 #include "daemon/config.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,8 +82,9 @@ bool xb_command_option(const struct xb_command *command, unsigned n,
 
 /* ---- checking ---- */
 
-static bool find_option(const struct xb_command *command, const char *word,
-			struct xb_command_option *ret_option)
+/* The place of an option among the command's, or -1. */
+static int find_option(const struct xb_command *command, const char *word,
+		       struct xb_command_option *ret_option)
 {
 	struct xb_command_option option;
 
@@ -91,9 +93,9 @@ static bool find_option(const struct xb_command *command, const char *word,
 		    (!option.other || strcmp(option.other, word) != 0))
 			continue;
 		*ret_option = option;
-		return true;
+		return (int)n;
 	}
-	return false;
+	return -1;
 }
 
 static int check_value(const struct xb_command *command, const struct xb_command_option *option,
@@ -135,13 +137,19 @@ int xb_command_check(const struct xb_command *command, int argc, char **argv, st
 {
 	const char *surplus = "";
 	unsigned words = 0;
+	uint64_t given = 0;
 	int ret = 0;
 
 	for (int i = 0; !ret && i < argc; i++) {
 		struct xb_command_option option;
+		int place = find_option(command, argv[i], &option);
 
-		if (find_option(command, argv[i], &option)) {
-			if (option.arg)
+		if (place >= 0) {
+			if (given & 1ull << place)
+				ret = xb_fail(err, -EINVAL, "%s: %s is given twice", command->words,
+					      option.name);
+			given |= 1ull << place;
+			if (!ret && option.arg)
 				ret = check_value(command, &option,
 						  i + 1 < argc ? argv[i + 1] : NULL, err);
 			i += option.arg != NULL;

@@ -49,6 +49,8 @@ static int check_fdb(int argc, char **argv, struct xb_error *err)
 				"fdb: '%.32s': 'port NAME' or 'vlan ID' is expected after the "
 				"MAC address",
 				argv[i]);
+		if (i > 1 && !strcmp(argv[i], argv[i - 2]))
+			return xb_fail(err, -EINVAL, "fdb: %s is given twice", argv[i]);
 		if (!strcmp(argv[i], "vlan") &&
 		    (strtoul(value, &end, 10) >= XB_FDB_VLAN_ANY || *end || end == value))
 			return xb_fail(err, -EINVAL, "fdb: vlan '%.32s': 0 to 4094 is expected",

@@ -4,6 +4,7 @@
 #include "daemon/config_value.h"
 #include "daemon/rule_text.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -148,8 +149,14 @@ static int set_cpus(struct xb_config *config, const char *value, struct xb_error
 		if (!isdigit((unsigned char)*at) || (*end && *end != ',') || last < first ||
 		    last >= 1024 || n + (last - first) >= XB_CPUS_MAX)
 			return xb_value_refuse(err, value, "a list of CPUs like 2,4-6");
-		for (unsigned long cpu = first; cpu <= last; cpu++)
+		for (unsigned long cpu = first; cpu <= last; cpu++) {
+			for (unsigned i = 0; i < n; i++)
+				if (config->cpus[i] == cpu)
+					return xb_fail(err, -EINVAL,
+						       "'%.64s': CPU %lu is named twice", value,
+						       cpu);
 			config->cpus[n++] = (unsigned)cpu;
+		}
 		at = end + (*end == ',');
 	}
 	config->n_cpus = n;
@@ -225,6 +232,7 @@ static const struct option {
 };
 
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
+static_assert(N_OPTIONS <= 64, "`given` of struct xb_config has a bit for each");
 
 static const struct option *find_option(const char *name)
 {
@@ -249,6 +257,39 @@ static int blame(struct xb_error *err, const char *name, int code)
 	return xb_fail(err, code, "%s %s", name, value.what);
 }
 
+static uint64_t bit_of(const struct option *option)
+{
+	return 1ull << (option - options);
+}
+
+/* Each time they are given adds one. */
+static const char *const repeatable[] = {"uplink", "rule", NULL};
+
+/* One says the opposite of the other. */
+static const char *const opposites[][2] = {{"vhost-net", "tap"}, {"tap", "vhost-net"}};
+
+/* Notes that an option is given. What one source says twice is a mistake; another source may
+ * override it. */
+static int give(struct xb_config *config, const struct option *option, struct xb_error *err)
+{
+	const char *name = option->name + strlen("--");
+
+	if (config->given & bit_of(option) && xb_value_one_of(name, repeatable) < 0)
+		return xb_fail(err, -EINVAL, "%s is given twice", name);
+	for (size_t i = 0; i < sizeof(opposites) / sizeof(opposites[0]); i++)
+		if (!strcmp(name, opposites[i][0]) &&
+		    config->given & bit_of(find_option(opposites[i][1])))
+			return xb_fail(err, -EINVAL, "%s and %s exclude each other",
+				       opposites[i][1], name);
+	config->given |= bit_of(option);
+	return 0;
+}
+
+void xb_config_begin_source(struct xb_config *config)
+{
+	config->given = 0;
+}
+
 int xb_config_set(struct xb_config *config, const char *name, const char *value,
 		  struct xb_error *err)
 {
@@ -261,6 +302,9 @@ int xb_config_set(struct xb_config *config, const char *name, const char *value,
 		return xb_fail(err, -EINVAL, "%s: %s is expected", name, option->arg);
 	if (!option->arg && value)
 		return xb_fail(err, -EINVAL, "%s takes no value, but has '%.64s'", name, value);
+	ret = give(config, option, err);
+	if (ret < 0)
+		return ret;
 	ret = option->set(config, value, err);
 	return ret < 0 ? blame(err, name, ret) : 0;
 }

@@ -67,6 +67,7 @@ struct xb_config {
 	unsigned frames; /* 0: enough for all rings, and as much again as packets on their way need
 			  */
 	unsigned stall_ms;
+	uint64_t given; /* the options that the source which is being read has given, by place */
 };
 
 void xb_config_init(struct xb_config *config);
@@ -74,14 +75,18 @@ void xb_config_init(struct xb_config *config);
 /** Frees what it holds. */
 void xb_config_fini(struct xb_config *config);
 
+/** A file or the command line begins: it may say again, and otherwise, what another source has
+ * said. */
+void xb_config_begin_source(struct xb_config *config);
+
 /**
  * Sets one option.
  *
  * @name:  without dashes.
  * @value: NULL where none was given.
  *
- * Returns 0; -ENOENT (no such option), -EINVAL (the value; missing or surplus), with `err` saying
- * what is expected.
+ * Returns 0; -ENOENT (no such option), -EINVAL (the value; missing or surplus; given before by this
+ * source, or its opposite), with `err` saying what is expected.
  */
 int xb_config_set(struct xb_config *config, const char *name, const char *value,
 		  struct xb_error *err);

@@ -56,6 +56,7 @@ int xb_config_load(struct xb_config *config, const char *path, struct xb_error *
 
 	if (!file)
 		return xb_fail(err, -errno, "open %s: %s", shown, strerror(errno));
+	xb_config_begin_source(config);
 	for (unsigned number = 1; ret > 0; number++) {
 		struct xb_error why = {0};
 
@@ -85,6 +86,18 @@ static int check_handed_in(const struct xb_kernel_config *kernel, struct xb_erro
 	return 0;
 }
 
+/* One descriptor can't be a TAP's queue and a vhost-net device. */
+static int check_descriptors(const struct xb_kernel_config *kernel, struct xb_error *err)
+{
+	for (unsigned t = 0; t < kernel->tap_fds.n; t++)
+		for (unsigned v = 0; v < kernel->vhost_fds.n; v++)
+			if (kernel->tap_fds.fds[t] == kernel->vhost_fds.fds[v])
+				return xb_fail(err, -EINVAL,
+					       "tap-fd and vhost-fd: descriptor %d is named twice",
+					       kernel->tap_fds.fds[t]);
+	return 0;
+}
+
 static unsigned default_queues(const struct xb_kernel_config *kernel)
 {
 	unsigned n = kernel->tap_fds.n ? kernel->tap_fds.n : 1;
@@ -98,7 +111,7 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 {
 	struct xb_kernel_config *kernel = &config->kernel;
 
-	if (check_handed_in(kernel, err) < 0)
+	if (check_handed_in(kernel, err) < 0 || check_descriptors(kernel, err) < 0)
 		return -EINVAL;
 	if (!kernel->queues)
 		kernel->queues = default_queues(kernel);
@@ -166,6 +179,7 @@ int xb_config_parse(struct xb_config *config, int argc, char **argv, struct xb_e
 
 	if (!ret && config->file[0])
 		ret = xb_config_load(config, config->file, err);
+	xb_config_begin_source(config);
 	if (!ret)
 		ret = parse_args(config, argc, argv, false, err);
 	return ret ? ret : xb_config_finish(config, err);

@@ -5,40 +5,72 @@
 #include <errno.h>
 #include <string.h>
 
-/* One word of an uplink behind its interface. */
-static int set_uplink_word(struct xb_uplink_options *uplink, const char *word, struct xb_error *err)
-{
-	static const char *const sharing[] = {"shared", "dedicated", NULL};
-	static const char *const csum[] = {"csum=auto", "csum=trust", "csum=verify", NULL};
-	static const char *const xdp[] = {"xdp=auto", "xdp=native", "xdp=generic", NULL};
-	static const char *const mode[] = {"mode=auto", "mode=copy", "mode=zerocopy", NULL};
-	static const char *const tx[] = {"tx=xdp", "tx=packet", NULL};
-	int i;
+/* What the words of an uplink choose. Words of one aspect exclude each other. */
+enum aspect { SHARING, CSUM, XDP, EXCLUSIVE, MODE, TX, N_ASPECTS };
 
-	if ((i = xb_value_one_of(word, sharing)) >= 0)
-		uplink->sharing = (enum xb_sharing)(XB_SHARING_SHARED + (unsigned)i);
-	else if ((i = xb_value_one_of(word, csum)) >= 0)
-		uplink->csum = (enum xb_csum_policy)i;
-	else if ((i = xb_value_one_of(word, xdp)) >= 0)
-		uplink->xdp.mode = (enum xb_xdp_mode)i;
-	else if (!strcmp(word, "xdp=exclusive")) /* in whichever mode */
+/* In the order of the aspect's enum. */
+static const char *const words_of[N_ASPECTS][4] = {
+	[SHARING] = {"shared", "dedicated"},
+	[CSUM] = {"csum=auto", "csum=trust", "csum=verify"},
+	[XDP] = {"xdp=auto", "xdp=native", "xdp=generic"},
+	[EXCLUSIVE] = {"xdp=exclusive"}, /* in whichever mode */
+	[MODE] = {"mode=auto", "mode=copy", "mode=zerocopy"},
+	[TX] = {"tx=xdp", "tx=packet"},
+};
+
+#define WORDS_EXPECTED                                                              \
+	"shared, dedicated, csum=trust|verify, xdp=auto|native|generic|exclusive, " \
+	"mode=auto|copy|zerocopy or tx=xdp|packet"
+
+static void choose(struct xb_uplink_options *uplink, enum aspect aspect, int word)
+{
+	switch (aspect) {
+	case SHARING:
+		uplink->sharing = (enum xb_sharing)(XB_SHARING_SHARED + (unsigned)word);
+		break;
+	case CSUM:
+		uplink->csum = (enum xb_csum_policy)word;
+		break;
+	case XDP:
+		uplink->xdp.mode = (enum xb_xdp_mode)word;
+		break;
+	case EXCLUSIVE:
 		uplink->xdp.exclusive = true;
-	else if ((i = xb_value_one_of(word, mode)) >= 0)
-		uplink->mode = (enum xb_xsk_mode)i;
-	else if ((i = xb_value_one_of(word, tx)) >= 0)
-		uplink->tx = (enum xb_uplink_tx)i;
-	else
-		return xb_value_refuse(
-			err, word,
-			"shared, dedicated, csum=trust|verify, "
-			"xdp=auto|native|generic|exclusive, mode=auto|copy|zerocopy or "
-			"tx=xdp|packet");
-	return 0;
+		break;
+	case MODE:
+		uplink->mode = (enum xb_xsk_mode)word;
+		break;
+	case TX:
+		uplink->tx = (enum xb_uplink_tx)word;
+		break;
+	case N_ASPECTS:
+		break;
+	}
+}
+
+/* One word of an uplink after its interface. `given` has the words before it, by aspect. */
+static int set_uplink_word(struct xb_uplink_options *uplink, const char *word,
+			   const char *given[N_ASPECTS], struct xb_error *err)
+{
+	for (enum aspect aspect = 0; aspect < N_ASPECTS; aspect++) {
+		int i = xb_value_one_of(word, words_of[aspect]);
+
+		if (i < 0)
+			continue;
+		if (given[aspect])
+			return xb_fail(err, -EINVAL, "'%s,%s': one of these words is expected",
+				       given[aspect], word);
+		given[aspect] = words_of[aspect][i];
+		choose(uplink, aspect, i);
+		return 0;
+	}
+	return xb_value_refuse(err, word, WORDS_EXPECTED);
 }
 
 int xb_config_add_uplink(struct xb_config *config, const char *value, struct xb_error *err)
 {
 	struct xb_uplink_options uplink = {.fill_frames = XB_UPLINK_RING_DEFAULT};
+	const char *given[N_ASPECTS] = {0};
 	char words[256];
 	char *save = NULL;
 	char *word;
@@ -53,7 +85,7 @@ int xb_config_add_uplink(struct xb_config *config, const char *value, struct xb_
 	word = strtok_r(words, ",", &save);
 	ret = xb_value_ifname(word ? word : "", uplink.ifname, err);
 	while (!ret && (word = strtok_r(NULL, ",", &save)))
-		ret = set_uplink_word(&uplink, word, err);
+		ret = set_uplink_word(&uplink, word, given, err);
 	if (ret < 0)
 		return ret;
 	for (unsigned i = 0; i < config->n_uplinks; i++)

@@ -67,6 +67,10 @@ int xb_value_fds(const char *value, struct xb_fd_list *ret_list, struct xb_error
 		word[len] = '\0';
 		if (xb_value_number(word, 0, 1u << 20, &fd, err) < 0)
 			return xb_value_refuse(err, value, "a list of descriptors like 3,4");
+		for (unsigned i = 0; i < list.n; i++)
+			if (list.fds[i] == (int)fd)
+				return xb_fail(err, -EINVAL,
+					       "'%.64s': descriptor %u is named twice", value, fd);
 		list.fds[list.n++] = (int)fd;
 		at += len + (at[len] == ',');
 	}

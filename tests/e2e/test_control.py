@@ -409,7 +409,8 @@ WRONG_USAGE = [
     ("steer load", "FILE|-"), ("steer load a b", "unexpected 'b'"), ("steer load - --confirm 0", "--confirm '0'"),
     ("explain", "usage: xbridge explain [in NAME] MATCH"), ("explain proto tpc", "'tpc'"), ("capture --snap 0", "--snap '0'"),
     ("capture -w", "-w needs a value: FILE|-"), ("capture va tap0", "unexpected 'tap0'"), ("doctor a b", "unexpected 'b'"),
-    ("instances now", "unexpected 'now'"), ("status --name", "--name needs a value")]
+    ("port set tap0 --queues 2 --storm 1 --queues 3", "--queues is given twice"), ("capture --drops --drops", "--drops is given"),
+    ("fdb del 02:00:00:00:00:99 vlan 1 vlan 2", "vlan is given twice"), ("instances now", "unexpected 'now'"), ("status --name", "--name needs a value")]
 
 
 @pytest.mark.parametrize("words, text", WRONG_USAGE)

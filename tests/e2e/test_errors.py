@@ -67,6 +67,8 @@ USAGE = [
     (["--name", "a b"], "name 'a b'"),
     (["--ifname", "va"], "'va' is both uplink and ifname"),
     (["--uplink", "va"], "'va': named twice"),
+    (["--uplink", "vb,shared,dedicated"], "uplink 'shared,dedicated': one of these words is expected"),
+    (["--queues", "2", "--queues", "4"], "queues is given twice"),
     (["--uplink", "vb,blue"], "uplink 'blue'"),
     (["--uplink", ""], "uplink"),
     (["--uplink", "a23456789012345x"], "of 1 to 15 characters"),

@@ -400,7 +400,7 @@ class Bed:
     def start(self, *options, backend=BACKEND, uplinks=None, ready=True, addresses=True, netns=True, wrap=(), fds=()):
         """Starts `xbridge run` and waits until it is ready.
 
-        options:   added to the command line
+        options:   added to the command line; --name, --netns, --tap and --vhost-net replace the bed's own
         backend:   "tap", "vhost-net" or None (neither flag)
         uplinks:   values of --uplink; default: all, dedicated
         ready:     wait, and give tap0 its addresses (unless addresses=False)
@@ -408,9 +408,11 @@ class Bed:
         wrap:      words before the program: a command that execs it
         fds:       descriptors that it inherits
         """
-        argv = [*wrap, binary(), "run", "--name", self.name]
-        argv += ["--" + backend] if backend else []
-        argv += ["--netns", self.kern.name] if self.kern is not self.host and netns else []
+        given = {option.partition("=")[0] for option in options}
+        argv = [*wrap, binary(), "run"]
+        argv += ["--name", self.name] if "--name" not in given else []
+        argv += ["--" + backend] if backend and not given & {"--tap", "--vhost-net"} else []
+        argv += ["--netns", self.kern.name] if self.kern is not self.host and netns and "--netns" not in given else []
         for uplink in [f"{name},dedicated" for name in self.uplinks] if uplinks is None else uplinks:
             argv += ["--uplink", uplink]
         daemon = Daemon(self, argv + list(options), fds)

@@ -212,6 +212,27 @@ static void test_a_mistake_is_named_with_what_is_expected(void **state)
 	assert_refused("tap0", "no option");
 }
 
+static void test_what_is_said_twice_is_a_mistake(void **state)
+{
+	(void)state;
+	assert_refused("--queues 2 --queues 2", "queues is given twice");
+	assert_refused("--no-offload --no-offload", "no-offload is given twice");
+	assert_refused("--config /dev/null --config /dev/null", "config is given twice");
+	assert_refused("--name a --ifname t0 --name b", "name is given twice");
+	assert_refused("--tap --vhost-net", "tap and vhost-net exclude each other");
+	assert_refused("--vhost-net --tap", "vhost-net and tap exclude each other");
+	assert_refused("--uplink e0,shared,dedicated", "'shared,dedicated'");
+	assert_refused("--uplink e0,dedicated,csum=trust,dedicated", "'dedicated,dedicated'");
+	assert_refused("--uplink e0,csum=trust,csum=verify", "'csum=trust,csum=verify'");
+	assert_refused("--uplink e0,xdp=native,xdp=generic", "'xdp=native,xdp=generic'");
+	assert_refused("--uplink e0,xdp=exclusive,xdp=exclusive", "'xdp=exclusive,xdp=exclusive'");
+	assert_refused("--uplink e0,mode=copy,mode=zerocopy", "'mode=copy,mode=zerocopy'");
+	assert_refused("--uplink e0,tx=xdp,tx=packet", "'tx=xdp,tx=packet'");
+	assert_refused("--cpus 1,0-2", "CPU 1 is named twice");
+	assert_refused("--tap-fd 3,4,3", "descriptor 3 is named twice");
+	assert_refused("--tap-fd 3,4 --vhost-fd 5,4", "descriptor 4 is named twice");
+}
+
 static void fill_file(const char *path, const char *text)
 {
 	FILE *file = fopen(path, "w");
@@ -249,6 +270,13 @@ static void test_a_file_says_the_same_and_the_command_line_overrides_it(void **s
 	assert_string_equal(config.kernel.ifname, "t9");
 	assert_int_equal(config.n_uplinks, 1);
 	unlink(path);
+	write_file(path, sizeof(path), "vhost-net\nqueues 8\n");
+	snprintf(line, sizeof(line), "--config %s --tap --queues 2", path);
+	assert_good(&config, line);
+	assert_int_equal(config.kernel.backend, XB_KERNEL_TAP);
+	fill_file(path, "queues 2\nmtu 1400\nqueues 3\n");
+	assert_refused(line, "line 3: queues is given twice");
+	unlink(path);
 }
 
 static void test_a_mistake_in_a_file_is_named_with_its_line(void **state)
@@ -256,7 +284,7 @@ static void test_a_mistake_in_a_file_is_named_with_its_line(void **state)
 	char path[256], line[512];
 
 	(void)state;
-	write_file(path, sizeof(path), "queues 2\n\nqueues many\n");
+	write_file(path, sizeof(path), "mtu 1400\n\nqueues many\n");
 	snprintf(line, sizeof(line), "--config %s", path);
 	assert_refused(line, "line 3");
 	assert_refused(line, "'many'");
@@ -296,15 +324,15 @@ static void test_a_line_that_is_too_long_is_refused_and_not_split(void **state)
 
 	(void)state;
 	/* so that one that was split would be taken */
-	snprintf(text, sizeof(text), "queues 1%4086s\nqueues 2\nqueues 3%4200s\n", "", "");
+	snprintf(text, sizeof(text), "queues 1%4086s\nmtu 1400\nworkers 3%4200s\n", "", "");
 	write_file(path, sizeof(path), "");
 	fill_file(path, text);
 	snprintf(line, sizeof(line), "--config %s", path);
 	assert_refused(line, "line 3: lines of text of up to 4094 characters");
-	*strstr(text, "queues 3") = '\0';
+	*strstr(text, "workers 3") = '\0';
 	fill_file(path, text);
 	assert_good(&config, line);
-	assert_int_equal(config.kernel.queues, 2);
+	assert_int_equal(config.kernel.mtu, 1400);
 	snprintf(text, sizeof(text), "queues 4%4086s", ""); /* to the end of the file */
 	fill_file(path, text);
 	assert_good(&config, line);
@@ -333,6 +361,7 @@ int main(void)
 		cmocka_unit_test(test_the_default_verdict_may_be_any_port),
 		cmocka_unit_test(test_as_many_queues_as_are_handed_in_unless_it_is_said),
 		cmocka_unit_test(test_a_mistake_is_named_with_what_is_expected),
+		cmocka_unit_test(test_what_is_said_twice_is_a_mistake),
 		cmocka_unit_test(test_a_file_says_the_same_and_the_command_line_overrides_it),
 		cmocka_unit_test(test_a_mistake_in_a_file_is_named_with_its_line),
 		cmocka_unit_test(test_a_long_value_or_path_does_not_cut_off_what_is_expected),
