@@ -150,6 +150,50 @@ static void reopen_kernel(struct xb_instance *instance)
 		xb_log(XB_LOG_NOTICE, "%s is back", instance->kernel.port->name);
 }
 
+static void miss_home(struct xb_kernel_port *kernel, const char *netns)
+{
+	if (kernel->home.missed)
+		return;
+	kernel->home.missed = true;
+	if (kernel->home.ended)
+		xb_log(XB_LOG_WARNING,
+		       "the process of --netns %s has ended: %s stays where it is, for as long as "
+		       "xbridge runs; restart xbridge with the namespace of another, or name it "
+		       "(ip netns attach NAME PID) and use --netns NAME",
+		       netns, kernel->port->name);
+	else
+		xb_log(XB_LOG_WARNING,
+		       "the network namespace %s is gone: %s stays in what it was, for as long as "
+		       "xbridge runs; when there is one of that name again, it is made there",
+		       netns, kernel->port->name);
+}
+
+/* The interface is made again where --netns leads now; one that was moved elsewhere stays there. */
+static void follow_home(struct xb_instance *instance)
+{
+	const char *netns = instance->config.kernel.netns;
+	struct xb_kernel_port *kernel = &instance->kernel;
+
+	if (!netns[0] || !instance->kernel_running ||
+	    !xb_netns_id_same(&kernel->tap.netns, &kernel->home.made_in))
+		return;
+	switch (xb_tap_home_look(&kernel->home, netns)) {
+	case XB_HOME_SAME:
+		break;
+	case XB_HOME_GONE:
+		miss_home(kernel, netns);
+		break;
+	case XB_HOME_ANOTHER:
+		xb_log(XB_LOG_WARNING,
+		       "the network namespace %s is another one now: %s is made there again, and "
+		       "wants its addresses and routes again",
+		       netns, kernel->port->name);
+		take_out_kernel(instance);
+		xb_kernel_port_leave(kernel);
+		reopen_kernel(instance);
+	}
+}
+
 static void check_kernel(struct xb_instance *instance)
 {
 	struct xb_kernel_port *kernel = &instance->kernel;
@@ -246,6 +290,7 @@ void xb_instance_check(struct xb_instance *instance, bool links_changed)
 		follow_mtu(instance);
 	xb_instance_follow_carrier(instance);
 	follow_tap(instance);
+	follow_home(instance);
 	check_kernel(instance);
 	xb_instance_refresh_own(instance);
 }

@@ -32,7 +32,7 @@ size_t xb_kernel_port_ring_bytes(const struct xb_config *config)
 
 /* ---- the TAP ---- */
 
-static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *config,
+static int init_tap(struct xb_kernel_port *kernel, const struct xb_config *config,
 		    const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
 {
 	const struct xb_kernel_config *wanted = &config->kernel;
@@ -58,6 +58,16 @@ static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *confi
 	else
 		options.default_mac = xb_mac_stable(config->name, stable);
 	return xb_tap_init(&kernel->tap, &options, err);
+}
+
+static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *config,
+		    const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
+{
+	int ret = init_tap(kernel, config, uplink_mac, uplink_mtu, err);
+
+	if (!ret && config->kernel.netns[0])
+		xb_tap_home_note(&kernel->home, config->kernel.netns, &kernel->tap.netns);
+	return ret;
 }
 
 /* The kernel may let go of a killed daemon's TAP some time after that process is gone: when
@@ -183,8 +193,10 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 			const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_arena *arena,
 			struct xb_error *err)
 {
-	int ret = open_released_tap(kernel, config, uplink_mac, uplink_mtu, err);
+	int ret;
 
+	kernel->home.pid_fd = -1;
+	ret = open_released_tap(kernel, config, uplink_mac, uplink_mtu, err);
 	if (ret < 0)
 		return ret;
 	kernel->carrier = true;
@@ -192,6 +204,7 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 	ret = open_port(kernel, config, arena, err);
 	if (ret < 0) {
 		xb_tap_fini(&kernel->tap);
+		xb_tap_home_fini(&kernel->home);
 		return ret;
 	}
 	return 0;
@@ -221,6 +234,13 @@ int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config 
 	return ret;
 }
 
+void xb_kernel_port_leave(struct xb_kernel_port *kernel)
+{
+	if (kernel->tap.queues_max && !kernel->tap.found)
+		xb_tap_let_go(&kernel->tap);
+	xb_tap_fini(&kernel->tap);
+}
+
 void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache)
 {
 	if (kernel->port->n_queues)
@@ -233,6 +253,7 @@ void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache)
 	if (!kernel->carrier && kernel->tap.handed_in)
 		xb_tap_set_carrier(&kernel->tap, true); /* somebody else may hold it */
 	xb_tap_fini(&kernel->tap);
+	xb_tap_home_fini(&kernel->home);
 }
 
 int xb_kernel_port_set_carrier(struct xb_kernel_port *kernel, bool on)

@@ -10,6 +10,7 @@
 
 #include "core/port.h"
 #include "daemon/config.h"
+#include "daemon/tap_home.h"
 #include "vhost/kernel.h"
 #include "vhost/tap.h"
 #include "vhost/tap_port.h"
@@ -31,6 +32,7 @@ struct xb_kernel_port {
 	bool carrier;         /* that its interface has, by xb_kernel_port_set_carrier */
 	char why[256];        /* which of the two, and why */
 	struct xb_tap tap;
+	struct xb_tap_home home; /* with --netns */
 	uint8_t mac[6];
 	unsigned mtu;
 	/* with vhost-net */
@@ -61,6 +63,10 @@ void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache)
  * one that was deleted is opened anew. Where that one was handed in, it can't be done: -ENODEV. */
 int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
 			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err);
+
+/** Gives up the interface of a stopped port, in a namespace that nobody names any more; the next
+ *  reopen makes another. */
+void xb_kernel_port_leave(struct xb_kernel_port *kernel);
 
 /** Queue pairs that the port will be able to use. */
 unsigned xb_kernel_port_queues_max(const struct xb_config *config);

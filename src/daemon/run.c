@@ -33,6 +33,7 @@ struct daemon {
 	struct xb_instance instance;
 	struct xb_control control;
 	struct xb_watch signals, ticks, mirror, links, netns_links;
+	struct xb_netns_id watched; /* the namespace of netns_links */
 };
 
 #define daemon_of(watch, member) \
@@ -54,6 +55,8 @@ static void on_signal(struct xb_watch *watch, uint32_t events)
 	daemon->instance.loop.stop = true;
 }
 
+static void follow_netns(struct daemon *daemon);
+
 static void on_tick(struct xb_watch *watch, uint32_t events)
 {
 	struct daemon *daemon = daemon_of(watch, ticks);
@@ -62,6 +65,7 @@ static void on_tick(struct xb_watch *watch, uint32_t events)
 	xb_loop_drain(watch->fd);
 	xb_instance_tick(&daemon->instance);
 	xb_instance_check(&daemon->instance, false);
+	follow_netns(daemon);
 	xb_control_tick(&daemon->control);
 }
 
@@ -121,16 +125,37 @@ static int signals_fd(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+static int watch_netns(struct daemon *daemon, struct xb_error *err)
+{
+	int fd = xb_links_open(daemon->instance.config.kernel.netns, err);
+
+	return fd < 0 ? fd : watch_fd(daemon, &daemon->netns_links, fd, on_netns_links, err);
+}
+
+/* After the kernel's interface was made in another namespace of the same name: the old one is not
+ * held on to. */
+static void follow_netns(struct daemon *daemon)
+{
+	const struct xb_netns_id *home = &daemon->instance.kernel.home.made_in;
+	struct xb_error err = {0};
+
+	if (xb_netns_id_same(home, &daemon->watched))
+		return;
+	daemon->watched = *home;
+	unwatch_fd(daemon, &daemon->netns_links);
+	daemon->netns_links.fd = -1;
+	if (watch_netns(daemon, &err) < 0)
+		xb_log_error(XB_LOG_WARNING, "changes are seen once a second only", &err);
+}
+
 static int listen_all(struct daemon *daemon, struct xb_error *err)
 {
 	const char *netns = daemon->instance.config.kernel.netns;
 	int fd = xb_links_open(NULL, err);
 	int ret = fd < 0 ? fd : watch_fd(daemon, &daemon->links, fd, on_links, err);
 
-	if (!ret && netns[0]) {
-		fd = xb_links_open(netns, err);
-		ret = fd < 0 ? fd : watch_fd(daemon, &daemon->netns_links, fd, on_netns_links, err);
-	}
+	if (!ret && netns[0])
+		ret = watch_netns(daemon, err);
 	if (!ret)
 		ret = watch_fd(daemon, &daemon->ticks, xb_loop_timer(TICK_MS), on_tick, err);
 	if (!ret && daemon->instance.config.n_uplinks)
@@ -153,6 +178,7 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 	ret = listen_all(daemon, err);
 	if (!ret)
 		ret = xb_instance_start(instance, err);
+	daemon->watched = instance->kernel.home.made_in;
 	if (!ret)
 		ret = xb_control_open(&daemon->control, instance, err);
 	if (!ret)

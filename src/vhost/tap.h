@@ -18,11 +18,11 @@
 #define XB_VHOST_TAP_H
 
 #include "core/error.h"
+#include "vhost/tap_link.h"
 
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 /** Most queue pairs of a TAP (MAX_TAP_QUEUES in the kernel). */
 #define XB_TAP_QUEUES_MAX 256u
@@ -41,12 +41,6 @@ struct xb_tap_options {
 	unsigned default_mtu;       /* 0: the kernel's choice */
 	const int *fds;             /* queues handed in, instead of ifname; NULL: open our own */
 	unsigned n_fds;
-};
-
-/** A network namespace, told from all others for as long as somebody holds it. */
-struct xb_netns_id {
-	dev_t dev;
-	ino_t ino; /* 0: not known */
 };
 
 /** What an interface is set to. */
@@ -160,6 +154,9 @@ int xb_tap_set_offload(struct xb_tap *tap, uint32_t takes);
 /** From now on the interface outlives xb_tap_fini, and this process. For when nothing else can fail
  *  any more. Returns 0 or, with `err` filled, -errno. */
 int xb_tap_persist(struct xb_tap *tap, struct xb_error *err);
+
+/** Takes that back. */
+void xb_tap_let_go(struct xb_tap *tap);
 
 /** Is the interface still there? 0, or -ENODEV where it was deleted. */
 int xb_tap_check(const struct xb_tap *tap);

@@ -60,6 +60,13 @@ int xb_tap_persist(struct xb_tap *tap, struct xb_error *err)
 	return 0;
 }
 
+void xb_tap_let_go(struct xb_tap *tap)
+{
+	int ret = ioctl(tap->fds[0], TUNSETPERSIST, 0);
+
+	(void)ret; /* fails where it is gone */
+}
+
 /* ---- offloads ---- */
 
 static unsigned long tun_features(uint32_t takes)

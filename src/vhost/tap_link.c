@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/magic.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
@@ -16,6 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 /* ---- a look at a link ---- */
 
@@ -123,14 +126,50 @@ int xb_tap_link_find(const char *ifname, struct xb_tap_link *ret_link)
 
 /* ---- namespaces ---- */
 
+static bool path_of(const char *netns, char path[PATH_MAX])
+{
+	int len = snprintf(path, PATH_MAX, "%s%s", strchr(netns, '/') ? "" : "/run/netns/", netns);
+
+	return netns[0] && len < PATH_MAX;
+}
+
+static struct xb_netns_id id_of(const struct stat *st)
+{
+	return (struct xb_netns_id){.dev = st->st_dev, .ino = st->st_ino};
+}
+
+struct xb_netns_id xb_netns_id(int netns_fd)
+{
+	struct stat st;
+
+	if ((netns_fd >= 0 ? fstat(netns_fd, &st) : stat("/proc/thread-self/ns/net", &st)) < 0)
+		return (struct xb_netns_id){0};
+	return id_of(&st);
+}
+
+int xb_netns_id_of(const char *netns, struct xb_netns_id *ret_id)
+{
+	char path[PATH_MAX];
+	struct statfs fs;
+	struct stat st;
+
+	*ret_id = (struct xb_netns_id){0};
+	if (!path_of(netns, path))
+		return -EINVAL;
+	if (stat(path, &st) < 0 || statfs(path, &fs) < 0)
+		return -errno;
+	if (fs.f_type != NSFS_MAGIC)
+		return -EINVAL; /* a name without its mount */
+	*ret_id = id_of(&st);
+	return 0;
+}
+
 int xb_netns_open(const char *netns, int *ret_fd, struct xb_error *err)
 {
 	char path[PATH_MAX];
-	int len = snprintf(path, sizeof(path), "%s%s", strchr(netns, '/') ? "" : "/run/netns/",
-			   netns);
 	int fd, ret;
 
-	if (!netns[0] || len >= (int)sizeof(path))
+	if (!path_of(netns, path))
 		return xb_fail(err, -EINVAL, "network namespace '%.40s'", netns);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {

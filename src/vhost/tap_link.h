@@ -9,6 +9,13 @@
 #include "core/error.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
+
+/** A network namespace, told from all others for as long as somebody holds it. */
+struct xb_netns_id {
+	dev_t dev;
+	ino_t ino; /* 0: not known */
+};
 
 /** What the kernel says of an interface (RTM_GETLINK). */
 struct xb_tap_link {
@@ -26,6 +33,18 @@ int xb_tap_link_find(const char *ifname, struct xb_tap_link *ret_link);
 /** Opens a namespace by its name in /run/netns or by path (with a '/'). On success `*ret_fd` is the
  *  caller's to close. Returns 0 or, with `err` filled, -errno. */
 int xb_netns_open(const char *netns, int *ret_fd, struct xb_error *err);
+
+/** The id of a namespace by its descriptor; -1: the calling thread's own. */
+struct xb_netns_id xb_netns_id(int netns_fd);
+
+/** The id of the namespace to which a name or path leads now; all 0 where it leads to none, or
+ * where we are not told (-EACCES: of a process that may do more than we). Returns 0 or -errno. */
+int xb_netns_id_of(const char *netns, struct xb_netns_id *ret_id);
+
+static inline bool xb_netns_id_same(const struct xb_netns_id *a, const struct xb_netns_id *b)
+{
+	return a->dev == b->dev && a->ino == b->ino;
+}
 
 /**
  * Moves the calling thread into the namespace `netns_fd`, until xb_netns_leave brings it back.

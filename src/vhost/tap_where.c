@@ -10,7 +10,6 @@
  */
 #include "core/cleanup.h"
 #include "vhost/tap.h"
-#include "vhost/tap_link.h"
 #include "vhost/tap_own.h"
 
 #include <fcntl.h>
@@ -18,34 +17,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define OWN_NETNS "/proc/thread-self/ns/net"
-
-static struct xb_netns_id id_of(const struct stat *st)
-{
-	return (struct xb_netns_id){.dev = st->st_dev, .ino = st->st_ino};
-}
-
-static bool is_same(const struct xb_netns_id *a, const struct xb_netns_id *b)
-{
-	return a->dev == b->dev && a->ino == b->ino;
-}
-
-/* Of the namespace `netns_fd`, or of ours (-1). */
-static struct xb_netns_id read_id(int netns_fd)
-{
-	struct stat st;
-
-	if ((netns_fd >= 0 ? fstat(netns_fd, &st) : stat(OWN_NETNS, &st)) < 0)
-		return (struct xb_netns_id){0};
-	return id_of(&st);
-}
 
 void xb_tap_note_netns(struct xb_tap *tap, int netns_fd)
 {
-	tap->netns = read_id(netns_fd);
+	tap->netns = xb_netns_id(netns_fd);
 }
 
 /* The namespace in which the TAP lies, as it says itself; -1: it does not. */
@@ -63,8 +39,8 @@ bool xb_tap_is_reached(const struct xb_tap *tap)
 		return false;
 	if (there < 0)
 		return true; /* it was, when it was opened */
-	id = read_id(there);
-	return is_same(&id, &tap->netns);
+	id = xb_netns_id(there);
+	return xb_netns_id_same(&id, &tap->netns);
 }
 
 /* Is the interface of that name which `ctl_fd` sees the TAP itself? Only MAC addresses tell where
@@ -99,10 +75,10 @@ static int open_ctl(const struct xb_tap *tap, int netns_fd)
 /* Takes the namespace `*fd` over; -1 stands for our own, which need not be entered. */
 static void adopt(struct xb_tap *tap, int *fd)
 {
-	struct xb_netns_id ours = read_id(-1), theirs = read_id(*fd);
+	struct xb_netns_id ours = xb_netns_id(-1), theirs = xb_netns_id(*fd);
 
 	xb_cleanup_close(&tap->netns_fd);
-	tap->netns_fd = is_same(&ours, &theirs) ? -1 : XB_TAKE_FD(*fd);
+	tap->netns_fd = xb_netns_id_same(&ours, &theirs) ? -1 : XB_TAKE_FD(*fd);
 	tap->netns = theirs;
 	tap->ctl_fd = open_ctl(tap, tap->netns_fd);
 }
@@ -117,9 +93,9 @@ void xb_tap_reach(struct xb_tap *tap)
 int xb_tap_follow(struct xb_tap *tap)
 {
 	xb_auto_fd int there = ask_netns(tap);
-	struct xb_netns_id id = read_id(there);
+	struct xb_netns_id id = xb_netns_id(there);
 
-	if (there < 0 || is_same(&id, &tap->netns))
+	if (there < 0 || xb_netns_id_same(&id, &tap->netns))
 		return 0;
 	xb_cleanup_close(&tap->ctl_fd);
 	adopt(tap, &there);

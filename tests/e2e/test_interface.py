@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The kernel's interface is an interface like any other: people move it, make it beforehand, give it other addresses."""
 
+import os
 import signal
+import subprocess
 
 import pytest
 
@@ -92,6 +94,7 @@ def test_tap_made_beforehand_keeps_its_address_mtu_and_queue_length(bed):
     wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
     bed.host.ip("link set va mtu 1300")
     daemon.wait_log("uplink va has MTU 1300")
+    wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
     daemon.stop()
     assert settings(bed) == (MAC, MTU, TXQLEN)
     bed.kern.ip("link del tap0")
@@ -144,3 +147,81 @@ def test_option_that_disappears_from_the_file_gives_a_tap_made_beforehand_its_ow
     wait_for(lambda: settings(bed) == (MAC, MTU, TXQLEN), "it has its own again")
     daemon.stop()
     bed.kern.ip("link del tap0")
+
+
+# ---- the namespace of --netns ----
+
+def recreate(ns):
+    ns.delete()
+    subprocess.run(["ip", "netns", "add", ns.name], check=True)
+
+
+def test_namespace_deleted_and_made_again_under_its_name_gets_tap0_again(bed):
+    daemon = bed.start("--queues", "2")
+    mac = bed.kern.mac("tap0")
+    for _ in range(2):
+        since = len(daemon.log)
+        recreate(bed.kern)
+        wait_for(lambda: bed.kern.link("tap0"), "tap0 is made there", seconds=2)
+        daemon.wait_log("the network namespace .*-kern is another one now: tap0 is made there again", since=since)
+        daemon.wait_log("tap0 is back", since=since)
+        assert bed.kern.mac("tap0") == mac and taps(bed) == {bed.kern.name: 2}
+        bed.kern.ip("link set lo up")
+        bed.address_tap()
+        wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
+    bed.kern.ip("link set tap0 down")  # heard of there, at once
+    wait_for(lambda: not daemon.port("tap0")["up"], "it is seen to be down")
+    daemon.rest()
+
+
+def test_namespace_that_is_gone_for_a_while_is_missed_once_and_keeps_tap0(bed, tmp_path):
+    daemon = bed.start()
+    kept = tmp_path / "kept"  # as a process there would
+    kept.write_text("")
+    subprocess.run(["mount", "--bind", bed.kern.path, kept], check=True)
+    try:
+        bed.kern.delete()
+        daemon.wait_log("warning: the network namespace .*-kern is gone: tap0 stays", seconds=2)
+        assert answers(bed.peer, TAP_IP)
+        wait_for(lambda: daemon.status()["uptime_s"] >= 3, "some looks later")
+        assert len([line for line in daemon.log if "is gone" in line]) == 1
+        subprocess.run(["ip", "netns", "add", bed.kern.name], check=True)
+        wait_for(lambda: bed.kern.link("tap0"), "tap0 is made there", seconds=2)
+        there = subprocess.run(["nsenter", f"--net={kept}", "ip", "link", "show", "dev", "tap0"], capture_output=True,
+                               check=False)
+        assert there.returncode, "tap0 is not in two namespaces"
+    finally:
+        subprocess.run(["umount", kept], check=True)
+
+
+def test_persistent_tap0_does_not_stay_in_a_namespace_that_has_lost_its_name(bed, tmp_path):
+    daemon = bed.start("--persist")
+    kept = tmp_path / "kept"
+    kept.write_text("")
+    subprocess.run(["mount", "--bind", bed.kern.path, kept], check=True)
+    try:
+        recreate(bed.kern)
+        daemon.wait_log("tap0 is back")
+        there = subprocess.run(["nsenter", f"--net={kept}", "ip", "link", "show", "dev", "tap0"], capture_output=True,
+                               check=False)
+        assert there.returncode
+        daemon.stop()
+        bed.kern.ip("link del tap0")
+    finally:
+        subprocess.run(["umount", kept], check=True)
+
+
+@pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "a zombie"])
+def test_process_whose_namespace_was_given_is_missed_when_it_ends(bed, reaped):
+    process = subprocess.Popen(["nsenter", f"--net={bed.kern.path}", "sleep", "infinity"])
+    wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("sleep"), "it is there")
+    daemon = bed.start("--netns", f"/proc/{process.pid}/ns/net", netns=False)
+    wait_for(lambda: daemon.status()["uptime_s"] >= 2, "some looks later")
+    assert "warning" not in daemon.text()
+    process.kill()
+    if reaped:
+        process.wait()
+    daemon.wait_log(rf"warning: the process of --netns /proc/{process.pid}/ns/net has ended: tap0 stays.*ip netns attach",
+                    seconds=2)
+    assert answers(bed.peer, TAP_IP), "it goes on"
+    process.wait()

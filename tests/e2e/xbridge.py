@@ -176,8 +176,9 @@ def _setns(fd):
         raise OSError(ctypes.get_errno(), "setns")
 
 
-# The daemon sees the namespace's own /sys, and the host's bpffs in it, so that pins outlive the daemon.
-ENTER = ["unshare", "--mount", "--propagation", "private", "sh", "-c", """
+# The daemon sees the namespace's own /sys, and the host's bpffs in it, so that pins outlive the daemon; and the network
+# namespaces that are named later, as a service does.
+ENTER = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", """
     exec 9</sys/fs/bpf && mount -t sysfs sysfs /sys && mount -c --bind /proc/self/fd/9 /sys/fs/bpf && exec 9<&- && exec "$@"
     """, "sh"]
 

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/tap_home.h"
+
+#include "core/cleanup.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The process whose namespace a path names; 0: it names none, or this process. */
+static pid_t pid_of(const char *netns)
+{
+	int pid = 0, len = 0;
+
+	if (sscanf(netns, "/proc/%d/ns/%n", &pid, &len) != 1 || !len || pid == getpid())
+		return 0;
+	return pid;
+}
+
+void xb_tap_home_note(struct xb_tap_home *home, const char *netns, const struct xb_netns_id *where)
+{
+	pid_t pid = pid_of(netns);
+
+	xb_cleanup_close(&home->pid_fd);
+	*home = (struct xb_tap_home){.made_in = *where, .pid_fd = -1};
+	if (pid)
+		home->pid_fd = (int)syscall(__NR_pidfd_open, pid, 0);
+}
+
+void xb_tap_home_fini(struct xb_tap_home *home)
+{
+	xb_cleanup_close(&home->pid_fd);
+	home->pid_fd = -1;
+}
+
+static void look_at_process(struct xb_tap_home *home)
+{
+	struct pollfd fd = {.fd = home->pid_fd, .events = POLLIN};
+
+	if (home->pid_fd < 0 || poll(&fd, 1, 0) != 1)
+		return;
+	home->ended = true;
+	xb_tap_home_fini(home);
+}
+
+enum xb_home_state xb_tap_home_look(struct xb_tap_home *home, const char *netns)
+{
+	struct xb_netns_id now, ours = xb_netns_id(-1);
+	int ret;
+
+	look_at_process(home);
+	ret = xb_netns_id_of(netns, &now);
+	/* Of a process that lives we need not be told: its namespace is what it was, as far as we
+	 * know. */
+	if (ret == -EACCES && !home->ended)
+		return XB_HOME_SAME;
+	if (ret < 0)
+		return XB_HOME_GONE;
+	if (xb_netns_id_same(&now, &home->made_in))
+		return XB_HOME_SAME;
+	/* another process has got the number: nobody meant this host's own namespace */
+	if (home->ended && xb_netns_id_same(&now, &ours))
+		return XB_HOME_GONE;
+	return XB_HOME_ANOTHER;
+}
