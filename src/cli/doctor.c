@@ -47,6 +47,7 @@ static const struct check {
 	{"interface", WITH_INTERFACE, xb_check_interface},
 	{"xdp", FOUND_INTERFACE, xb_check_xdp},
 	{"program", FOUND_INTERFACE, xb_check_program},
+	{"running", FOUND_INTERFACE, xb_check_running},
 	{"queues", FOUND_INTERFACE, xb_check_queues},
 	{"vlan", FOUND_INTERFACE, xb_check_vlan},
 	{"merging", FOUND_INTERFACE, xb_check_merging},

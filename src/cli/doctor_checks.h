@@ -66,11 +66,12 @@ void xb_check_leftovers(struct xb_checkup *checkup);
 /* Whether those that run answer: doctor_leftovers.c. */
 void xb_check_instances(struct xb_checkup *checkup);
 
-/* The interface asked for: doctor_iface.c, doctor_xdp.c, doctor_segment.c. But for the first they
- * are called only where it was found. */
+/* The interface asked for: doctor_iface.c, doctor_xdp.c, doctor_running.c, doctor_segment.c. But
+ * for the first they are called only where it was found. */
 void xb_check_interface(struct xb_checkup *checkup);
 void xb_check_xdp(struct xb_checkup *checkup);
 void xb_check_program(struct xb_checkup *checkup);
+void xb_check_running(struct xb_checkup *checkup);
 void xb_check_queues(struct xb_checkup *checkup);
 void xb_check_vlan(struct xb_checkup *checkup);
 void xb_check_merging(struct xb_checkup *checkup);

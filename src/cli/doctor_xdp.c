@@ -74,6 +74,18 @@ void xb_check_xdp(struct xb_checkup *checkup)
 	uint64_t features;
 	int told = find_features(netdev, &features);
 
+	if (xb_netdev_is_aggregate(netdev)) {
+		xb_found(
+			checkup, XB_FINDING_NOTE,
+			"%s: XDP runs above it, in generic mode, which is slower: what a program in "
+			"its members' drivers redirects would be lost",
+			driver);
+		xb_remedy(
+			checkup,
+			"nothing to do; faster, where one member is in use at a time: that member "
+			"as the uplink");
+		return;
+	}
 	if (told < 0) {
 		xb_found(checkup, XB_FINDING_NOTE,
 			 "not known what %s can do: this kernel does not tell (6.3 and later do)",

@@ -40,6 +40,16 @@ static const char *state(struct json_object *port)
 	return is(port, "up") ? "up" : "down";
 }
 
+static void print_troubles(struct json_object *list)
+{
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *trouble = json_object_array_get_idx(list, i);
+
+		printf("%16strouble: %s\n%16s-> %s\n", "", text(trouble, "text"), "",
+		       text(trouble, "remedy"));
+	}
+}
+
 static void print_port(struct json_object *port)
 {
 	printf("%-15s %-7s %-5s %s  queues %" PRIu64, text(port, "name"), text(port, "type"),
@@ -54,6 +64,7 @@ static void print_port(struct json_object *port)
 		if (is(port, "loses_vlan_tags"))
 			printf("%16sVLAN tags are lost: see xbridge doctor %s\n", "",
 			       text(port, "name"));
+		print_troubles(xb_json_field(port, "troubles"));
 		return;
 	}
 	printf("  %s  takes ", text(port, "backend"));

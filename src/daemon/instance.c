@@ -5,6 +5,7 @@
 #include "daemon/capturing.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
+#include "daemon/uplink_log.h"
 #include "xsk/netdev.h"
 
 #include <errno.h>
@@ -157,37 +158,6 @@ static int open_uplinks(struct xb_instance *instance, struct xb_error *err)
 	return 0;
 }
 
-static void say_uplink(const struct xb_uplink *uplink)
-{
-	xb_log(XB_LOG_INFO, "uplink %s: %u of %u queues, XDP %s by %s, AF_XDP %s%s, checksums %s",
-	       uplink->port.name, uplink->port.n_queues, uplink->rx_queues,
-	       uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic",
-	       uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link",
-	       uplink->zerocopy ? "zero copy" : "copy",
-	       uplink->options.tx == XB_UPLINK_TX_PACKET ? ", sending through a packet socket" : "",
-	       uplink->port.caps.trusts_csum ? "trusted" : "verified by the receiver");
-	if (uplink->attachment.native_code)
-		xb_log(XB_LOG_NOTICE, "uplink %s: no native XDP (%s), generic instead",
-		       uplink->port.name, strerror(-uplink->attachment.native_code));
-	if (uplink->attachment.dispatcher_code)
-		xb_log(XB_LOG_NOTICE,
-		       "uplink %s: its XDP program is alone there, others can't join it (%s: %s)",
-		       uplink->port.name, uplink->attachment.dispatcher_why,
-		       strerror(-uplink->attachment.dispatcher_code));
-}
-
-static void say_lost_tags(const struct xb_uplink *uplink)
-{
-	const char *where = uplink->tags_lost_at;
-
-	if (*where)
-		xb_log(XB_LOG_WARNING,
-		       "uplink %s: VLAN tags are lost before XDP sees a frame: ethtool -K %s %s "
-		       "off",
-		       uplink->port.name, where,
-		       strcmp(where, uplink->port.name) ? "txvlan" : "rxvlan");
-}
-
 int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry,
 			     struct xb_error *err)
 {
@@ -198,8 +168,7 @@ int xb_instance_start_uplink(struct xb_instance *instance, struct xb_instance_up
 	xb_privileges_lock_memory(false);
 	if (ret < 0)
 		return ret;
-	say_uplink(entry->uplink);
-	say_lost_tags(entry->uplink);
+	xb_say_uplink(entry->uplink);
 	return 0;
 }
 

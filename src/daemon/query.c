@@ -6,6 +6,7 @@
 
 #include "daemon/json.h"
 #include "daemon/rule_text.h"
+#include "daemon/troubles.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -135,6 +136,7 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 	xb_json_add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
 	xb_json_add_bool(to, "loses_vlan_tags", uplink->tags_lost_at[0]);
 	xb_json_add_bool(to, "lost", entry->lost);
+	json_object_object_add(to, "troubles", xb_troubles_json(instance, entry));
 	return to;
 }
 

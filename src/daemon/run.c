@@ -7,6 +7,7 @@
 #include "daemon/log.h"
 #include "daemon/privileges.h"
 #include "daemon/reload.h"
+#include "daemon/troubles.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -25,7 +26,8 @@
 
 #define TICK_MS 1000u
 
-/* The map `fdb` is to be at most a second old, however busy this thread is in between. */
+/* The map `fdb` is to be at most a second old, however busy this thread is in between, and what
+ * goes wrong is to be noticed within two. */
 #define MIRROR_MS 500u
 
 /* The daemon: an instance and what its control thread listens to. */
@@ -74,6 +76,7 @@ static void on_mirror(struct xb_watch *watch, uint32_t events)
 	(void)events;
 	xb_loop_drain(watch->fd);
 	xb_instance_mirror_fdb(&daemon_of(watch, mirror)->instance);
+	xb_instance_watch(&daemon_of(watch, mirror)->instance);
 }
 
 static void on_links(struct xb_watch *watch, uint32_t events)

@@ -123,6 +123,11 @@ int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_e
 	return 0;
 }
 
+bool xb_netdev_is_aggregate(const struct xb_netdev *netdev)
+{
+	return !strcmp(netdev->driver, "bonding") || !strcmp(netdev->driver, "team");
+}
+
 int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE])
 {
 	struct nl_sock *socket = nl_socket_alloc();

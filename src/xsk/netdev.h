@@ -28,6 +28,11 @@ struct xb_netdev {
  *  capability. */
 int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_error *err);
 
+/** Whether the interface is made of others (a bond, a team), in whose drivers its native XDP
+ * program runs: what that redirects belongs to a member's queue, not to the interface's, and the
+ * kernel drops it. */
+bool xb_netdev_is_aggregate(const struct xb_netdev *netdev);
+
 /** The peer of a veth. Returns 0, or -ENODEV where that lies in another network namespace. */
 int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE]);
 

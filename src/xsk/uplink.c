@@ -58,6 +58,7 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 	unsigned n = netdev->rx_queues < port->queues_max ? netdev->rx_queues : port->queues_max;
 
 	uplink->ifindex = netdev->ifindex;
+	uplink->aggregate = xb_netdev_is_aggregate(netdev);
 	uplink->mtu = netdev->mtu;
 	uplink->rx_queues = netdev->rx_queues;
 	uplink->tx_queues = netdev->tx_queues;
@@ -128,9 +129,21 @@ static int write_own_macs(struct xb_uplink *uplink, struct xb_stack *stack, stru
 	return changed;
 }
 
+/* How the program is to sit on the interface: on a bond above it, since what a member's driver
+ * redirects never arrives. */
+static struct xb_attach_options how_to_attach(const struct xb_uplink *uplink)
+{
+	struct xb_attach_options how = uplink->options.xdp;
+
+	if (uplink->aggregate && how.mode == XB_XDP_AUTO)
+		how.mode = XB_XDP_GENERIC;
+	return how;
+}
+
 /* Brings the gate into force on the interface, closed: everything that it would redirect passes. */
 static int attach(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_error *err)
 {
+	const struct xb_attach_options how = how_to_attach(uplink);
 	struct xb_uplink_private *own = uplink->own;
 	int ret;
 
@@ -156,7 +169,7 @@ static int attach(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_er
 		return ret;
 	}
 	return xb_gate_attach(own->gate, uplink->slot, uplink->ifindex, uplink->options.ifname,
-			      &uplink->options.xdp, &uplink->attachment, err);
+			      &how, &uplink->attachment, err);
 }
 
 /* ---- made and freed ---- */
@@ -179,8 +192,9 @@ static int make_storage(struct xb_uplink *uplink, unsigned n_queues, struct xb_g
 		return ret;
 	uplink->port.id = uplink->options.port_id;
 	own->missed = calloc(n_queues, sizeof(*own->missed));
+	own->deliveries = calloc(n_queues, sizeof(*own->deliveries));
 	own->lanes = aligned_alloc(alignof(struct xb_lane), n_queues * sizeof(*own->lanes));
-	if (!own->missed || !own->lanes)
+	if (!own->missed || !own->deliveries || !own->lanes)
 		return -ENOMEM;
 	memset(own->lanes, 0, n_queues * sizeof(*own->lanes));
 	for (unsigned q = 0; q < n_queues; q++) {
@@ -201,6 +215,7 @@ static void free_storage(struct xb_uplink *uplink)
 			xb_lane_fini(&own->lanes[q]);
 		free(own->lanes);
 		free(own->missed);
+		free(own->deliveries);
 		free(own);
 	}
 	if (uplink->port.queues)
@@ -420,6 +435,7 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
 		xb_uplink_stop(uplink, cache);
 		return ret;
 	}
+	xb_uplink_start_delivery(uplink);
 	xb_uplink_refresh_link(uplink);
 	return 0;
 }
@@ -486,19 +502,25 @@ int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_error *err)
 	return ret < 0 ? ret : write_own_macs(uplink, stack, err);
 }
 
+uint64_t xb_uplink_read_missed(const struct xb_uplink *uplink, unsigned q)
+{
+	const struct xb_uplink_private *own = uplink->own;
+	struct xdp_statistics stats = {0};
+	socklen_t bytes = sizeof(stats);
+
+	if (getsockopt(own->set.queue[q].fd, SOL_XDP, XDP_STATISTICS, &stats, &bytes) < 0)
+		return own->missed[q];
+	/* rx_dropped holds what found the fill ring empty */
+	return stats.rx_dropped + stats.rx_ring_full;
+}
+
 void xb_uplink_refresh_stats(struct xb_uplink *uplink)
 {
 	struct xb_uplink_private *own = uplink->own;
 
 	for (unsigned q = 0; uplink->running && q < own->set.n; q++) {
-		struct xdp_statistics stats = {0};
-		socklen_t bytes = sizeof(stats);
-		uint64_t missed;
+		uint64_t missed = xb_uplink_read_missed(uplink, q);
 
-		if (getsockopt(own->set.queue[q].fd, SOL_XDP, XDP_STATISTICS, &stats, &bytes) < 0)
-			continue;
-		/* rx_dropped holds what found the fill ring empty */
-		missed = stats.rx_dropped + stats.rx_ring_full;
 		xb_count(&uplink->port.queues[q].rx_missed, missed - own->missed[q]);
 		own->missed[q] = missed;
 	}

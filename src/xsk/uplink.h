@@ -84,12 +84,14 @@ struct xb_uplink {
 	unsigned rx_queues; /* that the interface has; n_queues of them are read */
 	unsigned tx_queues;
 	char tags_lost_at[IF_NAMESIZE]; /* by xb_netdev_loses_tags; "": nowhere that is known */
+	bool aggregate;                 /* a bond or a team */
 	bool shared;
 	const char *shared_reason; /* "by default" or "as configured" */
 	unsigned n_own_macs;       /* as the gate has them */
 	struct xb_own_mac_entry own_macs[XB_STACK_MACS_MAX];
 	bool zerocopy; /* while running */
 	bool running;
+	uint64_t undelivered; /* queues, as a mask, whose redirected frames don't arrive */
 	struct xb_attachment attachment; /* as it was made last */
 	struct xb_uplink_private *own;
 };
@@ -148,6 +150,12 @@ int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_error *err);
 /** Adds to each queue's rx_missed what the kernel's counters have grown by; the only writer of it.
  */
 void xb_uplink_refresh_stats(struct xb_uplink *uplink);
+
+/** Looks whether what the program redirects arrives (delivery.h), changes `undelivered`
+ * accordingly, and lets the frames of those queues pass. What has vanished counts as rx_missed.
+ * Twice a second.
+ */
+void xb_uplink_check_delivery(struct xb_uplink *uplink, uint64_t now_ns);
 
 /** Reads the interface's carrier, MAC, MTU and numbers of queues; sets port.up. Where MTU,
  * rx_queues or tx_queues are others then, stop and reopen adopt them. Returns 0, or -ENODEV where

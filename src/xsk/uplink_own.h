@@ -6,6 +6,7 @@
 #ifndef XB_XSK_UPLINK_OWN_H
 #define XB_XSK_UPLINK_OWN_H
 
+#include "xsk/delivery.h"
 #include "xsk/group_tap.h"
 #include "xsk/lane.h"
 #include "xsk/packet_tx.h"
@@ -25,7 +26,8 @@ struct xb_uplink_private {
 	int wake_epoll_fd;   /* shared: the first socket and the tap together */
 	unsigned unreleased; /* queues, closed, whose frames the kernel may still hold */
 	uint32_t unreleased_ifindex;
-	uint64_t *missed; /* by queue: what the kernel's counters said last */
+	uint64_t *missed;               /* by queue: what the kernel's counters said last */
+	struct xb_delivery *deliveries; /* by queue */
 };
 
 static inline struct xb_uplink *xb_to_uplink(struct xb_port *port)
@@ -40,6 +42,12 @@ unsigned xb_uplink_rx_batch(struct xb_port *port, unsigned q, struct xb_cache *c
 bool xb_uplink_arm(struct xb_port *port, unsigned q);
 void xb_uplink_disarm(struct xb_port *port, unsigned q);
 void xb_uplink_beat(struct xb_port *port, unsigned q, uint64_t now_ns);
+
+/** What a queue's socket has counted as lost since it was opened. uplink.c */
+uint64_t xb_uplink_read_missed(const struct xb_uplink *uplink, unsigned q);
+
+/** Starts to watch whether what is redirected arrives: the sockets are open. */
+void xb_uplink_start_delivery(struct xb_uplink *uplink);
 
 /* ---- uplink_tx.c ---- */
 

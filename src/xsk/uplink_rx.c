@@ -55,3 +55,51 @@ void xb_uplink_beat(struct xb_port *port, unsigned q, uint64_t now_ns)
 
 	xb_gate_beat(uplink->own->gate, uplink->slot, q, now_ns);
 }
+
+/* ---- does what is redirected arrive? ---- */
+
+static struct xb_delivery_counts count_delivery(const struct xb_uplink *uplink, unsigned q)
+{
+	const struct xb_uplink_private *own = uplink->own;
+	struct xb_delivery_counts counts = {
+		.redirected = xb_gate_redirected(own->gate, uplink->slot, q)};
+
+	atomic_thread_fence(memory_order_acquire); /* what is counted here came before the rest */
+	counts.received = __atomic_load_n(own->lanes[q].xsk->rx.producer, __ATOMIC_ACQUIRE);
+	counts.missed = xb_uplink_read_missed(uplink, q);
+	return counts;
+}
+
+void xb_uplink_start_delivery(struct xb_uplink *uplink)
+{
+	uplink->undelivered = 0;
+	for (unsigned q = 0; q < uplink->port.n_queues; q++) {
+		struct xb_delivery_counts counts = count_delivery(uplink, q);
+
+		xb_delivery_start(&uplink->own->deliveries[q], &counts);
+	}
+}
+
+void xb_uplink_check_delivery(struct xb_uplink *uplink, uint64_t now_ns)
+{
+	struct xb_uplink_private *own = uplink->own;
+
+	for (unsigned q = 0; uplink->running && q < uplink->port.n_queues; q++) {
+		struct xb_delivery *delivery = &own->deliveries[q];
+		struct xb_delivery_counts counts = count_delivery(uplink, q);
+		enum xb_delivery_state before = delivery->state;
+
+		xb_count(&uplink->port.queues[q].rx_missed,
+			 xb_delivery_look(delivery, &counts, now_ns));
+		if (delivery->state == before)
+			continue;
+		if (delivery->state == XB_DELIVERY_TRUSTED)
+			uplink->undelivered &= ~(1ull << q);
+		else
+			uplink->undelivered |= 1ull << q;
+		if (delivery->state == XB_DELIVERY_TRIED) /* the map may be what was wrong */
+			xb_gate_set_socket(own->gate, uplink->slot, q, own->set.queue[q].fd, NULL);
+		xb_gate_withhold(own->gate, uplink->slot, q,
+				 delivery->state == XB_DELIVERY_WITHHELD);
+	}
+}

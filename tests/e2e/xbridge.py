@@ -274,6 +274,10 @@ class Daemon:
         """A port of `status`, by name or alias."""
         return next(port for port in self.status()["ports"] if name in (port["name"], port.get("alias")))
 
+    def doctor(self, ifname):
+        """What `doctor` finds, as a list."""
+        return json.loads(self.cli("doctor", ifname, "--json", check=False, named=False).stdout)["findings"]
+
     def fdb(self):
         return self.ask("fdb", "list")["fdb"]
 

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/uplink_log.h"
+
+#include "daemon/log.h"
+
+#include <string.h>
+
+static void say_ways(const struct xb_uplink *uplink)
+{
+	xb_log(XB_LOG_INFO, "uplink %s: %u of %u queues, XDP %s by %s, AF_XDP %s%s, checksums %s",
+	       uplink->port.name, uplink->port.n_queues, uplink->rx_queues,
+	       uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic",
+	       uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link",
+	       uplink->zerocopy ? "zero copy" : "copy",
+	       uplink->options.tx == XB_UPLINK_TX_PACKET ? ", sending through a packet socket" : "",
+	       uplink->port.caps.trusts_csum ? "trusted" : "verified by the receiver");
+	if (uplink->attachment.native_code)
+		xb_log(XB_LOG_NOTICE, "uplink %s: no native XDP (%s), generic instead",
+		       uplink->port.name, strerror(-uplink->attachment.native_code));
+	if (uplink->attachment.dispatcher_code)
+		xb_log(XB_LOG_NOTICE,
+		       "uplink %s: its XDP program is alone there, others can't join it (%s: %s)",
+		       uplink->port.name, uplink->attachment.dispatcher_why,
+		       strerror(-uplink->attachment.dispatcher_code));
+}
+
+static void say_lost_tags(const struct xb_uplink *uplink)
+{
+	const char *where = uplink->tags_lost_at;
+
+	if (*where)
+		xb_log(XB_LOG_WARNING,
+		       "uplink %s: VLAN tags are lost before XDP sees a frame: ethtool -K %s %s "
+		       "off",
+		       uplink->port.name, where,
+		       strcmp(where, uplink->port.name) ? "txvlan" : "rxvlan");
+}
+
+static void say_aggregate(const struct xb_uplink *uplink)
+{
+	if (!uplink->aggregate)
+		return;
+	if (uplink->attachment.mode == XB_XDP_GENERIC)
+		xb_log(XB_LOG_NOTICE,
+		       "uplink %s: is a bond; XDP runs above it (generic), since the kernel drops "
+		       "what a program in its members' drivers redirects",
+		       uplink->port.name);
+	else
+		xb_log(XB_LOG_WARNING,
+		       "uplink %s: is a bond; the kernel drops what a native XDP program redirects "
+		       "there: leave out xdp=native",
+		       uplink->port.name);
+}
+
+void xb_say_uplink(const struct xb_uplink *uplink)
+{
+	say_ways(uplink);
+	say_aggregate(uplink);
+	say_lost_tags(uplink);
+}

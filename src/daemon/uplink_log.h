@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef XB_DAEMON_UPLINK_LOG_H
+#define XB_DAEMON_UPLINK_LOG_H
+
+#include "xsk/uplink.h"
+
+/** Says in the log how an uplink runs that has started, and what is not as one might expect. */
+void xb_say_uplink(const struct xb_uplink *uplink);
+
+#endif

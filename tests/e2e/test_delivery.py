@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Frames that XDP redirects and the kernel then drops, without a word: noticed, passed on, reported, tried again.
+
+    kern: tap0 ◄── xbridge ──► va ◄── veth ──► vp :peer
+                                └── the frames of a queue that delivers nothing: va's own stack
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from traffic import Wire, ether
+from xbridge import IN_VM, PATIENCE, PIN_ROOT, TAP_IP, difference, peer_ip, wait_for
+
+AF_XDP, SOL_XDP, XDP_RX_RING = 44, 283, 2
+SYS_BPF, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET = 321, 2, 7
+NOTICED_S = 2 * PATIENCE + 0.5
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bpf(command, *words):
+    """bpf(2) with an attribute of 64-bit words."""
+    attr = (ctypes.c_uint64 * 16)(*words)
+    result = _libc.syscall(SYS_BPF, command, attr, ctypes.sizeof(attr))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "bpf")
+    return result
+
+
+@contextlib.contextmanager
+def wrong_socket(bed, queue=0):
+    """A socket that is bound to nothing, in a queue's place of the map: what is redirected to it vanishes."""
+    path = ctypes.create_string_buffer(f"{PIN_ROOT}/{bed.name}/internal/xsks".encode())
+    with socket.socket(AF_XDP, socket.SOCK_RAW) as sock:
+        sock.setsockopt(SOL_XDP, XDP_RX_RING, 64)
+        xsks = bpf(BPF_OBJ_GET, ctypes.addressof(path))
+        try:
+            key, value = ctypes.c_uint32(queue), ctypes.c_uint32(sock.fileno())
+            bpf(BPF_MAP_UPDATE_ELEM, xsks, ctypes.addressof(key), ctypes.addressof(value), 0)
+        finally:
+            os.close(xsks)
+        yield
+
+
+class Stream:
+    """Frames from the peer to tap0, one each hundredth of a second, beside what the test does."""
+
+    def __init__(self, bed):
+        self.bed, self.sent, self.over = bed, 0, threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        with Wire(self.bed.peer, "vp") as wire:
+            dst, src = self.bed.kern.mac("tap0"), self.bed.peer.mac("vp")
+            while not self.over.wait(0.01):
+                wire.send(ether(dst, src, b"frame %6d" % self.sent + bytes(50)))
+                self.sent += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def troubles(daemon, name="va"):
+    return [trouble["text"] for trouble in daemon.port(name)["troubles"]]
+
+
+def test_frames_that_vanish_are_noticed_and_pass_until_they_arrive_again(make_bed):
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--default", "kernel")
+    before = daemon.rest()["ports"]["va"]
+    assert not troubles(daemon)
+    with Wire(bed.host, "va") as own, Stream(bed) as stream:
+        wait_for(lambda: stream.sent > 10, "some frames arrive")
+        with wrong_socket(bed):
+            began = time.monotonic()
+            daemon.wait_log("warning: uplink va: what XDP redirects from queue 0 does not arrive", 20)
+            assert time.monotonic() - began < NOTICED_S
+            own.expect(b"frame ")
+            assert len(troubles(daemon)) == 1 and "pass_undelivered" in troubles(daemon)[0]
+            assert "trouble: what XDP redirects" in daemon.cli("status").stdout
+            finding = [f for f in daemon.doctor("va") if f["check"] == "running"]
+            assert finding[0]["state"] == "warn" and "does not arrive" in finding[0]["text"] and finding[0]["remedy"]
+            daemon.wait_log("uplink va: what XDP redirects from queue 0 arrives again", 20)
+        assert not troubles(daemon)
+        assert [f["state"] for f in daemon.doctor("va") if f["check"] == "running"] == ["ok"]
+        assert len([line for line in daemon.log if "does not arrive" in line]) == 1
+    change = difference(daemon.rest()["ports"]["va"], before)
+    xdp = change["xdp"]
+    assert xdp["pass_undelivered"] > 0
+    assert xdp["redirect"] + xdp["pass_undelivered"] == stream.sent
+    assert change["rx_packets"] + change["rx_missed"] == xdp["redirect"], "what has vanished is counted"
+    assert change["rx_missed"] > 0
+
+
+def test_a_queue_that_is_stalled_is_not_taken_for_one_that_loses(make_bed):
+    """The workers stand still, the ring runs full: that is counted by the socket, and no trouble of this kind."""
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--default", "kernel", "--stall-ms", "60000")
+    with Wire(bed.peer, "vp") as wire:
+        daemon.kill(signal.SIGSTOP)
+        try:
+            wire.send(*[ether(bed.kern.mac("tap0"), bed.peer.mac("vp"), bytes(60))] * 6000)
+        finally:
+            daemon.kill(signal.SIGCONT)
+        assert daemon.rest()["ports"]["va"]["rx_missed"] > 0
+        with Stream(bed) as stream:
+            wait_for(lambda: stream.sent > 300, "some looks", 30)
+    assert "does not arrive" not in daemon.text()
+
+
+# ---- bonds ----
+
+QUEUES = "numrxqueues", "2", "numtxqueues", "2"
+
+def bond(bed, mode="active-backup"):
+    """Puts va and a second pair between host and peer into a bond on either side: bond0, whose peer is bp0."""
+    done = bed.host.run("ip", "link", "add", "bond0", *QUEUES, "type", "bond", "mode", mode, "miimon", "20", check=False)
+    if "Unknown device type" in done.stderr or "not supported" in done.stderr:
+        pytest.skip("this kernel has no bonds")
+    assert done.returncode == 0, done.stderr
+    bed.peer.run("ip", "link", "add", "bp0", *QUEUES, "type", "bond", "mode", mode, "miimon", "20")
+    bed.host.ip(f"link add vx type veth peer name vy netns {bed.peer.name}")
+    for ns, name, members in ((bed.host, "bond0", ("va", "vx")), (bed.peer, "bp0", ("vp", "vy"))):
+        ns.ip(*[f"link set {member} down" for member in members],
+              *[f"link set {member} master {name}" for member in members],
+              *[f"link set {member} up" for member in members], f"link set {name} up")
+    bed.peer.ip("addr flush dev vp", f"addr add {peer_ip()}/24 dev bp0")
+    wait_for(lambda: "UP" in bed.host.link("bond0")["flags"] and bed.host.link("bond0")["operstate"] == "UP", "the bond is up")
+
+
+@pytest.fixture
+def bonded(make_bed):
+    bed = make_bed()
+    bond(bed)
+    yield bed
+    for daemon in bed.daemons:
+        daemon.stop()
+    for ns, name in ((bed.host, "bond0"), (bed.peer, "bp0")):
+        ns.ip(f"link del {name}")
+
+
+def pings(bed):
+    return bed.peer.run("ping", "-c", "1", "-W", str(PATIENCE), TAP_IP, check=False).returncode == 0
+
+
+@pytest.mark.vm
+def test_a_bond_gets_generic_xdp_and_delivers(bonded):
+    daemon = bonded.start(uplinks=["bond0,dedicated"])
+    daemon.wait_log("uplink bond0: is a bond; XDP runs above it")
+    assert daemon.port("bond0")["xdp"] == "generic"
+    wait_for(lambda: pings(bonded), "ping through the bond", 20)
+    assert not troubles(daemon, "bond0")
+    (finding,) = [f for f in daemon.doctor("bond0") if f["check"] == "xdp"]
+    assert finding["state"] == "note" and "generic mode" in finding["text"]
+    assert daemon.rest()["ports"]["bond0"]["rx_packets"] > 0
+
+
+@pytest.mark.vm
+def test_a_bond_that_is_used_natively_is_noticed_and_passes(bonded):
+    if not IN_VM:
+        pytest.skip("runs in a VM")
+    bed = bonded
+    daemon = bed.start(uplinks=["bond0,dedicated,xdp=native"])
+    assert daemon.port("bond0")["xdp"] == "native"
+    daemon.wait_log("uplink bond0: is a bond; the kernel drops")
+    with Wire(bed.host, "bond0") as own, Wire(bed.peer, "bp0") as wire:
+        began = time.monotonic()
+
+        def noticed():
+            wire.send(ether(bed.kern.mac("tap0"), bed.peer.mac("bp0"), b"to nobody" + bytes(50)))
+            return any("does not arrive" in line for line in daemon.log)
+        wait_for(noticed, "what vanishes is noticed", 20, pause=0.05)
+        assert time.monotonic() - began < NOTICED_S
+        own.drain()
+        wire.send(ether(bed.kern.mac("tap0"), bed.peer.mac("bp0"), b"passes now" + bytes(50)))
+        own.expect(b"passes now")
+    assert "leave out xdp=native" in daemon.port("bond0")["troubles"][0]["remedy"]
