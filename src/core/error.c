@@ -5,16 +5,32 @@
 #include <stdio.h>
 #include <string.h>
 
+static void record(struct xb_error *err, int code, bool whole, const char *fmt, va_list args)
+{
+	if (!err)
+		return;
+	err->code = code;
+	err->whole = whole;
+	err->hint[0] = '\0';
+	vsnprintf(err->what, sizeof(err->what), fmt, args);
+}
+
 int xb_fail(struct xb_error *err, int code, const char *fmt, ...)
 {
 	va_list args;
 
-	if (!err)
-		return code;
-	err->code = code;
-	err->hint[0] = '\0';
 	va_start(args, fmt);
-	vsnprintf(err->what, sizeof(err->what), fmt, args);
+	record(err, code, false, fmt, args);
+	va_end(args);
+	return code;
+}
+
+int xb_refuse(struct xb_error *err, int code, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	record(err, code, true, fmt, args);
 	va_end(args);
 	return code;
 }
@@ -32,7 +48,7 @@ void xb_hint(struct xb_error *err, const char *fmt, ...)
 
 const char *xb_error_text(const struct xb_error *err, char *buf, unsigned long buf_bytes)
 {
-	snprintf(buf, buf_bytes, "%s: %s%s%s", err->what, strerror(-err->code),
-		 err->hint[0] ? "; " : "", err->hint);
+	snprintf(buf, buf_bytes, "%s%s%s%s%s", err->what, err->whole ? "" : ": ",
+		 err->whole ? "" : strerror(-err->code), err->hint[0] ? "; " : "", err->hint);
 	return buf;
 }

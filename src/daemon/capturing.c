@@ -143,7 +143,8 @@ int xb_capturing_start(struct xb_instance *instance, const struct xb_capture_fil
 	int ret;
 
 	if (captures->n == XB_CAPTURES_MAX) {
-		xb_fail(err, -EBUSY, "capture: %u run already", XB_CAPTURES_MAX);
+		xb_refuse(err, -EBUSY, "%u captures are running, and that is the most",
+			  XB_CAPTURES_MAX);
 		xb_hint(err, "end one of them first");
 		return -EBUSY;
 	}

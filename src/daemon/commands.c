@@ -56,7 +56,7 @@ static int fdb_list(const struct request *request)
 
 static int no_port(const struct request *request, const char *name)
 {
-	xb_fail(request->err, -ENOENT, "port '%.64s'", name);
+	xb_refuse(request->err, -ENOENT, "there is no port '%.64s'", name);
 	xb_hint(request->err, "`xbridge port list` names them");
 	return -ENOENT;
 }
@@ -118,10 +118,10 @@ static int port_set(const struct request *request)
 	if (!port)
 		return no_port(request, request->argv[0]);
 	if (change.queues >= 0 && port != instance->kernel.port) {
-		xb_fail(request->err, -EOPNOTSUPP, "queues of the uplink %s", port->name);
+		xb_refuse(request->err, -EOPNOTSUPP,
+			  "the queues of the uplink %s can't be set here", port->name);
 		xb_hint(request->err,
-			"more: ethtool -L %s combined N, and xbridge follows; for fewer stop it first, the kernel "
-			"refuses while sockets are bound",
+			"for more: ethtool -L %s combined N, and xbridge follows; for fewer stop xbridge first, since the kernel refuses while sockets are bound",
 			port->name);
 		return -EOPNOTSUPP;
 	}
@@ -171,7 +171,7 @@ static int parse_fdb(const struct request *request, struct fdb_words *ret_words)
 			words.vlan = (uint16_t)id;
 		} else {
 			return usage(request->err,
-				     "'%.32s': 'port NAME' or 'vlan ID' is expected behind the MAC",
+				     "'%.32s': 'port NAME' or 'vlan ID' is expected after the MAC",
 				     request->argv[i]);
 		}
 	}
@@ -195,11 +195,12 @@ static int fdb_add(const struct request *request)
 	ret = xb_fdb_set(request->instance->fdb, xb_fdb_key(words.mac, words.vlan), port->id,
 			 XB_FDB_STATIC);
 	if (ret < 0) {
-		xb_fail(request->err, ret, "add %.32s", request->argv[0]);
-		xb_hint(request->err, ret == -EEXIST
-					      ? "another port has it: `fdb del` it there first"
-					      : "its place in the table is full of "
-						"static entries");
+		xb_refuse(request->err, ret,
+			  ret == -EEXIST ? "another port has the address %.32s"
+					 : "there is no room for a static entry of %.32s",
+			  request->argv[0]);
+		xb_hint(request->err, ret == -EEXIST ? "delete it there first (`xbridge fdb del`)"
+						     : "its place in the table is full of them");
 		return ret;
 	}
 	return done(request);
@@ -216,8 +217,8 @@ static int fdb_del(const struct request *request)
 		return ret;
 	key = xb_fdb_key(words.mac, words.vlan);
 	if (xb_fdb_del(fdb, key, XB_FDB_STATIC) < 0 && xb_fdb_del(fdb, key, XB_FDB_LEARNED) < 0) {
-		xb_fail(request->err, -ENOENT, "delete %.32s in VLAN %u", request->argv[0],
-			words.vlan);
+		xb_refuse(request->err, -ENOENT, "there is no entry for %.32s in VLAN %u",
+			  request->argv[0], words.vlan);
 		xb_hint(request->err, "`xbridge fdb list` shows what is there; a port's own "
 				      "address stays");
 		return -ENOENT;
@@ -436,7 +437,7 @@ static int capture(const struct request *request)
 				return ret;
 			filter.snap = (uint32_t)snap;
 		} else if (*word == '-' || filter.port >= 0) {
-			return usage(request->err, "capture: '%.64s' is not expected", word);
+			return usage(request->err, "capture: unexpected '%.64s'", word);
 		} else {
 			port = xb_instance_port(request->instance, word);
 			if (!port)
@@ -494,10 +495,10 @@ int xb_command_run(struct xb_instance *instance, int argc, const char *const *ar
 		if (!names(command, argc, argv))
 			continue;
 		if (request.argc > command->argc_max)
-			return usage(err, "%s: '%.64s' is too much", command->word[words - 1],
+			return usage(err, "%s: unexpected '%.64s'", command->word[words - 1],
 				     argv[words + command->argc_max]);
 		return command->run(&request);
 	}
-	return usage(err, "no command '%.64s%s%.64s'", argv[0], argc > 1 ? " " : "",
+	return usage(err, "there is no command '%.64s%s%.64s'", argv[0], argc > 1 ? " " : "",
 		     argc > 1 ? argv[1] : "");
 }

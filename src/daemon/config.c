@@ -114,11 +114,18 @@ static int set_no_offload(struct xb_config *config, const char *value, struct xb
 
 static int set_rule(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	struct xb_rule_source source = {0};
+	struct xb_rule_source source = {.given = config->rules.n + 1};
+	struct xb_error why = {0};
 	struct xb_rule rule;
-	int ret = xb_rule_parse_places(value, &rule, &source.places, err);
+	int ret = xb_rule_parse_places(value, &rule, &source.places, &why);
 
-	return ret < 0 ? ret : xb_rule_list_add(&config->rules, &rule, source, err);
+	if (!ret)
+		ret = xb_rule_list_add(&config->rules, &rule, source, &why);
+	if (ret < 0) /* it begins with "rule, " where it says at which character */
+		xb_fail(err, ret, "%u, '%.100s'%s%s", source.given, value,
+			strncmp(why.what, "rule,", 5) ? ": " : "",
+			strncmp(why.what, "rule,", 5) ? why.what : why.what + 4);
+	return ret;
 }
 
 static int set_default(struct xb_config *config, const char *value, struct xb_error *err)
@@ -301,7 +308,8 @@ int xb_config_set(struct xb_config *config, const char *name, const char *value,
 	if (option->arg && !value)
 		return xb_fail(err, -EINVAL, "%s: %s is expected", name, option->arg);
 	if (!option->arg && value)
-		return xb_fail(err, -EINVAL, "%s takes no value, but has '%.64s'", name, value);
+		return xb_fail(err, -EINVAL, "%s takes no value, but '%.64s' was given", name,
+			       value);
 	ret = give(config, option, err);
 	if (ret < 0)
 		return ret;

@@ -28,7 +28,7 @@ static int load_line(struct xb_config *config, char *line, struct xb_error *err)
 		return 0;
 	*end = '\0';
 	if (!strcmp(name, "config"))
-		return xb_fail(err, -EINVAL, "config: a file can't name another");
+		return xb_fail(err, -EINVAL, "config: a configuration file can't name another one");
 	return xb_config_set(config, name, *value ? value : NULL, err);
 }
 
@@ -76,13 +76,13 @@ static int check_handed_in(const struct xb_kernel_config *kernel, struct xb_erro
 	if (!kernel->tap_fds.n)
 		return 0;
 	if (kernel->ifname[0] || kernel->netns[0] || kernel->persist)
-		return xb_fail(err, -EINVAL,
-			       "tap-fd: the interface is there already; ifname, netns and persist "
-			       "don't go with it");
+		return xb_fail(
+			err, -EINVAL,
+			"tap-fd: the interface exists already, so ifname, netns and persist can't be used with it");
 	if (kernel->mac_source != XB_MAC_STABLE || kernel->mtu)
-		return xb_fail(err, -EINVAL,
-			       "tap-fd: the interface is there already; mac and mtu don't go with "
-			       "it: set them on the interface (ip link set)");
+		return xb_fail(
+			err, -EINVAL,
+			"tap-fd: the interface exists already, so mac and mtu can't be used with it; set them on the interface (ip link set)");
 	return 0;
 }
 
@@ -116,7 +116,7 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 	if (!kernel->queues)
 		kernel->queues = default_queues(kernel);
 	if (kernel->vhost_fds.n && kernel->backend == XB_KERNEL_TAP)
-		return xb_fail(err, -EINVAL, "vhost-fd doesn't go with tap");
+		return xb_fail(err, -EINVAL, "vhost-fd can't be used with tap");
 	if (kernel->mac_source == XB_MAC_UPLINK && !config->n_uplinks)
 		return xb_fail(err, -EINVAL, "mac uplink: there is no uplink");
 	if (!kernel->ifname[0] && !kernel->tap_fds.n)
@@ -125,10 +125,10 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 		snprintf(config->name, sizeof(config->name), "%s",
 			 kernel->ifname[0] ? kernel->ifname : "xbridge");
 	if (!xb_pin_name_ok(config->name)) /* it names pins and a socket */
-		return xb_fail(err, -EINVAL,
-			       "name '%s': letters, digits and _-.@+ are expected, no '/', and no "
-			       "'.' in front",
-			       config->name);
+		return xb_fail(
+			err, -EINVAL,
+			"name '%s': letters, digits and _-.@+ are expected, no '/', and no '.' at the beginning",
+			config->name);
 	if (xb_verdict_parse(config, config->verdict_word, &config->verdict) < 0)
 		return xb_fail(err, -EINVAL, "default '%s': %s is expected", config->verdict_word,
 			       XB_VERDICT_EXPECTED);

@@ -99,8 +99,7 @@ int xb_value_not_reserved(const char *value, struct xb_error *err)
 			       value);
 	if (strchr(value, '#'))
 		return xb_fail(err, -EINVAL,
-			       "'%.64s': a name without '#' is expected, which starts a comment",
-			       value);
+			       "'%.64s': a name can't have a '#', which starts a comment", value);
 	return 0;
 }
 

@@ -340,7 +340,7 @@ int xb_control_lock(struct xb_control *control, const char *name, struct xb_erro
 	snprintf(path, sizeof(path), "%s/%s.lock", XB_RUN_DIR, name);
 	fd = lock_file(path, err);
 	if (fd == -EWOULDBLOCK) {
-		xb_fail(err, -EBUSY, "an instance named '%s' is running", name);
+		xb_refuse(err, -EBUSY, "an instance named '%s' is running already", name);
 		xb_hint(err, "stop it, or give this one another --name");
 		return -EBUSY;
 	}

@@ -596,8 +596,8 @@ int xb_image_build(const struct xb_ranked_rule *rules, unsigned n, uint32_t gene
 			*ret_image = XB_TAKE_PTR(image);
 			return 0;
 		}
-		xb_fail(err, -E2BIG, "make the image of %u rules: %u KiB, %u are allowed", n,
-			image->head.bytes >> 10, XB_IMAGE_BYTES >> 10);
+		xb_refuse(err, -E2BIG, "%u rules make an image of %u KiB, and %u KiB are allowed",
+			  n, image->head.bytes >> 10, XB_IMAGE_BYTES >> 10);
 	}
 	xb_hint(err, "let fewer ranges and prefixes overlap");
 	return -E2BIG;

@@ -81,7 +81,7 @@ static int check_frames(const struct xb_config *config, const struct queue_count
 
 	if (!config->frames || config->frames >= least)
 		return 0;
-	xb_fail(err, -ENOMEM, "fill the rings from %u frames", config->frames);
+	xb_refuse(err, -ENOMEM, "%u frames are too few to fill the rings", config->frames);
 	xb_hint(err, "give more --frames, at least %u, or leave it out", least);
 	return -ENOMEM;
 }
@@ -103,7 +103,8 @@ static void detach_unnamed(struct xb_instance *instance)
 		if (xb_gate_detach_slot(&instance->gate, pins[i].slot, &err) < 0)
 			xb_log_error(XB_LOG_WARNING, "what an earlier run left", &err);
 		else if (pins[i].ifname[0])
-			xb_log(XB_LOG_NOTICE, "took the program of an earlier run off %s",
+			xb_log(XB_LOG_NOTICE,
+			       "removed the program that an earlier run had left on %s",
 			       pins[i].ifname);
 	}
 }
@@ -401,8 +402,7 @@ static void retire(struct xb_instance *instance, unsigned queues)
 
 	if (!xb_kernel_port_retire(&instance->kernel, queues)) {
 		xb_log(XB_LOG_WARNING,
-		       "%s: flows can't be moved off its queues first; what lies in "
-		       "them is lost",
+		       "%s: flows can't be moved off its queues first, so packets that wait there are lost",
 		       instance->kernel.port->name);
 		return;
 	}
@@ -435,8 +435,9 @@ int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct
 	if (!instance->kernel_running)
 		return xb_fail(err, -ENODEV, "queues of %s", port->name);
 	if (!queues || queues > port->queues_max)
-		return xb_fail(err, -EINVAL, "%u queues for %s, which has at most %u", queues,
-			       port->name, port->queues_max);
+		return xb_refuse(err, -EINVAL,
+				 "%u queues are too many for %s, which has at most %u", queues,
+				 port->name, port->queues_max);
 	if (queues == before)
 		return 0;
 	if (queues < before) {

@@ -222,7 +222,8 @@ int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config 
 	int ret = kernel->tap.queues_max ? xb_tap_check(&kernel->tap) : -ENODEV;
 
 	if (ret < 0 && config->kernel.tap_fds.n)
-		return xb_fail(err, ret, "%s was handed in", kernel->tap.name);
+		return xb_refuse(err, ret, "%s was handed in, and can't be changed from here",
+				 kernel->tap.name);
 	if (ret < 0) {
 		xb_tap_fini(&kernel->tap);
 		ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);

@@ -29,7 +29,10 @@ int xb_rule_list_add(struct xb_rule_list *list, const struct xb_rule *rule,
 		     struct xb_rule_source source, struct xb_error *err)
 {
 	if (list->n == XB_RULES_MAX)
-		return xb_fail(err, -E2BIG, "more than %u rules", XB_RULES_MAX);
+		return xb_refuse(
+			err, -E2BIG,
+			"there are more than %u rules, which is the most that a table holds",
+			XB_RULES_MAX);
 	/* it is full at each power of two */
 	if (!(list->n & (list->n - 1)) && grow(list) < 0)
 		return xb_fail(err, -ENOMEM, "keep %u rules", list->n + 1);
@@ -61,13 +64,13 @@ int xb_rule_list_parse(struct xb_rule_list *list, const char *text, struct xb_er
 		int ret;
 
 		if (len >= sizeof(line))
-			return xb_fail(err, -EINVAL, "line %u: longer than %u characters", number,
-				       LINE_BYTES - 1);
+			return xb_refuse(err, -EINVAL, "line %u: longer than %u characters", number,
+					 LINE_BYTES - 1);
 		memcpy(line, text, len);
 		line[len] = '\0';
 		ret = parse_line(list, line, number, &why);
 		if (ret < 0)
-			return xb_fail(err, ret, "line %u: %s", number, why.what);
+			return xb_refuse(err, ret, "line %u: %s", number, why.what);
 		text += len + (text[len] == '\n');
 	}
 	return 0;

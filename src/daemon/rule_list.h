@@ -11,7 +11,8 @@
 
 /** The text that a rule comes from, to say where a mistake is; all 0: of none. */
 struct xb_rule_source {
-	unsigned line; /* 0: it has one only */
+	unsigned line;  /* of a text; 0: it has one only */
+	unsigned given; /* as the how-manieth --rule, or `rule` of a file; 0: as none */
 	struct xb_rule_places places;
 };
 

@@ -9,10 +9,10 @@ static int no_port(unsigned place, const char *before, const char *name, const c
 		   struct xb_error *err)
 {
 	if (place)
-		xb_fail(err, -EINVAL, "rule, character %u, '%s': there is no such port", place,
-			name);
+		xb_refuse(err, -EINVAL, "rule, character %u, '%s': there is no such port", place,
+			  name);
 	else
-		xb_fail(err, -EINVAL, "%s %s: there is no such port", before, name);
+		xb_refuse(err, -EINVAL, "%s %s: there is no such port", before, name);
 	xb_hint(err, "%s", hint);
 	return -EINVAL;
 }
@@ -47,10 +47,10 @@ static int refuse_pass(const struct xb_rule *rule, const struct xb_rule_places *
 	static const char why[] = "only an uplink has a stack to pass to";
 
 	if (places->verdict)
-		xb_fail(err, -EINVAL, "rule, character %u, 'pass', in %s: %s", places->verdict,
-			rule->in, why);
+		xb_refuse(err, -EINVAL, "rule, character %u, 'pass', in %s: %s", places->verdict,
+			  rule->in, why);
 	else
-		xb_fail(err, -EINVAL, "in %s to pass: %s", rule->in, why);
+		xb_refuse(err, -EINVAL, "in %s to pass: %s", rule->in, why);
 	xb_hint(err, "`to kernel` gives frames to this host, `to bridge` forwards them");
 	return -EINVAL;
 }

@@ -207,14 +207,20 @@ static int by_order(const void *a, const void *b)
 }
 
 /* Says where the rule stands that an error is about. */
-static int at_line(struct xb_error *err, int code, unsigned line)
+static int at_place(struct xb_error *err, int code, const struct xb_rule_source *source)
 {
 	struct xb_error why;
 
-	if (!err || !line)
+	if (!err || (!source->line && !source->given))
 		return code;
 	why = *err;
-	xb_fail(err, code, "line %u: %s", line, why.what);
+	if (source->line)
+		xb_fail(err, code, "line %u: %s", source->line, why.what);
+	else if (!strncmp(why.what, "rule,", 5)) /* it goes on with the place in the rule */
+		xb_fail(err, code, "rule %u%s", source->given, why.what + 4);
+	else
+		xb_fail(err, code, "rule %u: %s", source->given, why.what);
+	err->whole = why.whole;
 	xb_hint(err, "%s", why.hint);
 	return code;
 }
@@ -228,8 +234,8 @@ static int refuse_twice(const struct xb_rule_list *wanted, uint32_t id, struct x
 	do
 		i++;
 	while (wanted->rules[i].id != id);
-	return at_line(err, xb_fail(err, -EINVAL, "two rules of id %u", id),
-		       wanted->sources[i].line);
+	return at_place(err, xb_refuse(err, -EINVAL, "two rules have the id %u", id),
+			&wanted->sources[i]);
 }
 
 /* Which ids the new list names itself; each once. */
@@ -447,7 +453,7 @@ static int put_in_force(struct xb_steering *steering, const struct xb_steered_li
 		ret = xb_rule_resolve(&steering->names, &steered->rule, &steered->source.places,
 				      &ranked[i], err);
 		if (ret < 0)
-			ret = at_line(err, ret, steered->source.line);
+			ret = at_place(err, ret, &steered->source);
 	}
 	if (!ret)
 		ret = xb_image_build(ranked, list->n, 0, &image, err);
@@ -540,7 +546,7 @@ static int refuse_unconfirmed(const struct xb_steering *steering, const char *wh
 {
 	if (!steering->confirm_by_ns)
 		return 0;
-	xb_fail(err, -EBUSY, "%s: those loaded last wait to be confirmed", what);
+	xb_refuse(err, -EBUSY, "can't %s: the rules loaded last wait to be confirmed", what);
 	xb_hint(err, "`xbridge steer confirm` keeps them, `steer load` replaces them");
 	return -EBUSY;
 }
@@ -555,7 +561,7 @@ int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
 	if (ret < 0)
 		return ret;
 	if (rule->id && find_id(&steering->now, rule->id)) {
-		xb_fail(err, -EEXIST, "add the rule %u", rule->id);
+		xb_refuse(err, -EEXIST, "there is a rule %u already", rule->id);
 		xb_hint(err, "leave the id out, or `xbridge steer del %u` first", rule->id);
 		return -EEXIST;
 	}
@@ -584,7 +590,7 @@ int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *
 	if (ret < 0)
 		return ret;
 	if (!rule) {
-		xb_fail(err, -ENOENT, "delete the rule %u", id);
+		xb_refuse(err, -ENOENT, "there is no rule %u", id);
 		xb_hint(err, "`xbridge steer list` shows what is there");
 		return -ENOENT;
 	}
@@ -605,12 +611,12 @@ int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *
 int xb_steering_confirm(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err)
 {
 	if (!steering->confirm_by_ns) {
-		xb_fail(err, -ENOENT, "confirm the rules: nothing waits for it");
+		xb_refuse(err, -ENOENT, "nothing waits to be confirmed");
 		xb_hint(err, "it follows `steer load FILE --confirm SECONDS`");
 		return -ENOENT;
 	}
 	if (time_ns >= steering->confirm_by_ns) {
-		xb_fail(err, -ETIME, "confirm the rules: it is too late, those before come back");
+		xb_refuse(err, -ETIME, "it is too late to confirm: the previous rules come back");
 		xb_hint(err, "load them again, with more --confirm SECONDS");
 		return -ETIME;
 	}

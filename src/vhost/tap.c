@@ -48,16 +48,15 @@ static int check_name(const char *name, struct xb_error *err)
 	int ret;
 
 	if (!name || !name[0])
-		return xb_fail(err, -EINVAL, "the TAP's name is empty");
+		return xb_refuse(err, -EINVAL, "the TAP's name is empty");
 	if (strlen(name) >= IFNAMSIZ) {
-		ret = xb_fail(err, -EINVAL, "the TAP's name '%.40s' is too long", name);
+		ret = xb_refuse(err, -EINVAL, "the TAP's name '%.40s' is too long", name);
 		xb_hint(err, "an interface's name has at most %d characters", IFNAMSIZ - 1);
 		return ret;
 	}
 	if (strpbrk(name, "/:% \t\n\r\v\f") || !strcmp(name, ".") || !strcmp(name, "..")) {
-		ret = xb_fail(err, -EINVAL, "'%s' is no name for a TAP", name);
-		xb_hint(err, "a name has no blank, '/', ':' or '%%', and is not completed with a "
-			     "number");
+		ret = xb_refuse(err, -EINVAL, "'%s' can't be the name of a TAP", name);
+		xb_hint(err, "a name can't contain blanks, '/', ':' or '%%'");
 		return ret;
 	}
 	return 0;
@@ -66,22 +65,25 @@ static int check_name(const char *name, struct xb_error *err)
 static int check_options(const struct xb_tap_options *options, struct xb_error *err)
 {
 	if (!options->queues || options->queues > XB_TAP_QUEUES_MAX)
-		return xb_fail(err, -EINVAL, "%u queues for a TAP (1 to %u)", options->queues,
-			       XB_TAP_QUEUES_MAX);
+		return xb_refuse(err, -EINVAL, "%u queues: a TAP has 1 to %u", options->queues,
+				 XB_TAP_QUEUES_MAX);
 	if (!options->fds)
 		return check_name(options->ifname, err);
 	if (!options->n_fds || options->n_fds > XB_TAP_QUEUES_MAX)
-		return xb_fail(err, -EINVAL, "%u TAP queues handed in (1 to %u)", options->n_fds,
-			       XB_TAP_QUEUES_MAX);
+		return xb_refuse(err, -EINVAL, "%u TAP queues were handed in: 1 to %u are possible",
+				 options->n_fds, XB_TAP_QUEUES_MAX);
 	if (options->queues > options->n_fds) {
-		int ret = xb_fail(err, -EINVAL, "%u queues on %u TAP descriptors handed in",
-				  options->queues, options->n_fds);
+		int ret = xb_refuse(err, -EINVAL,
+				    "%u queues were asked for, but %u TAP descriptors handed in",
+				    options->queues, options->n_fds);
 
 		xb_hint(err, "each queue needs a descriptor of its own");
 		return ret;
 	}
 	if (options->mac || options->mtu)
-		return xb_fail(err, -EINVAL, "set MAC or MTU of a TAP that was handed in");
+		return xb_refuse(
+			err, -EINVAL,
+			"the MAC address and MTU of a TAP that was handed in can't be set");
 	return 0;
 }
 
@@ -116,14 +118,14 @@ static int check_found(const struct xb_tap_link *link, const char *name, unsigne
 	int ret;
 
 	if (!link->tap) {
-		ret = xb_fail(err, -EINVAL, "the interface %s exists and is no TAP", name);
-		xb_hint(err, "choose another name; a macvtap is handed in with --tap-fd");
+		ret = xb_refuse(err, -EINVAL, "the interface %s exists and is not a TAP", name);
+		xb_hint(err, "choose another name; a macvtap can be handed in with --tap-fd");
 		return ret;
 	}
 	if (link->multi_queue && link->held)
 		return fail_attach(err, -EBUSY, name);
 	if (!link->multi_queue && queues > 1) {
-		ret = xb_fail(err, -EINVAL, "the TAP %s exists and has a single queue", name);
+		ret = xb_refuse(err, -EINVAL, "the TAP %s exists and has a single queue", name);
 		xb_hint(err,
 			"use one queue, or delete it, or make it with `ip tuntap add %s mode "
 			"tap multi_queue`",
@@ -276,11 +278,12 @@ int xb_tap_set_queues(struct xb_tap *tap, unsigned n, struct xb_error *err)
 	unsigned before = tap->n_queues;
 
 	if (!n || n > tap->queues_max) {
-		int ret = xb_fail(err, -EINVAL, "%u queues on the TAP %s (1 to %u)", n, tap->name,
-				  tap->queues_max);
+		int ret = xb_refuse(err, -EINVAL,
+				    "%u queues are not possible on the TAP %s, which has 1 to %u",
+				    n, tap->name, tap->queues_max);
 
 		if (tap->handed_in)
-			xb_hint(err, "as many as descriptors were handed in");
+			xb_hint(err, "hand in a descriptor for each queue");
 		else if (!tap->multi_queue)
 			xb_hint(err, "it was made without multi_queue");
 		return ret;
@@ -377,30 +380,32 @@ static int check_handed(struct xb_tap *tap, int fd, struct xb_error *err)
 	int ret;
 
 	if (mode < 0 || ioctl(fd, TUNGETIFF, &req) < 0) {
-		ret = xb_fail(err, -errno, "descriptor %d as a TAP queue", fd);
+		ret = xb_fail(err, -errno, "use descriptor %d as a TAP queue", fd);
 		if (ret == -EBADFD)
-			xb_hint(err, "it was opened, but not attached to an interface (TUNSETIFF)");
+			xb_hint(err, "it is open, but not attached to an interface (TUNSETIFF)");
 		else
-			xb_hint(err, "it must be inherited, open, and a TAP or macvtap");
+			xb_hint(err,
+				"it has to be an open, inherited descriptor of a TAP or macvtap");
 		return ret;
 	}
 	if ((mode & O_ACCMODE) != O_RDWR)
-		return xb_fail(err, -EINVAL, "descriptor %d is not open for reading and writing",
-			       fd);
+		return xb_refuse(err, -EINVAL, "descriptor %d is not open for reading and writing",
+				 fd);
 	if (!(req.ifr_flags & IFF_TAP))
-		return xb_fail(err, -EINVAL, "descriptor %d (%s) is a TUN, not a TAP", fd,
-			       req.ifr_name);
+		return xb_refuse(err, -EINVAL, "descriptor %d (%s) is a TUN, not a TAP", fd,
+				 req.ifr_name);
 	if (!(req.ifr_flags & IFF_VNET_HDR) || !has_no_pi(fd, &req)) {
-		ret = xb_fail(err, -EINVAL, "descriptor %d (%s) lacks %s", fd, req.ifr_name,
-			      req.ifr_flags & IFF_VNET_HDR ? "IFF_NO_PI" : "IFF_VNET_HDR");
-		xb_hint(err, "whoever opens it gives TUNSETIFF IFF_TAP | IFF_NO_PI | IFF_VNET_HDR");
+		ret = xb_refuse(err, -EINVAL, "descriptor %d (%s) lacks %s", fd, req.ifr_name,
+				req.ifr_flags & IFF_VNET_HDR ? "IFF_NO_PI" : "IFF_VNET_HDR");
+		xb_hint(err,
+			"the program that opens it has to set IFF_TAP | IFF_NO_PI | IFF_VNET_HDR (TUNSETIFF)");
 		return ret;
 	}
 	if (!tap->name[0])
 		memcpy(tap->name, req.ifr_name, IFNAMSIZ);
 	else if (strncmp(tap->name, req.ifr_name, IFNAMSIZ) != 0)
-		return xb_fail(err, -EINVAL, "descriptor %d is a queue of %s, not of %s", fd,
-			       req.ifr_name, tap->name);
+		return xb_refuse(err, -EINVAL, "descriptor %d is a queue of %s, not of %s", fd,
+				 req.ifr_name, tap->name);
 	return set_up_queue(fd, err);
 }
 
@@ -416,8 +421,8 @@ static int init_by_fds(struct xb_tap *tap, const struct xb_tap_options *options,
 			return ret;
 		for (unsigned other = 0; other < q; other++)
 			if (options->fds[other] == options->fds[q])
-				return xb_fail(err, -EINVAL, "descriptor %d is handed in twice",
-					       options->fds[q]);
+				return xb_refuse(err, -EINVAL, "descriptor %d was handed in twice",
+						 options->fds[q]);
 	}
 	tap->handed_in = true;
 	tap->multi_queue = options->n_fds > 1;

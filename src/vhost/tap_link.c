@@ -170,13 +170,13 @@ int xb_netns_open(const char *netns, int *ret_fd, struct xb_error *err)
 	int fd, ret;
 
 	if (!path_of(netns, path))
-		return xb_fail(err, -EINVAL, "network namespace '%.40s'", netns);
+		return xb_fail(err, -EINVAL, "open the network namespace '%.40s'", netns);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		ret = xb_fail(err, -errno, "open the network namespace %s", path);
 		if (ret == -ENOENT)
-			xb_hint(err, "`ip netns list` names those there are; "
-				     "a path such as /proc/PID/ns/net works too");
+			xb_hint(err,
+				"`ip netns list` shows those that exist; a path such as /proc/PID/ns/net works, too");
 		return ret;
 	}
 	*ret_fd = fd;

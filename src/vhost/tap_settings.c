@@ -20,7 +20,8 @@ static int set_mac(struct xb_tap *tap, const uint8_t *mac, struct xb_error *err)
 	if (ret < 0) {
 		xb_fail(err, ret, "set the MAC address of the TAP %s", tap->name);
 		if (ret == -EADDRNOTAVAIL)
-			xb_hint(err, "a group address, or all zero, is no address of an interface");
+			xb_hint(err,
+				"an interface can't have a group address or 00:00:00:00:00:00");
 	}
 	return ret;
 }

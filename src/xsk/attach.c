@@ -100,12 +100,11 @@ int xb_refuse_foreign(uint32_t ifindex, const char *ifname, struct xb_error *err
 	fd = bpf_prog_get_fd_by_id(id);
 	if (fd >= 0)
 		bpf_obj_get_info_by_fd(fd, &info, &info_bytes);
-	xb_fail(err, -EBUSY, "attach to %s: another XDP program is there (id %u%s%s)", ifname, id,
-		info.name[0] ? ", " : "", info.name);
+	xb_refuse(err, -EBUSY, "can't attach to %s: another XDP program is there (id %u%s%s)",
+		  ifname, id, info.name[0] ? ", " : "", info.name);
 	if (xb_dispatcher_list(ifindex, id, others) > 0)
 		xb_hint(err,
-			"behind it are programs that were loaded by libxdp: join them (without "
-			"xdp=exclusive), or 'xdp-loader unload %s --all'",
+			"it calls programs that libxdp has loaded: join them (without xdp=exclusive), or remove them with 'xdp-loader unload %s --all'",
 			ifname);
 	else
 		xb_hint(err,

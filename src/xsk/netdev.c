@@ -100,16 +100,19 @@ int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_e
 	if (fd < 0)
 		return xb_fail(err, -errno, "open a socket to ask for %s", ifname);
 	if (!*ifname || strlen(ifname) >= sizeof(req.ifr_name))
-		return xb_fail(err, -ENODEV, "find the interface '%s'", ifname);
+		return xb_refuse(err, -ENODEV, "interface '%s' does not exist", ifname);
 	memcpy(req.ifr_name, ifname, strlen(ifname));
 
-	if (ioctl(fd, SIOCGIFINDEX, &req) < 0)
+	if (ioctl(fd, SIOCGIFINDEX, &req) < 0 && errno == ENODEV)
+		return xb_refuse(err, -ENODEV, "interface '%s' does not exist", ifname);
+	if (!req.ifr_ifindex)
 		return xb_fail(err, -errno, "find the interface %s", ifname);
 	netdev.ifindex = (uint32_t)req.ifr_ifindex;
 	if (ioctl(fd, SIOCGIFHWADDR, &req) < 0)
 		return xb_fail(err, -errno, "read the MAC of %s", ifname);
 	if (req.ifr_hwaddr.sa_family != ARPHRD_ETHER)
-		return xb_fail(err, -EINVAL, "use %s as an uplink: it is no Ethernet", ifname);
+		return xb_refuse(err, -EINVAL,
+				 "%s can't be an uplink: it is not an Ethernet interface", ifname);
 	memcpy(netdev.mac, req.ifr_hwaddr.sa_data, sizeof(netdev.mac));
 	if (ioctl(fd, SIOCGIFMTU, &req) < 0)
 		return xb_fail(err, -errno, "read the MTU of %s", ifname);

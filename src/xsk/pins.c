@@ -271,5 +271,5 @@ int xb_gate_detach(const char *ifname, struct xb_error *err)
 		if (!strcmp(pins[i].ifname, ifname))
 			return remove_pin(&pins[i], pins, (unsigned)n, err);
 	}
-	return xb_fail(err, -ENOENT, "detach %s: no program of xbridge is on it", ifname);
+	return xb_refuse(err, -ENOENT, "no program of xbridge is on %s", ifname);
 }

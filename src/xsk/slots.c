@@ -50,7 +50,7 @@ int xb_gate_claim_slot(struct xb_gate *gate, uint32_t ifindex, const char *ifnam
 
 		if (record.here && record.ifindex == ifindex) {
 			if (claimed)
-				return xb_fail(err, -EEXIST, "%s is an uplink already", ifname);
+				return xb_refuse(err, -EEXIST, "%s is an uplink already", ifname);
 			gate->claimed |= 1u << slot;
 			*ret_slot = slot;
 			return 0;
@@ -59,8 +59,8 @@ int xb_gate_claim_slot(struct xb_gate *gate, uint32_t ifindex, const char *ifnam
 			unused = slot;
 	}
 	if (unused == XB_UPLINKS_MAX)
-		return xb_fail(err, -ENOSPC, "find a slot for %s: %u uplinks at most", ifname,
-			       XB_UPLINKS_MAX);
+		return xb_refuse(err, -ENOSPC, "%s is one too many: there can be %u uplinks",
+				 ifname, XB_UPLINKS_MAX);
 	forget_slot(gate, unused);
 	gate->claimed |= 1u << unused;
 	*ret_slot = unused;
@@ -103,9 +103,9 @@ static int refuse_instance(const struct xb_gate *gate, const char *ifname, struc
 		if (strcmp(pins[i].ifname, ifname) != 0 ||
 		    !strcmp(pins[i].instance, gate->instance))
 			continue;
-		xb_fail(err, -EBUSY, "attach to %s: the instance '%s' of xbridge is on it", ifname,
-			pins[i].instance);
-		xb_hint(err, "stop that one, or, if it was killed, `xbridge detach %s`", ifname);
+		xb_refuse(err, -EBUSY, "can't attach to %s: the instance '%s' of xbridge is on it",
+			  ifname, pins[i].instance);
+		xb_hint(err, "stop that one or, if it was killed, run `xbridge detach %s`", ifname);
 		return -EBUSY;
 	}
 	return 0;
@@ -285,8 +285,9 @@ static int make_room(const struct task *task, enum xb_xdp_mode *ret_mode, struct
 	}
 	if (company.n > 0 && *ret_mode != now) {
 		if (company.n > company.n_ours) {
-			xb_fail(err, -EBUSY,
-				"attach to %s in %s mode: other XDP programs run there in %s mode",
+			xb_refuse(
+				err, -EBUSY,
+				"can't attach to %s in %s mode: other XDP programs run there in %s mode",
 				order->ifname, wanted == XB_XDP_NATIVE ? "native" : "generic",
 				now == XB_XDP_NATIVE ? "native" : "generic");
 			xb_hint(err, "xdp=auto joins them; 'xdp-loader unload %s --all' ends them",

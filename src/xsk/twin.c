@@ -66,9 +66,11 @@ static int find_slot(const char *instance, uint32_t port, uint32_t *ret_slot, st
 		if (bpf_map_lookup_elem(fd, &slot, &config) < 0)
 			return xb_fail(err, -errno, "read the configuration of slot %u", slot);
 		if (config.schema && config.schema != XB_SCHEMA) {
-			xb_fail(err, -EPROTO, "read pins of schema %u; this program's is %u",
-				config.schema, XB_SCHEMA);
-			xb_hint(err, "use the version that runs there, or restart that one");
+			xb_refuse(err, -EPROTO,
+				  "the pinned maps have schema %u, and this program has %u",
+				  config.schema, XB_SCHEMA);
+			xb_hint(err,
+				"use the version of xbridge that the instance has, or restart the instance");
 			return -EPROTO;
 		}
 		if (config.schema && config.port == port &&

@@ -33,8 +33,9 @@ static int check_options(struct xb_uplink_options *options, struct xb_error *err
 		options->queues_max = XB_QUEUES_MAX;
 	if (options->ring_size < RING_SIZE_MIN || options->ring_size > RING_SIZE_MAX ||
 	    options->ring_size & (options->ring_size - 1))
-		return xb_fail(err, -EINVAL, "ring size %u of %s: not a power of two from %u to %u",
-			       options->ring_size, options->ifname, RING_SIZE_MIN, RING_SIZE_MAX);
+		return xb_refuse(err, -EINVAL,
+				 "ring size %u of %s is not a power of two from %u to %u",
+				 options->ring_size, options->ifname, RING_SIZE_MIN, RING_SIZE_MAX);
 	if (options->fill_frames < XB_BATCH || options->fill_frames > options->ring_size)
 		return xb_fail(err, -EINVAL, "%u frames to fill the rings of %s: not %u to %u",
 			       options->fill_frames, options->ifname, XB_BATCH, options->ring_size);
@@ -405,15 +406,16 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
 	int ret;
 
 	if (!in_driver && uplink->options.mode == XB_XSK_ZEROCOPY) {
-		xb_fail(err, -EOPNOTSUPP, "zero copy on %s: XDP runs above its driver (generic)",
-			options.ifname);
+		xb_refuse(err, -EOPNOTSUPP,
+			  "%s can't do zero copy: its XDP program runs above the driver (generic)",
+			  options.ifname);
 		xb_hint(err, "xdp=native asks the driver; mode=auto falls back to copy");
 		return -EOPNOTSUPP;
 	}
 	ret = xb_uplink_stop(uplink, cache);
 	if (ret < 0)
-		return xb_fail(err, ret, "start %s: the kernel still holds its frames",
-			       uplink->options.ifname);
+		return xb_refuse(err, ret, "%s can't start: the kernel still holds its frames",
+				 uplink->options.ifname);
 	ret = xb_xsk_set_open(&own->set, own->arena, &options, err);
 	if (ret < 0)
 		return ret;

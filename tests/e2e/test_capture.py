@@ -367,7 +367,7 @@ def test_the_end_of_the_daemon_ends_a_capture(make_bed, tmp_path):
     ("-w", 2, ["-w"]),
     ("--snap 0", 2, ["--snap", "'0'"]),
     ("-w /nonexistent/file", 1, ["/nonexistent/file", "No such file"]),
-    ("a b c d e f g h i", 2, ["too much"]),
+    ("a b c d e f g h i", 2, ["unexpected"]),
 ])
 def test_mistakes_are_told(bed, words, status, said):
     done = bed.daemon.cli("capture", *words.split(), check=False)

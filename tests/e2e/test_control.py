@@ -421,8 +421,8 @@ def test_wrong_usage_is_told_without_an_instance_with_what_is_expected(words, te
 
 
 @pytest.mark.parametrize("words, text", [
-    ("port set nobody --queues 2", "port 'nobody'"), ("port set va --queues 2", "ethtool -L va"),
-    ("fdb add 02:00:00:00:00:99 port nobody", "nobody"), ("fdb del 02:00:00:00:00:99", "No such"),
+    ("port set nobody --queues 2", "there is no port 'nobody'; "), ("port set va --queues 2", "ethtool -L va"),
+    ("fdb add 02:00:00:00:00:99 port nobody", "nobody"), ("fdb del 02:00:00:00:00:99", "there is no entry for 02:00:00:00:00:99 in VLAN 0; "),
     ("fdb flush nobody", "nobody"), ("detach lo", "no program of xbridge"), ("detach nowhere", "nowhere")])
 def test_command_that_fails_is_told_what_is_wrong(daemon, words, text):
     done = daemon.cli(*words.split(), check=False)

@@ -78,6 +78,7 @@ USAGE = [
     (["--workers", "0"], "from 1"),
     (["--stall-ms", "1"], "from 100"),
     (["--frames", "1"], "from 1024"),
+    (["--rule", "to drop", "--rule", "proto tpc to drop"], "rule 2, 'proto tpc to drop', character 7, 'tpc': "),
     (["--config", "/nonexistent"], "open /nonexistent: No such file"),
 ]
 
@@ -117,7 +118,7 @@ def test_mac_uplink_without_an_uplink_is_wrong_usage(make_bed):
 # ---- what is not there, or taken ----
 
 def test_missing_uplink(bed):
-    assert "find the interface nowhere: No such device" in refused(bed, uplinks=["nowhere"])
+    assert "interface 'nowhere' does not exist" in refused(bed, uplinks=["nowhere"])
 
 
 def test_second_of_two_uplinks_missing_leaves_the_first_as_it_was(bed):
@@ -126,7 +127,7 @@ def test_second_of_two_uplinks_missing_leaves_the_first_as_it_was(bed):
 
 
 def test_uplink_that_is_no_ethernet(bed):
-    assert "lo as an uplink: it is no Ethernet" in refused(bed, uplinks=["lo"])
+    assert "lo can't be an uplink: it is not an Ethernet interface" in refused(bed, uplinks=["lo"])
 
 
 def test_missing_network_namespace(bed):
@@ -138,7 +139,7 @@ def test_interface_of_the_taps_name_that_is_no_tap(bed):
     bed.kern.ip("link add tap0 type veth peer name other")
     bed.forgive_leftovers = True
     line = refused(bed)
-    assert "the interface tap0 exists and is no TAP" in line and "choose another name" in line
+    assert "the interface tap0 exists and is not a TAP" in line and "choose another name" in line
     assert "xdp" not in bed.host.link("va") and not os.path.exists(f"{PIN_ROOT}/{bed.name}")
 
 
@@ -194,7 +195,7 @@ def test_mac_of_a_shared_uplink_is_not_given_away(bed):
 
 def test_too_few_frames_for_the_rings(bed):
     line = refused(bed, "--frames", "1024")
-    assert "fill the rings from 1024 frames" in line and "give more --frames, at least 3072" in line
+    assert "1024 frames are too few to fill the rings" in line and "give more --frames, at least 3072" in line
     daemon = bed.start("--frames", "3072")
     assert answers(bed.peer, TAP_IP) and daemon.status()["arena"]["frames"] == 3072
 
@@ -274,7 +275,7 @@ def test_run_directory_that_is_full_once_the_lock_is_made(bed):
 
 
 @pytest.mark.parametrize("options, wrap, text", [
-    (["--rule", "to nowhere"], [], "there is no such port"),
+    (["--rule", "to drop", "--rule", "to nowhere"], [], "rule 2, character 4, 'nowhere': there is no such port; "),
     ([], mounted("nr_inodes=2"), ".sock: No space left on device")], ids=["rule", "socket"])
 def test_start_that_fails_takes_a_tap_that_was_to_persist_with_it(bed, options, wrap, text):
     assert text in refused(bed, "--persist", *options, wrap=wrap)

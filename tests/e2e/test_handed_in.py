@@ -149,10 +149,10 @@ def test_tap_handed_in_bridges_to_an_uplink(make_bed):
 
 
 @pytest.mark.parametrize("kind, text", [
-    ("closed", "descriptor 900 as a TAP queue: Bad file descriptor; it must be inherited"),
-    ("file", "as a TAP queue: Inappropriate ioctl for device; it must be inherited"),
-    ("unattached", "as a TAP queue: File descriptor in bad state; it was opened, but not attached"),
-    ("tun", "is a TUN, not a TAP"), ("plain", "lacks IFF_VNET_HDR"), ("twice", "is handed in twice")])
+    ("closed", "descriptor 900 as a TAP queue: Bad file descriptor; it has to be an open, inherited descriptor"),
+    ("file", "as a TAP queue: Inappropriate ioctl for device; it has to be an open, inherited descriptor"),
+    ("unattached", "as a TAP queue: File descriptor in bad state; it is open, but not attached"),
+    ("tun", "is a TUN, not a TAP"), ("plain", "lacks IFF_VNET_HDR"), ("twice", "was handed in twice")])
 def test_descriptor_that_is_no_queue_of_a_tap_is_told(bed, tmp_path, kind, text):
     with bed.host:
         fd = os.open("/dev/net/tun" if kind != "file" else str(tmp_path / "file"), os.O_RDWR | os.O_CREAT)
