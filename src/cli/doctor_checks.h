@@ -107,7 +107,6 @@ int xb_doctor_xdp_features(uint32_t ifindex, uint64_t *ret_features);
 int xb_doctor_feature(const char *ifname, const char *feature, bool *ret_fixed);
 
 /** What is in front of a frame at most, besides its MTU. */
-#define XB_DOCTOR_L2_BYTES 18u /* Ethernet header and one VLAN tag */
 
 /** "native XDP, zero copy" and the like, for an interface. doctor_xdp.c */
 const char *xb_doctor_xdp_words(const struct xb_netdev *netdev);

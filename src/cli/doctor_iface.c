@@ -17,8 +17,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#define MTU_MAX (XB_UPLINK_BYTES_MAX - XB_DOCTOR_L2_BYTES)
-
 /* ---- is it there, is it up ---- */
 
 /* Whether it is administratively up; netdev.up asks for a carrier too. */
@@ -33,14 +31,14 @@ static bool is_set_up(const char *ifname)
 
 static void check_mtu(struct xb_checkup *checkup)
 {
-	if (checkup->netdev.mtu <= MTU_MAX)
+	if (checkup->netdev.mtu <= XB_UPLINK_MTU_MAX)
 		return;
 	xb_found(
 		checkup, XB_FINDING_WARN,
 		"MTU %u: a frame of it is longer than the %u bytes that xbridge receives, and native XDP "
 		"may be refused",
 		checkup->netdev.mtu, XB_UPLINK_BYTES_MAX);
-	xb_remedy(checkup, "ip link set dev %s mtu %u", checkup->ifname, MTU_MAX);
+	xb_remedy(checkup, "ip link set dev %s mtu %u", checkup->ifname, XB_UPLINK_MTU_MAX);
 }
 
 void xb_check_interface(struct xb_checkup *checkup)

@@ -5,6 +5,7 @@
 #include "daemon/capturing.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
+#include "daemon/remarks.h"
 #include "daemon/uplink_log.h"
 #include "xsk/netdev.h"
 
@@ -217,10 +218,9 @@ int xb_instance_start_kernel(struct xb_instance *instance, struct xb_error *err)
 
 unsigned xb_instance_lent_mtu(const struct xb_instance *instance)
 {
-	const unsigned most = XB_UPLINK_BYTES_MAX - 22 /* Ethernet, two VLAN tags */;
 	unsigned mtu = instance->n_uplinks ? instance->uplinks[0].uplink->mtu : 0;
 
-	return mtu < most ? mtu : most;
+	return mtu < XB_UPLINK_MTU_MAX ? mtu : XB_UPLINK_MTU_MAX;
 }
 
 static int port_of_name(const void *arg, const char *name, bool *ret_uplink)
@@ -260,6 +260,8 @@ static int start_ports(struct xb_instance *instance, struct xb_error *err)
 	ret = start_steering(instance, err);
 	for (unsigned i = 0; !ret && i < instance->n_uplinks; i++)
 		ret = xb_instance_start_uplink(instance, &instance->uplinks[i], err);
+	if (!ret)
+		xb_remark_start(instance);
 	return ret;
 }
 
@@ -496,6 +498,7 @@ void xb_instance_tick(struct xb_instance *instance)
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		xb_uplink_refresh_stats(instance->uplinks[i].uplink);
+	xb_remark_mtus(instance);
 }
 
 void xb_instance_mirror_fdb(struct xb_instance *instance)

@@ -17,6 +17,7 @@
 #include "daemon/doorman.h"
 #include "daemon/kernel_port.h"
 #include "daemon/loop.h"
+#include "daemon/remarks.h"
 #include "daemon/steering.h"
 #include "xsk/drop_feed.h"
 #include "xsk/fdb_mirror.h"
@@ -31,6 +32,7 @@ struct xb_instance_uplink {
 	bool lost;                      /* the interface is gone or moved; it is looked for again */
 	uint64_t again_ns;              /* not before then (CLOCK_MONOTONIC) */
 	char trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said; "": nothing said */
+	struct xb_mtu_remarks mtus;
 };
 
 /** An address of a port itself, in the forwarding table. */

@@ -176,8 +176,9 @@ static bool same_uplinks(const struct xb_config *a, const struct xb_config *b)
 	return true;
 }
 
-static void name_the_rest(const struct xb_config *old, const struct xb_config *new)
+static void name_the_rest(const struct xb_instance *instance, const struct xb_config *new)
 {
+	const struct xb_config *old = &instance->config;
 	const struct xb_kernel_config *a = &old->kernel, *b = &new->kernel;
 
 	if (!same_uplinks(old, new))
@@ -194,7 +195,9 @@ static void name_the_rest(const struct xb_config *old, const struct xb_config *n
 		needs_restart("netns");
 	if (a->offload != b->offload)
 		needs_restart("no-offload");
-	if (a->persist != b->persist)
+	if (a->persist && !b->persist)
+		xb_remark_not_persistent(instance);
+	else if (a->persist != b->persist)
 		needs_restart("persist");
 	if (!same_fds(&a->tap_fds, &b->tap_fds))
 		needs_restart("tap-fd");
@@ -224,7 +227,7 @@ void xb_reload(struct xb_instance *instance)
 		xb_config_fini(&config);
 		return;
 	}
-	name_the_rest(&instance->config, &config);
+	name_the_rest(instance, &config);
 	apply_queues(instance, config.kernel.queues);
 	apply_verdict(instance, config.verdict_word);
 	apply_mtu(instance, config.kernel.mtu);

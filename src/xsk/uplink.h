@@ -50,6 +50,9 @@ enum xb_uplink_tx {
 /** Longest frame that fits behind the headroom. */
 #define XB_UPLINK_BYTES_MAX XB_FRAME_ROOM
 
+/** Largest MTU whose frames all fit: with an Ethernet header and two VLAN tags. */
+#define XB_UPLINK_MTU_MAX (XB_UPLINK_BYTES_MAX - 14u - 2u * 4u)
+
 #define XB_UPLINK_RING_DEFAULT 2048u
 
 struct xb_uplink_options {

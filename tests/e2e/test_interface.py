@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from load import answers
-from xbridge import TAP_IP, wait_for
+from load import Wire, answers, mac_bytes
+from xbridge import TAP_IP, drops, wait_for
 
 
 @pytest.fixture
@@ -225,3 +225,75 @@ def test_process_whose_namespace_was_given_is_missed_when_it_ends(bed, reaped):
                     seconds=2)
     assert answers(bed.peer, TAP_IP), "it goes on"
     process.wait()
+
+
+# ---- MTUs ----
+
+def lines(daemon, word):
+    return [line for line in daemon.log if word in line]
+
+
+def test_uplink_mtu_that_no_frame_holds_is_named_with_both_numbers_at_the_start_and_when_it_comes(bed):
+    bed.host.ip("link set va mtu 9000")
+    daemon = bed.start()
+    said = r"warning: uplink va has MTU {}, but a frame holds 3818 at most: .*ip link set va mtu 3818$"
+    daemon.wait_log(said.format(9000))
+    assert bed.kern.link("tap0")["mtu"] == 3818
+    assert "MTU 9000" in daemon.log[[" ready: " in line for line in daemon.log].index(True) - 1], "before it is ready"
+    bed.host.ip("link set va mtu 3818")
+    daemon.wait_log("uplink va has MTU 3818 and")
+    wait_for(lambda: daemon.status()["uptime_s"] >= 2, "some looks later")
+    assert len(lines(daemon, "a frame holds")) == 1
+    bed.host.ip("link set va mtu 3819")
+    daemon.wait_log(said.format(3819))
+
+
+@pytest.mark.parametrize("tap_mtu", [1280, 2000])
+def test_mtus_that_differ_are_named_once_with_a_remedy_that_helps(bed, tap_mtu):
+    daemon = bed.start("--mtu", str(tap_mtu))
+    to = "tap0" if tap_mtu < 1500 else "va"
+    remedy = daemon.wait_log(rf"warning: tap0 has MTU {tap_mtu} and uplink va 1500: longer packets are dropped on the way to "
+                             rf"{to} \(tx_too_long\); (.*)").group(1)
+    with Wire(bed.peer, "vp") as peer, Wire(bed.kern, "tap0") as tap:
+        sender = peer if to == "tap0" else tap
+        sender.send(mac_bytes(bed.kern.mac("tap0")) + peer.mac + b"\x88\xb5" + bytes(1450) if to == "tap0" else
+                    peer.mac + tap.mac + b"\x88\xb5" + bytes(1900))
+        wait_for(lambda: drops(daemon.stats(), to).get("tx_too_long") == 1, "it is dropped there")
+        subprocess.run(remedy.split(), check=True)
+        daemon.wait_log("tap0 has MTU 1500 now")
+        if to == "tap0":
+            wait_for(lambda: daemon.port("tap0")["running"], "it runs again")
+            peer.send(mac_bytes(bed.kern.mac("tap0")) + peer.mac + b"\x88\xb5" + bytes(1450))
+            wait_for(lambda: tap.receive(0.1), "it arrives")
+    uptime = daemon.status()["uptime_s"]
+    wait_for(lambda: daemon.status()["uptime_s"] >= uptime + 2, "some looks later")
+    assert len(lines(daemon, "longer packets")) == 1
+
+
+def test_tap0_that_follows_the_uplinks_mtu_is_worth_no_word(bed):
+    daemon = bed.start()
+    for mtu in 1400, 1500, 1300:
+        bed.host.ip(f"link set va mtu {mtu}")
+        wait_for(lambda: bed.kern.link("tap0")["mtu"] == mtu, "tap0 follows")
+    uptime = daemon.status()["uptime_s"]
+    wait_for(lambda: daemon.status()["uptime_s"] >= uptime + 2, "some looks later")
+    assert "longer packets" not in daemon.text()
+
+
+# ---- a tap0 that stays ----
+
+def test_persist_that_disappears_from_the_file_is_explained_with_the_command_that_removes_tap0(bed, tmp_path):
+    path = tmp_path / "conf"
+    path.write_text("persist\n")
+    daemon = bed.start("--config", str(path))
+    path.write_text("")
+    daemon.kill(signal.SIGHUP)
+    said = r"warning: persist is not in the file any more, but tap0 was made to stay: .*; to remove it then: (.*)"
+    remedy = daemon.wait_log(said).group(1)
+    daemon.stop()
+    daemon = bed.start("--config", str(path))
+    assert daemon.wait_log("tap0 was there before, and stays when xbridge ends; to remove it then: (.*)").group(1) == remedy
+    daemon.stop()
+    subprocess.run(remedy.split(), check=True)
+    assert not bed.kern.link("tap0")
+    assert "there before" not in bed.start("--config", str(path)).text()

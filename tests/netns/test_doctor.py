@@ -461,12 +461,12 @@ def test_down_and_without_carrier_are_told_apart(host):
 
 
 def test_an_mtu_beyond_a_frame_is_named_with_the_largest_that_fits(host):
-    host.run("ip", "link", "set", "up0", "mtu", "3822")
+    host.run("ip", "link", "set", "up0", "mtu", "3818")
     assert host.doctor("up0").states("interface") == ["ok"]
-    host.run("ip", "link", "set", "up0", "mtu", "3823")
+    host.run("ip", "link", "set", "up0", "mtu", "3819")
     findings = host.doctor("up0").of("interface")
     assert [finding["state"] for finding in findings] == ["ok", "warn"]
-    assert findings[1]["remedy"] == "ip link set dev up0 mtu 3822"
+    assert findings[1]["remedy"] == "ip link set dev up0 mtu 3818"
 
 
 def test_native_xdp_is_told_from_generic(host):

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/remarks.h"
+
+#include "daemon/instance.h"
+#include "daemon/log.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMMAND_BYTES 512u
+
+static_assert(XB_UPLINK_MTU_MAX == 3818, "docs/getting-started.md says so");
+
+/* `ip` where the kernel's interface is, as a person would type it. */
+static const char *ip_there(const struct xb_instance *instance, char buf[COMMAND_BYTES])
+{
+	const char *netns = instance->config.kernel.netns;
+
+	if (!netns[0])
+		snprintf(buf, COMMAND_BYTES, "ip");
+	else if (strchr(netns, '/'))
+		snprintf(buf, COMMAND_BYTES, "nsenter --net=%s ip", netns);
+	else
+		snprintf(buf, COMMAND_BYTES, "ip -n %s", netns);
+	return buf;
+}
+
+/* ---- MTUs ---- */
+
+static void remark_too_large(struct xb_instance_uplink *entry)
+{
+	const struct xb_uplink *uplink = entry->uplink;
+	unsigned too_large = uplink->mtu > XB_UPLINK_MTU_MAX ? uplink->mtu : 0;
+
+	if (too_large && too_large != entry->mtus.too_large)
+		xb_log(XB_LOG_WARNING,
+		       "uplink %s has MTU %u, but a frame holds %u at most: what is longer passes to "
+		       "its own stack (pass_long); ip link set %s mtu %u",
+		       uplink->port.name, uplink->mtu, XB_UPLINK_MTU_MAX, uplink->port.name,
+		       XB_UPLINK_MTU_MAX);
+	entry->mtus.too_large = too_large;
+}
+
+static bool is_same(const struct xb_mtu_pair *a, const struct xb_mtu_pair *b)
+{
+	return a->uplink == b->uplink && a->kernel == b->kernel;
+}
+
+static void say_differ(const struct xb_instance *instance, const struct xb_uplink *uplink,
+		       const struct xb_mtu_pair *now)
+{
+	const char *ifname = instance->kernel.tap.name;
+	char ip[COMMAND_BYTES];
+
+	xb_log(XB_LOG_WARNING,
+	       "%s has MTU %u and uplink %s %u: longer packets are dropped on the way to %s "
+	       "(tx_too_long); %s link set %s mtu %u",
+	       ifname, now->kernel, uplink->port.name, now->uplink,
+	       now->kernel < now->uplink ? ifname : uplink->port.name, ip_there(instance, ip),
+	       ifname, now->uplink);
+}
+
+static void remark_differ(struct xb_instance *instance, struct xb_instance_uplink *entry)
+{
+	struct xb_mtu_pair now = {.uplink = entry->uplink->mtu, .kernel = instance->kernel.mtu};
+	struct xb_mtu_remarks *mtus = &entry->mtus;
+	bool settled;
+
+	if (!instance->kernel_running || entry->lost)
+		return;
+	if (now.uplink > XB_UPLINK_MTU_MAX)
+		now.uplink = XB_UPLINK_MTU_MAX;
+	settled = is_same(&now, &mtus->seen);
+	mtus->seen = now;
+	if (!settled || is_same(&now, &mtus->differ))
+		return;
+	if (now.uplink != now.kernel)
+		say_differ(instance, entry->uplink, &now);
+	mtus->differ = now;
+}
+
+void xb_remark_mtus(struct xb_instance *instance)
+{
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		remark_too_large(&instance->uplinks[i]);
+		remark_differ(instance, &instance->uplinks[i]);
+	}
+}
+
+/* ---- a TAP that stays ---- */
+
+void xb_remark_not_persistent(const struct xb_instance *instance)
+{
+	const char *ifname = instance->kernel.tap.name;
+	char ip[COMMAND_BYTES];
+
+	xb_log(XB_LOG_WARNING,
+	       "persist is not in the file any more, but %s was made to stay: it does when xbridge "
+	       "ends, and a restart without persist uses it and leaves it, too; to remove it then: "
+	       "%s link del %s",
+	       ifname, ip_there(instance, ip), ifname);
+}
+
+void xb_remark_start(struct xb_instance *instance)
+{
+	const struct xb_tap *tap = &instance->kernel.tap;
+	char ip[COMMAND_BYTES];
+
+	xb_remark_mtus(instance);
+	if (tap->made || tap->handed_in || instance->config.kernel.persist)
+		return;
+	xb_log(XB_LOG_NOTICE,
+	       "%s was there before%s, and stays when xbridge ends; to remove it then: %s link del %s",
+	       tap->name,
+	       tap->found ? ", keeps its address and MTU unless options name others" : "",
+	       ip_there(instance, ip), tap->name);
+}
