@@ -239,8 +239,18 @@ static struct json_object *sum_json(const struct sum *sum)
 	return to;
 }
 
+/* What the XDP program has dropped has come in by the uplink, and ended there. */
+static void add_xdp_drops(struct sum *sum, const struct xb_xdp_stats *xdp)
+{
+	sum->rx_packets += xdp->drop + xdp->limit;
+	sum->rx_bytes += xdp->drop_bytes + xdp->limit_bytes;
+	sum->drops[XB_DROP_VERDICT] += xdp->drop;
+	sum->drops[XB_DROP_LIMIT] += xdp->limit;
+}
+
+/* `xdp`: what the program counts, of an uplink; otherwise NULL. */
 static struct json_object *port_stats(const struct xb_instance *instance,
-				      const struct xb_port *port)
+				      const struct xb_port *port, const struct xb_xdp_stats *xdp)
 {
 	struct json_object *queues = json_object_new_array();
 	struct sum all = {0};
@@ -261,6 +271,8 @@ static struct json_object *port_stats(const struct xb_instance *instance,
 		xb_json_add_u64(one, "tx_packets", sum.tx_packets);
 		json_object_array_add(queues, one);
 	}
+	if (xdp)
+		add_xdp_drops(&all, xdp);
 	to = sum_json(&all);
 	json_object_object_add(to, "queues", queues);
 	xb_json_add_u64(to, "learned", atomic_load(&instance->fdb->n_learned[port->id]));
@@ -268,26 +280,23 @@ static struct json_object *port_stats(const struct xb_instance *instance,
 	return to;
 }
 
-static struct json_object *xdp_stats(const struct xb_instance *instance,
-				     const struct xb_uplink *uplink)
+static struct json_object *xdp_stats(const struct xb_xdp_stats *xdp)
 {
 	struct json_object *to = json_object_new_object();
-	struct xb_xdp_stats stats = {0};
 
-	xb_gate_read_stats(&instance->gate, uplink->slot, &stats);
-	xb_json_add_u64(to, "pass_verdict", stats.pass_verdict);
-	xb_json_add_u64(to, "pass_own", stats.pass_own);
-	xb_json_add_u64(to, "pass_group", stats.pass_group);
-	xb_json_add_u64(to, "pass_noqueue", stats.pass_noqueue);
-	xb_json_add_u64(to, "pass_stall", stats.pass_stall);
-	xb_json_add_u64(to, "pass_undelivered", stats.pass_undelivered);
-	xb_json_add_u64(to, "pass_runt", stats.pass_runt);
-	xb_json_add_u64(to, "pass_long", stats.pass_long);
-	xb_json_add_u64(to, "redirect", stats.redirect);
-	xb_json_add_u64(to, "drop", stats.drop);
-	xb_json_add_u64(to, "drop_bytes", stats.drop_bytes);
-	xb_json_add_u64(to, "limit", stats.limit);
-	xb_json_add_u64(to, "limit_bytes", stats.limit_bytes);
+	xb_json_add_u64(to, "pass_verdict", xdp->pass_verdict);
+	xb_json_add_u64(to, "pass_own", xdp->pass_own);
+	xb_json_add_u64(to, "pass_group", xdp->pass_group);
+	xb_json_add_u64(to, "pass_noqueue", xdp->pass_noqueue);
+	xb_json_add_u64(to, "pass_stall", xdp->pass_stall);
+	xb_json_add_u64(to, "pass_undelivered", xdp->pass_undelivered);
+	xb_json_add_u64(to, "pass_runt", xdp->pass_runt);
+	xb_json_add_u64(to, "pass_long", xdp->pass_long);
+	xb_json_add_u64(to, "redirect", xdp->redirect);
+	xb_json_add_u64(to, "drop", xdp->drop);
+	xb_json_add_u64(to, "drop_bytes", xdp->drop_bytes);
+	xb_json_add_u64(to, "limit", xdp->limit);
+	xb_json_add_u64(to, "limit_bytes", xdp->limit_bytes);
 	return to;
 }
 
@@ -299,14 +308,16 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 	uint32_t owners[XB_OWNER_COUNT];
 
 	json_object_object_add(ports, instance->kernel.port->name,
-			       port_stats(instance, instance->kernel.port));
+			       port_stats(instance, instance->kernel.port, NULL));
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
 		struct xb_uplink *uplink = instance->uplinks[i].uplink;
+		struct xb_xdp_stats xdp = {0};
 		struct json_object *one;
 
 		xb_uplink_refresh_stats(uplink);
-		one = port_stats(instance, &uplink->port);
-		json_object_object_add(one, "xdp", xdp_stats(instance, uplink));
+		xb_gate_read_stats(&instance->gate, uplink->slot, &xdp);
+		one = port_stats(instance, &uplink->port, &xdp);
+		json_object_object_add(one, "xdp", xdp_stats(&xdp));
 		json_object_object_add(ports, uplink->port.name, one);
 	}
 	for (unsigned w = 0; w < instance->workers.n; w++) {

@@ -45,7 +45,9 @@ class Books:
                 uplink, interesting(change))
             # of group frames that pass, a shared uplink's packet socket gives xbridge a copy
             copies = xdp["pass_group"] if uplink in shared else 0
-            assert port["rx_packets"] + port["rx_missed"] == xdp["redirect"] + copies, (uplink, interesting(change))
+            dropped = sum(xdp[name] for name in XDP_DROPS)  # is received and dropped, once
+            assert port["rx_packets"] + port["rx_missed"] == xdp["redirect"] + copies + dropped, (uplink, interesting(change))
+            assert port["drops"]["verdict"] >= xdp["drop"] and port["drops"]["limit"] >= xdp["limit"], uplink
         assert tap["rx_packets"] + tap["rx_dropped"] + tap["rx_errors"] == ports["tap0"]["tx_packets"], interesting(change)
         assert tap["tx_packets"] == ports["tap0"]["rx_packets"] + ports["tap0"]["rx_missed"], interesting(change)
         return change

@@ -147,7 +147,8 @@ class Ends:
         """Have n frames come, since the stats were so?"""
         va = difference(self.bed.daemon.stats(), before)["ports"]["va"]
         # of what a shared uplink's stack has, a copy comes behind
-        copied = va["rx_packets"] + va["rx_missed"] == va["xdp"]["redirect"] + va["xdp"]["pass_group"]
+        copied = va["rx_packets"] + va["rx_missed"] == sum(
+            va["xdp"][name] for name in ("redirect", "pass_group", "drop", "limit"))
         return judged(va) == n and copied
 
     def placed(self, data):

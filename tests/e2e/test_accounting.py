@@ -20,6 +20,7 @@ import subprocess
 import time
 
 import pytest
+from scapy.all import IP, UDP, Ether
 
 from books import Books, lost_in_kernel, lost_inside
 from load import NO_STALL, hold_until_sent
@@ -102,6 +103,27 @@ def test_books_balance_under_overload_both_ways_and_while_queues_change(make_bed
     change = books.close()
     assert 2 * count == arrived + lost_inside(change) + lost_in_kernel(change), interesting(change)
     assert lost_inside(change) and change["tap"]["tx_dropped"]
+
+
+def test_what_the_xdp_program_drops_is_received_and_dropped_once(make_bed):
+    """With `drop`, and with a limit that lets one in three through: the rest of DESIGN.md's equation is as ever."""
+    bed = make_bed(quiet=True)
+    daemon = bed.start("--rule", "proto udp dport 7 to drop", "--rule", "proto udp dport 8 to kernel limit 1:10")
+    books = Books(bed)
+    with Wire(bed.peer, "vp") as wire:
+        for port, n in (7, 20), (8, 30):
+            wire.send(*[bytes(Ether(dst=bed.kern.mac("tap0"), src=bed.peer.mac("vp")) / IP(src=peer_ip(), dst=TAP_IP) /
+                              UDP(dport=port) / bytes(60))] * n)
+    change = books.close()
+    va = change["xbridge"]["ports"]["va"]
+    dropped = drops(change["xbridge"], "va")
+    assert dropped["verdict"] == va["xdp"]["drop"] == 20
+    assert dropped["limit"] == va["xdp"]["limit"] and 18 <= dropped["limit"] <= 20  # a second may pass meanwhile
+    assert va["rx_packets"] == change["wires"][0]["tx_packets"] == 50
+    assert va["rx_bytes"] == change["wires"][0]["tx_bytes"]
+    assert lost_inside(change) == 20 + dropped["limit"]
+    text = daemon.cli("stats").stdout
+    assert "drop verdict 20" in text and f"drop limit {dropped['limit']}" in text
 
 
 SOCKET_ROOM = 20000  # group frames, more than fit into the packet socket of a shared uplink: each takes over 400 bytes
