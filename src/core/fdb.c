@@ -168,10 +168,17 @@ static void entry_fill(struct xb_fdb *fdb, struct xb_fdb_entry *entry, uint64_t 
 	count_change(fdb);
 }
 
-static bool may_learn(struct xb_fdb *fdb, uint16_t port)
+/* Whether an address may come to lie behind the port: below its limit, and with a place to be. */
+static bool may_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port, bool has_place)
 {
 	return atomic_load_explicit(&fdb->n_learned[port], memory_order_relaxed) <
-	       atomic_load_explicit(&fdb->learn_max[port], memory_order_relaxed);
+		       atomic_load_explicit(&fdb->learn_max[port], memory_order_relaxed) &&
+	       (has_place || entry_for(fdb, key.bits));
+}
+
+static void refuse(struct xb_fdb *fdb, uint16_t port)
+{
+	atomic_fetch_add_explicit(&fdb->n_refused[port], 1, memory_order_relaxed);
 }
 
 static void learn_locked(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port, uint32_t now_s)
@@ -181,17 +188,15 @@ static void learn_locked(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t por
 
 	if (entry && (kind_of(value) != XB_FDB_LEARNED || port_of(value) == port))
 		return;
-	if (may_learn(fdb, port)) {
-		if (entry)
-			entry_free(fdb, entry);
-		else
-			entry = entry_for(fdb, key.bits);
-		if (entry) {
-			entry_fill(fdb, entry, key.bits, pack(port, XB_FDB_LEARNED, now_s));
-			return;
-		}
+	if (!may_learn(fdb, key, port, entry)) {
+		refuse(fdb, port);
+		return;
 	}
-	atomic_fetch_add_explicit(&fdb->n_refused[port], 1, memory_order_relaxed);
+	if (entry)
+		entry_free(fdb, entry);
+	else
+		entry = entry_for(fdb, key.bits);
+	entry_fill(fdb, entry, key.bits, pack(port, XB_FDB_LEARNED, now_s));
 }
 
 enum xb_fdb_learned xb_fdb_ask(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port)
@@ -224,7 +229,10 @@ enum xb_fdb_learned xb_fdb_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint
 		return XB_FDB_TAKEN;
 	if ((key.bits & 0xfff) == XB_FDB_VLAN_ANY)
 		return XB_FDB_FINE; /* a tag with the reserved id: it speaks for no other VLAN */
-	if (!pthread_mutex_trylock(&fdb->lock)) {
+	/* Before the lock: a port that learns nothing more must not keep others from learning. */
+	if (!may_learn(fdb, key, port, entry)) {
+		refuse(fdb, port);
+	} else if (!pthread_mutex_trylock(&fdb->lock)) {
 		learn_locked(fdb, key, port, now_s);
 		pthread_mutex_unlock(&fdb->lock);
 	}

@@ -204,6 +204,12 @@ static void whatever_a_walk_shows_is_counted_when_it_changes(void **state)
 	assert_int_equal(xb_fdb_lookup(fdb, key_of(1, 0)), -1);
 }
 
+static bool not_port_7(const struct xb_fdb_row *row, void *arg)
+{
+	(void)arg;
+	return row->port != 7;
+}
+
 static void a_port_learns_no_more_than_its_limit_and_others_still_do(void **state)
 {
 	struct xb_fdb *fdb = *state;
@@ -219,6 +225,56 @@ static void a_port_learns_no_more_than_its_limit_and_others_still_do(void **stat
 	xb_fdb_learn(fdb, key_of(5000, 0), 6, 1); /* nor does it take others' stations */
 	assert_int_equal(xb_fdb_lookup(fdb, key_of(5000, 0)), 7);
 	assert_int_equal(xb_fdb_set(fdb, key_of(9, 9), 6, XB_FDB_STATIC), 0);
+}
+
+/* A port that learns nothing any more, and still sends from ever new addresses. */
+static _Atomic bool flooded;
+
+static void *flood(void *arg)
+{
+	struct xb_fdb *fdb = arg;
+
+	for (uint32_t i = 0; i < 3000000; i++)
+		xb_fdb_learn(fdb, key_of(1u << 24 | i, 0), 6, 1);
+	atomic_store(&flooded, true);
+	return NULL;
+}
+
+static void a_flood_over_the_limit_keeps_nobody_from_learning(void **state)
+{
+	struct xb_fdb *fdb = *state;
+	unsigned missing = 0;
+	pthread_t flooder;
+
+	atomic_store(&fdb->learn_max[6], 0);
+	MUST(pthread_create(&flooder, NULL, flood, fdb) == 0);
+	for (uint32_t i = 0; !atomic_load(&flooded); i = (i + 1) % 4096) {
+		xb_fdb_learn(fdb, key_of(i, 0), 7, 1); /* one packet of each is enough */
+		missing += xb_fdb_lookup(fdb, key_of(i, 0)) != 7;
+		if (i == 4095)
+			xb_fdb_sweep(fdb, not_port_7, NULL);
+	}
+	pthread_join(flooder, NULL);
+	assert_int_equal(missing, 0);
+}
+
+static void nobody_takes_the_lock_to_learn_what_may_not_be_learned(void **state)
+{
+	struct xb_fdb *fdb = *state;
+
+	atomic_store(&fdb->learn_max[6], 0);
+	pthread_mutex_lock(&fdb->lock);
+	xb_fdb_learn(fdb, key_of(1, 0), 6, 1);
+	assert_int_equal(fdb->n_refused[6], 1);
+	pthread_mutex_unlock(&fdb->lock);
+	/* nor where its bucket is full */
+	for (uint32_t i = 0; !fdb->n_refused[7]; i++)
+		xb_fdb_learn(fdb, key_of(i, 0), 7, 1);
+	pthread_mutex_lock(&fdb->lock);
+	for (uint32_t i = 0; fdb->n_refused[7] < 100 && i < 100000; i++)
+		xb_fdb_learn(fdb, key_of(i, 0), 7, 1);
+	assert_int_equal(fdb->n_refused[7], 100);
+	pthread_mutex_unlock(&fdb->lock);
 }
 
 static bool count_row(const struct xb_fdb_row *row, void *arg)
@@ -356,6 +412,8 @@ int main(void)
 		TEST(ageing_misses_nobody_though_it_does_not_look_each_time),
 		TEST(whatever_a_walk_shows_is_counted_when_it_changes),
 		TEST(a_port_learns_no_more_than_its_limit_and_others_still_do),
+		TEST(a_flood_over_the_limit_keeps_nobody_from_learning),
+		TEST(nobody_takes_the_lock_to_learn_what_may_not_be_learned),
 		TEST(a_full_table_refuses_but_a_person_can_still_set),
 		TEST(a_bucket_full_of_static_entries_is_said),
 		TEST(lookups_beside_learning_moving_and_ageing_never_name_a_wrong_port),
