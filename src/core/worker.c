@@ -32,7 +32,9 @@
 #define PENDING_MIN_MS 1
 #define NS_PER_MS      1000000u
 
-#define WAKE_FDS_MAX (XB_PORTS_MAX * XB_QUEUES_MAX / 4 + 1)
+/* The control thread's, and two of each queue there can be: for a packet, and for one on its way.
+ */
+#define WAKE_FDS_MAX (1u + 2u * XB_PORTS_MAX * XB_QUEUES_MAX)
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -204,7 +206,7 @@ struct alarms {
 
 static void alarms_add(struct alarms *alarms, int fd)
 {
-	if (fd >= 0 && alarms->n < WAKE_FDS_MAX)
+	if (fd >= 0)
 		alarms->fds[alarms->n++] = (struct pollfd){.fd = fd, .events = POLLIN};
 }
 
