@@ -80,6 +80,20 @@ void xb_text_ports(struct json_object *result)
 		print_port(json_object_array_get_idx(list, i));
 }
 
+/* Where each worker may run; once, where that is the same for all. */
+static void print_cpus(struct json_object *workers)
+{
+	size_t n = json_object_array_length(workers);
+	bool same = true;
+
+	for (size_t i = 1; i < n; i++)
+		same = same && !strcmp(text(json_object_array_get_idx(workers, i), "cpus"),
+				       text(json_object_array_get_idx(workers, 0), "cpus"));
+	for (size_t i = 0; i < (same && n ? 1 : n); i++)
+		printf("%s%s", i ? "; " : " on CPUs ",
+		       text(json_object_array_get_idx(workers, i), "cpus"));
+}
+
 void xb_text_status(struct json_object *result)
 {
 	struct json_object *arena = xb_json_field(result, "arena");
@@ -90,9 +104,11 @@ void xb_text_status(struct json_object *result)
 	       text(result, "name"), text(result, "version"), xb_json_u64(result, "pid"),
 	       xb_json_u64(result, "uptime_s"), text(result, "default"),
 	       xb_json_u64(result, "stall_ms"));
-	printf("frames: %" PRIu64 " of %" PRIu64 " free%s; workers: %zu\n",
+	printf("frames: %" PRIu64 " of %" PRIu64 " free%s; workers: %zu",
 	       xb_json_u64(arena, "free"), xb_json_u64(arena, "frames"),
 	       is(arena, "huge_pages") ? ", huge pages" : "", json_object_array_length(workers));
+	print_cpus(workers);
+	putchar('\n');
 	xb_text_ports(result);
 }
 

@@ -229,7 +229,10 @@ static const struct option {
 	 "threads that move packets; default: one for each queue, at most one for "
 	 "each CPU",
 	 set_workers},
-	{"--cpus", "LIST", "CPUs to pin the workers to, like 2,4-6", set_cpus},
+	{"--cpus", "LIST",
+	 "CPUs to pin the workers to, like 2,4-6; default: not pinned, on all CPUs that the cpuset "
+	 "and the affinity of xbridge allow",
+	 set_cpus},
 	{"--frames", "N", "frames of 4096 bytes in the arena; default: as many as the rings need",
 	 set_frames},
 	{"--stall-ms", "MS",

@@ -495,6 +495,7 @@ void xb_instance_tick(struct xb_instance *instance)
 		xb_gate_tick(&instance->gate, xb_now_ns());
 	expire_rules(instance);
 	xb_workers_wake(&instance->workers);
+	xb_cpus_pin(&instance->pinning, &instance->workers, &instance->config);
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		xb_uplink_refresh_stats(instance->uplinks[i].uplink);
@@ -525,15 +526,8 @@ void xb_instance_mirror_fdb(struct xb_instance *instance)
 static void on_worker_start(void *arg, unsigned worker)
 {
 	struct xb_instance *instance = arg;
-	const struct xb_config *config = &instance->config;
 
-	if (config->n_cpus) {
-		cpu_set_t cpus;
-
-		CPU_ZERO(&cpus);
-		CPU_SET(config->cpus[worker % config->n_cpus], &cpus);
-		sched_setaffinity(0, sizeof(cpus), &cpus);
-	}
+	(void)worker;
 	if (xb_privileges_drop_thread() < 0)
 		atomic_store(&instance->workers_privileged, true);
 }
@@ -552,6 +546,8 @@ static int start_workers(struct xb_instance *instance, const struct queue_count 
 
 	if (ret < 0)
 		return ret;
+	xb_cpus_say(config);
+	xb_cpus_pin(&instance->pinning, &instance->workers, config);
 	instance->cache.thread = instance->workers.n;
 	/* all of them have started when they have seen that there is no port yet */
 	xb_workers_publish(&instance->workers, NULL);
@@ -606,8 +602,10 @@ static int start(struct xb_instance *instance, struct xb_error *err)
 
 int xb_instance_start(struct xb_instance *instance, struct xb_error *err)
 {
-	int ret = start(instance, err);
+	int ret = xb_cpus_check(&instance->config, err);
 
+	if (!ret)
+		ret = start(instance, err);
 	if (ret < 0) {
 		instance->keep_programs = true;
 		xb_instance_stop(instance);

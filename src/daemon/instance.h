@@ -14,6 +14,7 @@
 
 #include "core/worker.h"
 #include "daemon/config.h"
+#include "daemon/cpus.h"
 #include "daemon/doorman.h"
 #include "daemon/kernel_port.h"
 #include "daemon/loop.h"
@@ -69,6 +70,7 @@ struct xb_instance {
 	unsigned n_own;
 	struct xb_instance_own own[1 + XB_UPLINKS_MAX]; /* as the forwarding table has them */
 	struct xb_workers workers;
+	struct xb_pinning pinning;       /* of the workers, to CPUs */
 	_Atomic bool workers_privileged; /* one could not give up its capabilities */
 	struct xb_snapshot snapshots[2]; /* the published one, and one to fill next */
 	unsigned published;              /* which */

@@ -161,8 +161,11 @@ static struct json_object *worker_list(const struct xb_instance *instance)
 	for (unsigned w = 0; w < instance->workers.n; w++) {
 		struct xb_worker *worker = &instance->workers.worker[w];
 		struct json_object *to = json_object_new_object();
+		char cpus[XB_CPUS_BYTES];
 
+		xb_cpus_of_thread(worker->thread, cpus);
 		xb_json_add_u64(to, "worker", w);
+		xb_json_add_text(to, "cpus", cpus);
 		xb_json_add_bool(to, "asleep", atomic_load(&worker->asleep));
 		xb_json_add_u64(to, "sleeps", xb_counted(&worker->sleeps));
 		xb_json_add_u64(to, "wake_ns", atomic_load(&worker->wake_ns));

@@ -121,6 +121,12 @@ def test_missing_uplink(bed):
     assert "interface 'nowhere' does not exist" in refused(bed, uplinks=["nowhere"])
 
 
+def test_a_cpu_that_is_not_there(bed):
+    line = refused(bed, "--cpus", "0,1000")
+    assert "pin a worker to CPU 1000, where CPUs 0" in line and "cpuset" in line
+    assert "xdp" not in bed.host.link("va")
+
+
 def test_second_of_two_uplinks_missing_leaves_the_first_as_it_was(bed):
     assert "nowhere" in refused(bed, uplinks=["va", "nowhere"])
     assert "xdp" not in bed.host.link("va")

@@ -7,13 +7,14 @@ import random
 import re
 import signal
 import socket
+import subprocess
 import time
 from statistics import median
 
 import pytest
 
 from load import OWN_IP, Flood, Wire, answers, wait_under_load
-from xbridge import PATIENCE, TAP_IP, binary, peer_ip, scaled, wait_for
+from xbridge import IN_VM, PATIENCE, TAP_IP, binary, peer_ip, scaled, wait_for
 
 STALL_MS = 1000  # --stall-ms' default
 STALL_SLACK_S = 0.5 if PATIENCE == 1 else 1  # what a signal and a question may take
@@ -290,6 +291,80 @@ def test_workers_run_on_the_cpus_that_were_named_for_them(make_bed, options, wan
     (main,) = [fields for fields in statuses(daemon.pid) if fields["Pid"] == str(daemon.pid)]
     with open("/proc/thread-self/status") as file:
         assert f"Cpus_allowed_list:\t{main['Cpus_allowed_list']}\n" in file, "the control thread goes where it likes"
+
+
+def test_status_shows_where_each_worker_may_run(make_bed):
+    bed = make_bed(queues=2)
+    daemon = bed.start("--queues", "2", "--cpus", f"{LAST},{FIRST}")
+    assert [worker["cpus"] for worker in daemon.status()["workers"]] == [str(LAST), str(FIRST)]
+    assert f"workers: 2 on CPUs {LAST}; {FIRST}\n" in daemon.cli("status").stdout
+
+
+def test_a_worker_that_was_moved_off_its_cpu_is_pinned_again(make_bed):
+    """That is what the kernel does when the CPU goes offline."""
+    daemon = make_bed().start("--cpus", f"{LAST}")
+    (worker,) = [int(fields["Pid"]) for fields in statuses(daemon.pid) if fields["Name"] == "xb-worker-0"]
+    os.sched_setaffinity(worker, range(FIRST, LAST + 1))
+    daemon.wait_log(rf"worker 0 is pinned to CPU {LAST} again; it ran on CPUs {FIRST}-{LAST}")
+    assert os.sched_getaffinity(worker) == {LAST}
+
+
+@pytest.mark.kernels
+@pytest.mark.skipif(not IN_VM, reason="takes a CPU offline, which others here use")
+def test_workers_are_pinned_again_when_their_cpu_is_back(make_bed):
+    bed = make_bed()
+    daemon = bed.start("--cpus", f"{LAST}")
+    online = f"/sys/devices/system/cpu/cpu{LAST}/online"
+    with open(online, "w", encoding="ascii") as file:
+        file.write("0")
+    try:
+        daemon.wait_log(f"worker 0 can't be pinned to CPU {LAST}: Invalid argument .*; it runs on CPUs ")
+        assert answers(bed.peer, TAP_IP)
+        assert f"CPU {LAST}, where CPUs {FIRST}" in bed.start("--name", "late", "--ifname", "late0", "--cpus", f"{LAST}", uplinks=[],
+                                                              ready=False).wait_log("can't start: (.*)")[1]
+    finally:
+        with open(online, "w", encoding="ascii") as file:
+            file.write("1")
+    daemon.wait_log(f"worker 0 is pinned to CPU {LAST} again")
+    assert cpus_of_workers(daemon) == {"xb-worker-0": str(LAST)}
+    assert answers(bed.peer, TAP_IP)
+
+
+@pytest.fixture(name="cpuset")
+def cpuset_of_one_cpu(tmp_path):
+    """Words before a command that put it into a cpuset of CPU LAST alone."""
+    two = "/sys/fs/cgroup/cgroup.controllers"
+    if os.path.exists(two) and "cpuset" in open(two, encoding="ascii").read().split():
+        root, kind, options = tmp_path, "cgroup2", []
+    else:
+        root, kind, options = tmp_path, "cgroup", ["-o", "cpuset"]
+    subprocess.run(["mount", "-t", kind, *options, "none", root], check=True)
+    group = root / "xbridge-test"
+    try:
+        if kind == "cgroup2":
+            (root / "cgroup.subtree_control").write_text("+cpuset")
+        group.mkdir()
+        (group / "cpuset.cpus").write_text(str(LAST))
+        if kind == "cgroup":
+            (group / "cpuset.mems").write_text("0")
+        yield ["sh", "-c", f"echo $$ >{group}/cgroup.procs && exec \"$@\"", "sh"]
+        wait_for(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
+        group.rmdir()
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+@pytest.mark.skipif(FIRST == LAST, reason="has one CPU")
+def test_a_cpuset_is_used_and_told(make_bed, cpuset):
+    bed = make_bed(queues=2)
+    daemon = bed.start("--queues", "2", wrap=cpuset)
+    daemon.wait_log(rf"workers use CPUs {LAST} of the \d+ online: this process's cpuset or affinity has no others")
+    assert cpus_of_workers(daemon) == {"xb-worker-0": str(LAST)}
+    daemon.stop()
+    refused = bed.start("--cpus", f"{FIRST}", wrap=cpuset, ready=False)
+    refused.wait_log(f"can't start: cpus: pin a worker to CPU {FIRST}, where CPUs {LAST} can be used: .* the cpuset")
+    assert refused.wait_exit() == 1
+    assert "workers use CPUs" not in bed.start("--queues", "2").text()
 
 
 # ---- capabilities ----
