@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,4 +52,9 @@ const char *xb_error_text(const struct xb_error *err, char *buf, unsigned long b
 	snprintf(buf, buf_bytes, "%s%s%s%s%s", err->what, err->whole ? "" : ": ",
 		 err->whole ? "" : strerror(-err->code), err->hint[0] ? "; " : "", err->hint);
 	return buf;
+}
+
+bool xb_is_shortage(int code)
+{
+	return code == -EMFILE || code == -ENFILE || code == -ENOMEM || code == -ENOBUFS;
 }

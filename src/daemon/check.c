@@ -85,6 +85,23 @@ static void follow_mtu(struct xb_instance *instance)
 		       kernel->port->name, strerror(-ret));
 }
 
+/* Says once that an uplink can't be looked at, or can be again. What it is and has is as it was. */
+static void say_unseen(struct xb_instance_uplink *entry, int code)
+{
+	const char *name = entry->uplink->port.name;
+
+	if (entry->unseen == (code != 0))
+		return;
+	entry->unseen = code;
+	if (code)
+		xb_log(XB_LOG_WARNING,
+		       "uplink %s goes on, but changes of it are not noticed: %s; raise the limit "
+		       "(LimitNOFILE=, ulimit -n)",
+		       name, strerror(-code));
+	else
+		xb_log(XB_LOG_NOTICE, "changes of uplink %s are noticed again", name);
+}
+
 static void check_uplink(struct xb_instance *instance, struct xb_instance_uplink *entry)
 {
 	struct xb_uplink *uplink = entry->uplink;
@@ -99,6 +116,9 @@ static void check_uplink(struct xb_instance *instance, struct xb_instance_uplink
 		return;
 	}
 	ret = xb_uplink_refresh_link(uplink);
+	say_unseen(entry, xb_is_shortage(ret) ? ret : 0);
+	if (entry->unseen)
+		return;
 	if (ret < 0) {
 		take_out(instance, entry);
 		xb_log(XB_LOG_WARNING, "uplink %s %s", uplink->port.name,
@@ -268,11 +288,14 @@ void xb_instance_follow_carrier(struct xb_instance *instance)
 
 /* ---- all of them ---- */
 
-static void check_macs(struct xb_instance *instance, struct xb_uplink *uplink)
+static void check_macs(struct xb_instance *instance, struct xb_instance_uplink *entry)
 {
 	struct xb_error err = {0};
-	int ret = xb_uplink_refresh_macs(uplink, &err);
+	int ret = xb_uplink_refresh_macs(entry->uplink, &err);
 
+	if (xb_is_shortage(ret))
+		return; /* they are still due, and check_uplink says why */
+	entry->macs_due = false;
 	if (ret < 0 && err.code != -ENODEV)
 		xb_log_error(XB_LOG_WARNING, "own addresses", &err);
 	if (ret > 0)
@@ -282,9 +305,12 @@ static void check_macs(struct xb_instance *instance, struct xb_uplink *uplink)
 void xb_instance_check(struct xb_instance *instance, bool links_changed)
 {
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		check_uplink(instance, &instance->uplinks[i]);
-		if (links_changed && !instance->uplinks[i].lost)
-			check_macs(instance, instance->uplinks[i].uplink);
+		struct xb_instance_uplink *entry = &instance->uplinks[i];
+
+		entry->macs_due = entry->macs_due || links_changed;
+		check_uplink(instance, entry);
+		if (entry->macs_due && !entry->lost)
+			check_macs(instance, entry);
 	}
 	if (instance->n_uplinks)
 		follow_mtu(instance);

@@ -31,6 +31,8 @@
 struct xb_instance_uplink {
 	struct xb_uplink *uplink;
 	bool lost;                      /* the interface is gone or moved; it is looked for again */
+	bool macs_due;                  /* own addresses may have changed since they were read */
+	bool unseen;                    /* as last said: descriptors were too short to look at it */
 	uint64_t again_ns;              /* not before then (CLOCK_MONOTONIC) */
 	char trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said; "": nothing said */
 	struct xb_mtu_remarks mtus;

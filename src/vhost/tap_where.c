@@ -95,8 +95,13 @@ int xb_tap_follow(struct xb_tap *tap)
 	xb_auto_fd int there = ask_netns(tap);
 	struct xb_netns_id id = xb_netns_id(there);
 
-	if (there < 0 || xb_netns_id_same(&id, &tap->netns))
+	if (there < 0)
 		return 0;
+	if (xb_netns_id_same(&id, &tap->netns)) {
+		if (tap->ctl_fd < 0) /* descriptors may have been short */
+			tap->ctl_fd = open_ctl(tap, tap->netns_fd);
+		return 0;
+	}
 	xb_cleanup_close(&tap->ctl_fd);
 	adopt(tap, &there);
 	return 1;

@@ -29,15 +29,26 @@ int xb_link_read(const char *link_path, struct xb_link_info *ret_info)
 	return fd < 0 ? -errno : link_info(fd, ret_info);
 }
 
-uint32_t xb_attached_prog(uint32_t ifindex)
+int xb_attached_read(uint32_t ifindex, uint32_t *ret_prog_id)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+	int ret = bpf_xdp_query((int)ifindex, 0, &opts);
 
-	if (bpf_xdp_query((int)ifindex, 0, &opts) < 0)
-		return 0;
+	if (ret < 0)
+		return ret;
 	if (opts.attach_mode == XDP_ATTACHED_MULTI)
-		return opts.drv_prog_id ? opts.drv_prog_id : opts.skb_prog_id;
-	return opts.prog_id;
+		*ret_prog_id = opts.drv_prog_id ? opts.drv_prog_id : opts.skb_prog_id;
+	else
+		*ret_prog_id = opts.prog_id;
+	return 0;
+}
+
+uint32_t xb_attached_prog(uint32_t ifindex)
+{
+	uint32_t id = 0;
+
+	xb_attached_read(ifindex, &id);
+	return id;
 }
 
 enum xb_xdp_mode xb_attached_mode(uint32_t ifindex)

@@ -74,6 +74,9 @@ int xb_link_read(const char *link_path, struct xb_link_info *ret_info);
  */
 uint32_t xb_attached_prog(uint32_t ifindex);
 
+/** As xb_attached_prog, into `ret_prog_id`. Returns 0 or why the kernel could not be asked. */
+int xb_attached_read(uint32_t ifindex, uint32_t *ret_prog_id);
+
 /** The mode that the interface's program runs in; XB_XDP_AUTO: none, or no such interface. */
 enum xb_xdp_mode xb_attached_mode(uint32_t ifindex);
 

@@ -105,32 +105,43 @@ int xb_dispatcher_list(uint32_t ifindex, uint32_t dispatcher_id, struct xb_dispa
 	return n ? n : -ENOENT;
 }
 
-static bool is_seated(const struct seat *seat, uint32_t prog_id)
+/* Whether a program has a place behind a dispatcher: 1, 0, or -errno where that can't be found out.
+ */
+static int is_seated(const struct seat *seat, uint32_t prog_id)
 {
-	struct xb_dispatched list[XB_DISPATCHED_MAX];
-	int n = xb_dispatcher_list(seat->ifindex, seat->dispatcher_id, list);
+	for (unsigned place = 0; place < XB_DISPATCHED_MAX; place++) {
+		struct bpf_prog_info info = {0};
+		xb_auto_fd int fd = open_place(seat, place, &info);
 
-	for (int i = 0; i < n; i++)
-		if (list[i].prog_id == prog_id)
-			return true;
-	return false;
+		if (xb_is_shortage(fd))
+			return fd;
+		if (fd >= 0 && info.id == prog_id)
+			return 1;
+	}
+	return 0;
 }
 
-bool xb_program_is_on(uint32_t prog_id, uint32_t ifindex)
+int xb_program_is_on(uint32_t prog_id, uint32_t ifindex)
 {
 	/* between a look at the interface and one at the pins another dispatcher may take the
 	 * place */
 	for (unsigned i = 0; prog_id && i < TRIES; i++) {
-		struct seat seat = {ifindex, xb_attached_prog(ifindex)};
+		struct seat seat = {.ifindex = ifindex};
+		int ret = xb_attached_read(ifindex, &seat.dispatcher_id);
 
+		if (xb_is_shortage(ret))
+			return ret;
 		if (!seat.dispatcher_id)
-			return false;
-		if (seat.dispatcher_id == prog_id || is_seated(&seat, prog_id))
-			return true;
+			return 0;
+		if (seat.dispatcher_id == prog_id)
+			return 1;
+		ret = is_seated(&seat, prog_id);
+		if (ret)
+			return ret;
 		if (xb_attached_prog(ifindex) == seat.dispatcher_id)
-			return false;
+			return 0;
 	}
-	return false;
+	return 0;
 }
 
 /* Takes the next folder of a dispatcher. */
@@ -158,7 +169,7 @@ static bool find_seat(uint32_t prog_id, struct seat *ret_seat)
 	struct seat seat;
 
 	while (next_seat(dir, &seat)) {
-		if (!is_seated(&seat, prog_id))
+		if (is_seated(&seat, prog_id) <= 0)
 			continue;
 		*ret_seat = seat;
 		found = true;
@@ -172,7 +183,7 @@ uint32_t xb_dispatcher_ifindex_of(uint32_t prog_id)
 {
 	struct seat seat;
 
-	if (!prog_id || !find_seat(prog_id, &seat) || !xb_program_is_on(prog_id, seat.ifindex))
+	if (!prog_id || !find_seat(prog_id, &seat) || xb_program_is_on(prog_id, seat.ifindex) <= 0)
 		return 0;
 	return seat.ifindex;
 }

@@ -49,8 +49,9 @@ struct xb_dispatched {
  */
 int xb_dispatcher_list(uint32_t ifindex, uint32_t dispatcher_id, struct xb_dispatched *ret_list);
 
-/** Whether a program is on an interface of this network namespace, alone or behind a dispatcher. */
-bool xb_program_is_on(uint32_t prog_id, uint32_t ifindex);
+/** Whether a program is on an interface of this network namespace, alone or behind a dispatcher: 1,
+ * 0, or -errno where descriptors or memory are too short to find out. */
+int xb_program_is_on(uint32_t prog_id, uint32_t ifindex);
 
 /** The interface of this network namespace behind whose dispatcher a program is; 0: none. */
 uint32_t xb_dispatcher_ifindex_of(uint32_t prog_id);

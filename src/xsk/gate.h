@@ -138,8 +138,9 @@ int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const 
 		   const struct xb_attach_options *options, struct xb_attachment *ret_attachment,
 		   struct xb_error *err);
 
-/** Whether the program of a slot is still on the interface. */
-bool xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifindex);
+/** Whether the program of a slot is still on the interface: 1, 0, or -errno where descriptors or
+ * memory are too short to find out. */
+int xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifindex);
 
 /** Removes the program of a claimed slot from its interface, and releases the slot; the maps stay
  * (see xb_gate_remove). */

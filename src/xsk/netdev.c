@@ -18,45 +18,57 @@
 #include <sys/socket.h>
 
 /* Queues as sysfs has them: for drivers without ethtool channels. Another namespace's sysfs may
- * know another interface of that name; then, as with no sysfs, there is one. */
-static unsigned count_queues(const char *ifname, uint32_t ifindex, const char *kind)
+ * know another interface of that name; then, as with no sysfs, there is one. Returns their number,
+ * or -errno where descriptors or memory are short. */
+static int count_queues(const char *ifname, uint32_t ifindex, const char *kind)
 {
 	char path[64 + IF_NAMESIZE];
 	struct dirent *entry;
 	unsigned index = 0;
-	unsigned n = 0;
+	int n = 0;
 	FILE *file;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/sys/class/net/%s/ifindex", ifname);
 	file = fopen(path, "re");
 	if (!file)
-		return 1;
+		return xb_is_shortage(-errno) ? -errno : 1;
 	if (fscanf(file, "%u", &index) != 1)
 		index = 0;
 	fclose(file);
 	snprintf(path, sizeof(path), "/sys/class/net/%s/queues", ifname);
-	dir = index == ifindex ? opendir(path) : NULL;
-	if (!dir)
+	if (index != ifindex)
 		return 1;
+	dir = opendir(path);
+	if (!dir)
+		return xb_is_shortage(-errno) ? -errno : 1;
 	while ((entry = readdir(dir)))
 		n += !strncmp(entry->d_name, kind, 3);
 	closedir(dir);
 	return n ? n : 1;
 }
 
-static void read_queues(int fd, struct ifreq *req, struct xb_netdev *netdev)
+static int read_queues_of_sysfs(const char *ifname, struct xb_netdev *netdev)
+{
+	int rx = count_queues(ifname, netdev->ifindex, "rx-");
+	int tx = rx < 0 ? rx : count_queues(ifname, netdev->ifindex, "tx-");
+
+	if (tx < 0)
+		return tx;
+	netdev->rx_queues = (unsigned)rx;
+	netdev->tx_queues = (unsigned)tx;
+	netdev->rx_queues_max = netdev->rx_queues;
+	return 0;
+}
+
+static int read_queues(int fd, struct ifreq *req, struct xb_netdev *netdev)
 {
 	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
 
 	req->ifr_data = (void *)&channels;
 	if (ioctl(fd, SIOCETHTOOL, req) < 0 ||
-	    (!channels.rx_count && !channels.tx_count && !channels.combined_count)) {
-		netdev->rx_queues = count_queues(req->ifr_name, netdev->ifindex, "rx-");
-		netdev->tx_queues = count_queues(req->ifr_name, netdev->ifindex, "tx-");
-		netdev->rx_queues_max = netdev->rx_queues;
-		return;
-	}
+	    (!channels.rx_count && !channels.tx_count && !channels.combined_count))
+		return read_queues_of_sysfs(req->ifr_name, netdev);
 	netdev->rx_queues = channels.combined_count + channels.rx_count;
 	netdev->tx_queues = channels.combined_count + channels.tx_count;
 	if (!netdev->rx_queues)
@@ -66,6 +78,7 @@ static void read_queues(int fd, struct ifreq *req, struct xb_netdev *netdev)
 	netdev->rx_queues_max = channels.max_combined + channels.max_rx;
 	if (netdev->rx_queues_max < netdev->rx_queues)
 		netdev->rx_queues_max = netdev->rx_queues;
+	return 0;
 }
 
 static void read_driver(int fd, struct ifreq *req, struct xb_netdev *netdev)
@@ -96,6 +109,7 @@ int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_e
 	xb_auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct xb_netdev netdev = {0};
 	struct ifreq req = {0};
+	int ret;
 
 	if (fd < 0)
 		return xb_fail(err, -errno, "open a socket to ask for %s", ifname);
@@ -120,7 +134,9 @@ int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_e
 	if (ioctl(fd, SIOCGIFFLAGS, &req) < 0)
 		return xb_fail(err, -errno, "read the flags of %s", ifname);
 	netdev.up = req.ifr_flags & IFF_UP && has_carrier(fd, &req, req.ifr_flags & IFF_RUNNING);
-	read_queues(fd, &req, &netdev);
+	ret = read_queues(fd, &req, &netdev);
+	if (ret < 0)
+		return xb_fail(err, ret, "count the queues of %s", ifname);
 	read_driver(fd, &req, &netdev);
 	*ret_netdev = netdev;
 	return 0;

@@ -417,7 +417,7 @@ int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const 
 	return 0;
 }
 
-bool xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifindex)
+int xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifindex)
 {
 	return xb_program_is_on(gate->prog_ids[slot], ifindex);
 }

@@ -197,6 +197,8 @@ static int nl_code(int ret)
 		return -ENODEV;
 	case NLE_NOMEM:
 		return -ENOMEM;
+	case NLE_FAILURE: /* what libnl has no code for: a system call has said why */
+		return errno ? -errno : -EIO;
 	case NLE_PERM:
 		return -EPERM;
 	case NLE_INTR:
@@ -236,21 +238,21 @@ int xb_stack_query(uint32_t ifindex, struct xb_stack *ret_stack, struct xb_error
 {
 	xb_auto_free struct query *query = calloc(1, sizeof(*query));
 	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
-	int ret;
+	int ret, code;
 
 	if (!query || !stack)
 		return xb_fail(err, -ENOMEM, "read what is stacked on interface %u", ifindex);
 	query->ifindex = ifindex;
 	query->stack = stack;
+	errno = 0;
 	ret = run_query(query);
+	code = ret < 0 ? nl_code(ret) : 0;
 	nl_cache_free(query->links);
 	nl_cache_free(query->addrs);
 	nl_socket_free(query->socket);
-	if (ret < 0) {
-		xb_fail(err, nl_code(ret), "read what is stacked on interface %u (%s)", ifindex,
-			nl_geterror(ret));
-		return nl_code(ret);
-	}
+	if (ret < 0)
+		return xb_fail(err, code, "read what is stacked on interface %u (%s)", ifindex,
+			       nl_geterror(ret));
 	*ret_stack = *stack;
 	return 0;
 }

@@ -549,15 +549,21 @@ static bool sockets_are_dead(const struct xb_uplink *uplink)
 int xb_uplink_refresh_link(struct xb_uplink *uplink)
 {
 	struct xb_netdev netdev;
+	int attached = 1;
 	int ret;
 
 	ret = xb_netdev_read(uplink->options.ifname, &netdev, NULL);
+	if (xb_is_shortage(ret))
+		return ret;
 	if (ret < 0 || netdev.ifindex != uplink->ifindex || sockets_are_dead(uplink)) {
 		atomic_store(&uplink->port.up, false);
 		return -ENODEV;
 	}
-	if (uplink->running &&
-	    !xb_gate_is_attached(uplink->own->gate, uplink->slot, uplink->ifindex)) {
+	if (uplink->running)
+		attached = xb_gate_is_attached(uplink->own->gate, uplink->slot, uplink->ifindex);
+	if (attached < 0)
+		return attached;
+	if (!attached) {
 		atomic_store(&uplink->port.up, false);
 		return -ENOLINK;
 	}

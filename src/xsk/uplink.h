@@ -163,7 +163,8 @@ void xb_uplink_check_delivery(struct xb_uplink *uplink, uint64_t now_ns);
 /** Reads the interface's carrier, MAC, MTU and numbers of queues; sets port.up. Where MTU,
  * rx_queues or tx_queues are others then, stop and reopen adopt them. Returns 0, or -ENODEV where
  * the interface is gone or has been in another network namespace meanwhile, or -ENOLINK where
- * somebody has taken the program off (port.up becomes false): stop, and reopen. */
+ * somebody has taken the program off (port.up becomes false): stop, and reopen. Where descriptors
+ * or memory are too short to look (xb_is_shortage), that, and nothing has changed. */
 int xb_uplink_refresh_link(struct xb_uplink *uplink);
 
 /** Changes what the program reads: the default verdict and the table's generation, which received

@@ -40,7 +40,54 @@ def has_come_back(bed, daemon, uplink="va"):
     daemon.rest()
 
 
+class NoDescriptors:
+    """While it lasts the daemon can't open anything: its limit is the lowest number that is free."""
+
+    def __init__(self, daemon):
+        self.pid = daemon.pid
+        self.before = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+
+    def lower(self):
+        """Returns whether all numbers below the limit are in use."""
+        used = set(map(int, os.listdir(f"/proc/{self.pid}/fd")))
+        lowest = next(n for n in range(len(used) + 1) if n not in used)
+        now, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        if now > lowest:
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (lowest, hard))
+        return now == lowest
+
+    def __enter__(self):
+        wait_for(self.lower, "nothing is closed any more", pause=0.1)
+
+    def __exit__(self, *_):
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self.before)
+
+
 # ---- the uplink ----
+
+def test_a_shortage_of_descriptors_disturbs_no_port(bed):
+    """What can't be looked at is as it was; what has changed meanwhile is noticed once it can."""
+    daemon = bed.start()
+    assert peers_reach_tap(bed)
+    with Flood(bed):
+        wait_under_load(daemon)
+        with NoDescriptors(daemon):
+            bed.host.ip("link set va address 02:00:00:00:77:01")  # link events, besides what each tick looks at
+            for uplink in ("va", "vb"):
+                daemon.wait_log(f"uplink {uplink} goes on, but changes of it are not noticed: Too many open files; .*ulimit -n")
+            assert peers_reach_tap(bed)
+        for uplink in ("va", "vb"):
+            daemon.wait_log(f"changes of uplink {uplink} are noticed again")
+    wait_for(lambda: daemon.port("va")["mac"] == "02:00:00:00:77:01", "the new address is known")
+    before = daemon.stats()["ports"]["va"]["xdp"]["pass_own"]
+    with Wire(bed.peer, "vp") as wire:
+        wire.send(bytes.fromhex("020000007701") + wire.mac + b"\x88\xb5" + bytes(46))
+    wait_for(lambda: daemon.stats()["ports"]["va"]["xdp"]["pass_own"] > before, "frames to it are its stack's")
+    assert peers_reach_tap(bed)
+    assert not any(word in daemon.text() for word in (" is gone", "has lost", "is deleted", "is back", "queues now")), daemon.text()
+    daemon.rest()
+
+
 
 def test_uplink_set_down_and_up_goes_on(bed):
     daemon = bed.start()
