@@ -11,6 +11,7 @@
 #include "cli/say.h"
 #include "daemon/run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -132,10 +133,27 @@ static bool wants_help(int argc, char **argv)
 	return false;
 }
 
+/* Whoever starts us may have closed standard input, output or error. What is opened next would get
+ * their numbers, and our output. */
+static bool open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	int words;
 
+	if (!open_standard())
+		return 1;
 	if (argc < 2) {
 		xb_help_all(stderr);
 		return XB_EXIT_USAGE;

@@ -14,7 +14,7 @@ from statistics import median
 import pytest
 
 from load import OWN_IP, Flood, Wire, answers, wait_under_load
-from xbridge import IN_VM, PATIENCE, TAP_IP, binary, peer_ip, scaled, wait_for
+from xbridge import IN_VM, PATIENCE, RUN_DIR, TAP_IP, binary, peer_ip, scaled, wait_for
 
 STALL_MS = 1000  # --stall-ms' default
 STALL_SLACK_S = 0.5 if PATIENCE == 1 else 1  # what a signal and a question may take
@@ -365,6 +365,24 @@ def test_a_cpuset_is_used_and_told(make_bed, cpuset):
     refused.wait_log(f"can't start: cpus: pin a worker to CPU {FIRST}, where CPUs {LAST} can be used: .* the cpuset")
     assert refused.wait_exit() == 1
     assert "workers use CPUs" not in bed.start("--queues", "2").text()
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_descriptors_become_nothing_else(make_bed, closed):
+    """Neither the lock file nor a socket gets what is written to them."""
+    bed = make_bed()
+    daemon = bed.start(ready=False, wrap=["sh", "-c", f"exec {closed}; exec \"$@\"", "sh"])
+    wait_for(lambda: daemon.cli("status", check=False).returncode == 0, "it runs")
+    bed.address_tap()
+    for number in [int(word[0]) for word in closed.split()]:
+        assert os.readlink(f"/proc/{daemon.pid}/fd/{number}") == "/dev/null"
+    bed.host.ip("link set va mtu 1400")  # it has something to say
+    wait_for(lambda: daemon.port("va")["mtu"] == 1400, "it has said it")
+    assert os.path.getsize(f"{RUN_DIR}/{bed.name}.lock") == 0
+    assert answers(bed.peer, TAP_IP)
+    done = subprocess.run(["sh", "-c", f"exec {closed}; exec {binary()} status --name {bed.name}"], check=False)
+    assert done.returncode in (0, 1)
+    assert daemon.status()["pid"] == daemon.pid
 
 
 # ---- capabilities ----
