@@ -10,7 +10,7 @@
 #include "core/worker.h"
 #include "support/memory_port.h"
 
-#define ROOM_PORTS 17u
+#define ROOM_PORTS 8u
 
 struct room {
 	struct xb_arena arena;

@@ -17,7 +17,6 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -304,29 +303,6 @@ static void publishing_and_stopping_do_not_wait_for_sleepers(void **state)
 static uint64_t price(unsigned w)
 {
 	return atomic_load(&crew.workers.worker[w].wake_ns);
-}
-
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	MUST(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-	limit.rlim_cur = limit.rlim_max;
-	MUST(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-}
-
-static void one_worker_sleeps_on_a_thousand_queues_and_wakes_up_for_the_last(void **state)
-{
-	const unsigned ports = 17, queues = 64;
-
-	(void)state;
-	raise_descriptor_limit();
-	start(1, ports, queues, 20000ull * MS);
-	xb_workers_publish(&crew.workers, snapshot_of(0, (1u << ports) - 1));
-	WAIT_FOR(all_asleep(), 20000);
-	inject(ports - 1, queues - 1, 1, 2, XB_VERDICT_DROP);
-	WAIT_FOR(all_sums().rx == 1, 5000);
-	stop();
 }
 
 static void a_sleeper_learns_what_it_costs_to_wake_it(void **state)
@@ -683,7 +659,6 @@ int main(void)
 		cmocka_unit_test(a_published_snapshot_is_the_only_one_in_use),
 		cmocka_unit_test(a_snapshot_at_the_address_of_an_old_one_is_a_new_one),
 		cmocka_unit_test(a_sleeping_worker_wakes_up_for_a_packet),
-		cmocka_unit_test(one_worker_sleeps_on_a_thousand_queues_and_wakes_up_for_the_last),
 		cmocka_unit_test(a_sleeper_learns_what_it_costs_to_wake_it),
 		cmocka_unit_test(gaps_that_are_short_beside_a_wake_up_are_polled_through),
 		cmocka_unit_test(a_dense_stream_is_slept_between),
