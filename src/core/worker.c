@@ -121,25 +121,15 @@ static void wake(struct xb_worker *worker)
 	(void)written; /* EAGAIN: it is going to wake up anyway */
 }
 
-/* Waits until a worker has adopted the snapshot of `generation`. One that sleeps is woken for it:
- * its poll(2) would hold on to descriptors that are to be closed. The sequentially consistent
- * accesses pair with those in sleep_until_woken() and adopt(). */
-static void wait_quiet(struct xb_worker *worker, uint64_t generation)
-{
-	static const struct timespec pause = {.tv_nsec = 20000};
-
-	wake(worker);
-	while (atomic_load(&worker->seen) != generation)
-		nanosleep(&pause, NULL);
-}
-
 void xb_workers_wake(struct xb_workers *workers)
 {
 	for (unsigned w = 0; w < workers->n; w++)
 		wake(&workers->worker[w]);
 }
 
-void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot)
+/* One that sleeps is woken: its poll(2) would hold on to descriptors that are to be closed. The
+ * sequentially consistent accesses pair with those in sleep_until_woken() and adopt(). */
+uint64_t xb_workers_offer(struct xb_workers *workers, struct xb_snapshot *snapshot)
 {
 	uint64_t generation;
 
@@ -147,8 +137,25 @@ void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot
 		snapshot->n_workers = workers->n;
 	atomic_store(&workers->published, snapshot);
 	generation = atomic_fetch_add(&workers->generation, 1) + 1;
+	xb_workers_wake(workers);
+	return generation;
+}
+
+bool xb_workers_reached(const struct xb_workers *workers, uint64_t generation)
+{
 	for (unsigned w = 0; w < workers->n; w++)
-		wait_quiet(&workers->worker[w], generation);
+		if (atomic_load(&workers->worker[w].seen) < generation)
+			return false;
+	return true;
+}
+
+void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot)
+{
+	static const struct timespec pause = {.tv_nsec = 20000};
+	uint64_t generation = xb_workers_offer(workers, snapshot);
+
+	while (!xb_workers_reached(workers, generation))
+		nanosleep(&pause, NULL);
 }
 
 static void beat(struct xb_worker *worker, const struct xb_snapshot *snapshot)
@@ -461,12 +468,31 @@ int xb_workers_start(struct xb_workers *workers, struct xb_arena *arena,
 	return 0;
 }
 
-void xb_workers_stop(struct xb_workers *workers)
+void xb_workers_end(struct xb_workers *workers)
 {
 	atomic_store(&workers->stop, true);
+	xb_workers_wake(workers);
+}
+
+bool xb_workers_have_ended(struct xb_workers *workers)
+{
+	bool all = true;
+
 	for (unsigned w = 0; w < workers->n; w++) {
-		wake(&workers->worker[w]);
-		pthread_join(workers->worker[w].thread, NULL);
+		struct xb_worker *worker = &workers->worker[w];
+
+		worker->joined = worker->joined || !pthread_tryjoin_np(worker->thread, NULL);
+		all = all && worker->joined;
+	}
+	return all;
+}
+
+void xb_workers_stop(struct xb_workers *workers)
+{
+	xb_workers_end(workers);
+	for (unsigned w = 0; w < workers->n; w++) {
+		if (!workers->worker[w].joined)
+			pthread_join(workers->worker[w].thread, NULL);
 		close(workers->worker[w].wake_fd);
 	}
 	free(workers->worker);

@@ -7,16 +7,16 @@
  *      control thread                       worker
  *      ──────────────                       ──────
  *      fills a snapshot                     loop: adopts the newest snapshot (quiet)
- *      xb_workers_publish() ── pointer ──►        rx_batch on each queue that it owns   in
- *        waits until each worker                  xb_bridge_batch                       decided
+ *      xb_workers_offer() ─── pointer ───►        rx_batch on each queue that it owns   in
+ *      xb_workers_reached(): each worker          xb_bridge_batch                       decided
  *        has adopted it                           xb_outbox_flush: tx_batch             out
  *      acts on what is not published              nothing came: polls on, then sleeps
  *
  * clang-format on
  *
  * A snapshot is immutable. Queue q of each port in it belongs to worker q mod N. Before the control
- * thread touches a queue (reset, resize, removal) it publishes a snapshot without it; when
- * xb_workers_publish returns, no worker holds a reference to the one before.
+ * thread touches a queue (reset, resize, removal) it publishes a snapshot without it; when the
+ * workers have reached that, none holds a reference to the one before.
  *
  * A worker with work polls. One without goes on polling for as long as some wake-ups take here, if
  * lately that was often enough to meet the next packet; else, and in a dense stream, it sleeps
@@ -34,7 +34,7 @@
 /** What the workers see. Made by the control thread, immutable once published. */
 struct xb_snapshot {
 	uint16_t verdict;   /* the default verdict */
-	unsigned n_workers; /* filled by xb_workers_publish */
+	unsigned n_workers; /* filled by xb_workers_offer */
 	unsigned n_ports;   /* entries of port_list */
 	struct xb_port *port_list[XB_PORTS_MAX];
 	struct xb_port *ports[XB_PORTS_MAX]; /* by id; NULL: no such port */
@@ -81,6 +81,7 @@ struct xb_worker {
 	struct xb_workers *set;
 	unsigned index;
 	pthread_t thread;
+	bool joined;
 	int wake_fd; /* eventfd of the worker's own */
 	_Atomic bool asleep;
 	_Atomic uint64_t called_ns; /* when the control thread woke it, asleep, last; 0: known */
@@ -128,13 +129,25 @@ struct xb_workers_options {
 int xb_workers_start(struct xb_workers *workers, struct xb_arena *arena,
 		     const struct xb_workers_options *options, struct xb_error *err);
 
-/** Publishes `snapshot` (NULL: none) and waits until no worker holds the one before, which then is
- *  the caller's to free. The snapshot is freed by the caller after it was replaced. */
+/** Publishes `snapshot` (NULL: none) and returns its generation. The one before it stays as it is
+ * until the workers have reached that. Never waits. */
+uint64_t xb_workers_offer(struct xb_workers *workers, struct xb_snapshot *snapshot);
+/** The quiet point: whether each worker has adopted the snapshot of that generation or a later one.
+ *  Then none holds one that was published before it: those are the caller's to free or to fill
+ *  anew. */
+bool xb_workers_reached(const struct xb_workers *workers, uint64_t generation);
+
+/** Publishes `snapshot` and waits for the quiet point. */
 void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot);
 
 /** Wakes the workers, so that those that sleep see how long that takes: to be called once a second
  *  or so. Control thread. */
 void xb_workers_wake(struct xb_workers *workers);
+
+/** Tells all workers to end, and doesn't wait for that. */
+void xb_workers_end(struct xb_workers *workers);
+/** Whether all have. */
+bool xb_workers_have_ended(struct xb_workers *workers);
 
 /** Stops and joins all workers, and gives their frames back. */
 void xb_workers_stop(struct xb_workers *workers);

@@ -114,7 +114,35 @@ void xb_capturing_unwatch(struct xb_instance *instance)
 
 /* ---- all of it ---- */
 
-/* Behind it nobody writes there any more. */
+/* Frees what no thread writes to any more. */
+void xb_capturing_free_left(struct xb_instance *instance)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < instance->n_captures_left; i++) {
+		struct xb_capture_left *left = &instance->captures_left[i];
+
+		if (!instance->workers.worker || xb_instance_is_quiet(instance, left->change))
+			xb_capture_free(left->capture);
+		else
+			instance->captures_left[kept++] = *left;
+	}
+	instance->n_captures_left = kept;
+}
+
+/* Threads may write there until they see that it is gone. */
+static void leave(struct xb_instance *instance, struct xb_capture *capture)
+{
+	if (instance->workers.worker) {
+		instance->captures_left[instance->n_captures_left++] = (struct xb_capture_left){
+			.capture = capture, .change = xb_instance_publish(instance)};
+		xb_capturing_free_left(instance);
+	} else { /* all of it is about to end */
+		instance->cache.captures = NULL;
+		xb_capture_free(capture);
+	}
+}
+
 static void stop(struct xb_instance *instance, void *what)
 {
 	struct xb_captures *captures = &instance->captures;
@@ -127,11 +155,7 @@ static void stop(struct xb_instance *instance, void *what)
 	while (captures->list[i] != what)
 		i++;
 	captures->list[i] = captures->list[--captures->n];
-	if (instance->workers.worker)
-		xb_instance_publish(instance);
-	else /* all of it is about to end */
-		instance->cache.captures = NULL;
-	xb_capture_free(what);
+	leave(instance, what);
 }
 
 int xb_capturing_start(struct xb_instance *instance, const struct xb_capture_filter *filter,
@@ -142,7 +166,9 @@ int xb_capturing_start(struct xb_instance *instance, const struct xb_capture_fil
 	int fds[XB_CAPTURE_FDS];
 	int ret;
 
-	if (captures->n == XB_CAPTURES_MAX) {
+	xb_capturing_free_left(instance);
+	if (captures->n == XB_CAPTURES_MAX ||
+	    captures->n + instance->n_captures_left == XB_CAPTURES_LEFT_MAX) {
 		xb_refuse(err, -EBUSY, "%u captures are running, and that is the most",
 			  XB_CAPTURES_MAX);
 		xb_hint(err, "end one of them first");

@@ -20,6 +20,10 @@
 int xb_capturing_start(struct xb_instance *instance, const struct xb_capture_filter *filter,
 		       struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err);
 
+/** Frees captures that have ended, as soon as no thread writes to them. Once a second, and at the
+ * end. */
+void xb_capturing_free_left(struct xb_instance *instance);
+
 /** Stops watching what the XDP programs drop: before the gate closes. Captures themselves end with
  *  their clients. */
 void xb_capturing_unwatch(struct xb_instance *instance);

@@ -105,6 +105,45 @@ static int parse_port_change(const struct request *request, struct port_change *
 	return 0;
 }
 
+/* ---- a change of the queues, which takes its time ---- */
+
+static void forget_resize(struct xb_instance *instance, void *what)
+{
+	xb_instance_forget_change(instance, what);
+	free(what);
+}
+
+static int resume_resize(struct xb_instance *instance, struct xb_hold *hold,
+			 struct json_object **ret_result, struct xb_error *err)
+{
+	const struct xb_change *change = hold->what;
+
+	(void)instance;
+	if (!change->is_done)
+		return XB_LATER;
+	*err = change->err;
+	if (!change->code)
+		*ret_result = json_object_new_object();
+	return change->code;
+}
+
+static int resize(const struct request *request, unsigned queues)
+{
+	struct xb_change *change = calloc(1, sizeof(*change));
+	int ret;
+
+	if (!change)
+		return xb_fail(request->err, -ENOMEM, "change the queues");
+	ret = xb_instance_set_queues(request->instance, queues, change, request->err);
+	if (ret < 0) {
+		free(change);
+		return ret == -EAGAIN ? XB_LATER : ret;
+	}
+	*request->hold =
+		(struct xb_hold){.resume = resume_resize, .release = forget_resize, .what = change};
+	return resume_resize(request->instance, request->hold, request->ret_result, request->err);
+}
+
 static int port_set(const struct request *request)
 {
 	struct xb_instance *instance = request->instance;
@@ -125,14 +164,12 @@ static int port_set(const struct request *request)
 			port->name);
 		return -EOPNOTSUPP;
 	}
-	if (change.queues >= 0 &&
-	    xb_instance_set_queues(instance, (unsigned)change.queues, request->err) < 0)
-		return request->err->code;
 	if (change.learn_max >= 0)
 		atomic_store(&instance->fdb->learn_max[port->id], (uint32_t)change.learn_max);
 	if (change.storm_pps >= 0)
 		atomic_store(&port->storm.pps, (uint32_t)change.storm_pps);
-	return done(request);
+	/* last: it goes on when all the rest is done */
+	return change.queues >= 0 ? resize(request, (unsigned)change.queues) : done(request);
 }
 
 /* ---- forwarding table ---- */
@@ -483,6 +520,19 @@ static bool names(const struct command *command, int argc, const char *const *ar
 	       (!command->word[1] || (argc > 1 && !strcmp(argv[1], command->word[1])));
 }
 
+/* Whether it may change the rules: no worker may look at those before the last any more. */
+static bool steers(const struct command *command)
+{
+	static const char *const queries[] = {"list", "show", "check", "confirm"};
+
+	if (strcmp(command->word[0], "steer") != 0)
+		return false;
+	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
+		if (!strcmp(command->word[1], queries[i]))
+			return false;
+	return true;
+}
+
 int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
 		   struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err)
 {
@@ -497,6 +547,8 @@ int xb_command_run(struct xb_instance *instance, int argc, const char *const *ar
 		if (request.argc > command->argc_max)
 			return usage(err, "%s: unexpected '%.64s'", command->word[words - 1],
 				     argv[words + command->argc_max]);
+		if (steers(command) && !xb_instance_is_settled(instance))
+			return XB_LATER;
 		return command->run(&request);
 	}
 	return usage(err, "there is no command '%.64s%s%.64s'", argv[0], argc > 1 ? " " : "",

@@ -13,10 +13,17 @@
 /** What a handler returns where the words are wrong, not the thing: exit status 2. */
 #define XB_USAGE (-4096)
 
+/** What a command returns that can't be run yet, or is not done: it is to be run again, or, where
+ * it has left `resume`, that, in a moment. Its client waits. */
+#define XB_LATER 1
+
 /** What a command leaves behind for as long as its client stays connected. */
 struct xb_hold {
 	unsigned n_fds; /* handed to the client with the reply, and closed then */
 	int fds[XB_CONTROL_FDS_MAX];
+	/** Looks whether the command is done, and returns what xb_command_run would. */
+	int (*resume)(struct xb_instance *instance, struct xb_hold *hold,
+		      struct json_object **ret_result, struct xb_error *err);
 	/** Takes it back; NULL: there is nothing. */
 	void (*release)(struct xb_instance *instance, void *what);
 	void *what;
@@ -29,8 +36,8 @@ struct xb_hold {
  *
  * @hold: empty; filled by a command that goes on.
  *
- * Returns 0 with a new document in `ret_result` (the caller's), XB_USAGE with `err->what` set, or
- * -errno.
+ * Never waits. Returns 0 with a new document in `ret_result` (the caller's), XB_LATER, XB_USAGE
+ * with `err->what` set, or -errno.
  */
 int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
 		   struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err);

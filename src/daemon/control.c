@@ -43,6 +43,7 @@ static void client_close(struct xb_control_client *client)
 	int fd = client->watch.fd;
 
 	drop_hold(client);
+	json_object_put(client->reply);
 	xb_loop_del(&client->control->instance->loop, &client->watch);
 	close(fd);
 	free(client->in);
@@ -149,27 +150,36 @@ static int parse_argv(struct json_object *request, const char **ret_argv)
 	return (int)n;
 }
 
+/* The reply to a command that has returned `ret`; NULL: it is not done. */
+static struct json_object *reply_of(int ret, struct json_object *result, struct xb_error *err)
+{
+	struct json_object *reply;
+	char text[512];
+
+	if (ret == XB_LATER)
+		return NULL;
+	if (ret < 0) {
+		xb_error_text(err, text, sizeof(text));
+		return failure(ret == XB_USAGE ? 2 : 1, ret == XB_USAGE ? err->what : text);
+	}
+	reply = json_object_new_object();
+	json_object_object_add(reply, "ok", json_object_new_boolean(true));
+	json_object_object_add(reply, "result", result);
+	return reply;
+}
+
 static struct json_object *answer(struct xb_control_client *client, struct json_object *request)
 {
 	const char *argv[ARGV_MAX];
 	struct json_object *result = NULL;
-	struct json_object *reply;
 	struct xb_error err = {0};
-	char text[512];
 	int argc = parse_argv(request, argv);
 	int ret;
 
 	if (argc < 0)
 		return failure(2, "the request has no \"argv\", an array of strings without NUL");
 	ret = xb_command_run(client->control->instance, argc, argv, &result, &client->hold, &err);
-	if (ret < 0) {
-		xb_error_text(&err, text, sizeof(text));
-		return failure(ret == XB_USAGE ? 2 : 1, ret == XB_USAGE ? err.what : text);
-	}
-	reply = json_object_new_object();
-	json_object_object_add(reply, "ok", json_object_new_boolean(true));
-	json_object_object_add(reply, "result", result);
-	return reply;
+	return reply_of(ret, result, &err);
 }
 
 static struct json_object *answer_line(struct xb_control_client *client, const char *line,
@@ -191,6 +201,66 @@ static struct json_object *answer_line(struct xb_control_client *client, const c
 	return reply;
 }
 
+/* ---- requests that are not done at once ---- */
+
+static void look_at_waiting(struct xb_job *job);
+
+/* The client waits: nothing more is read from it meanwhile, but that it hangs up is noticed. */
+static bool begin_waiting(struct xb_control_client *client)
+{
+	struct xb_control *control = client->control;
+
+	client->waits = true;
+	if (!xb_job_is_busy(&control->waiting))
+		xb_job_enter(&control->waiting, &control->instance->loop, "waiting",
+			     XB_JOB_NO_LIMIT, look_at_waiting);
+	return xb_loop_change(&control->instance->loop, &client->watch, 0) == 0;
+}
+
+/* Takes the first line out of what has been read. */
+static void consume_line(struct xb_control_client *client, size_t bytes)
+{
+	client->in_bytes -= bytes + 1;
+	memmove(client->in, client->in + bytes + 1, client->in_bytes);
+}
+
+/* Answers the first line, as far as that can be done now. Returns false where the client is to be
+ * closed. */
+static bool serve_line(struct xb_control_client *client, size_t bytes)
+{
+	struct xb_instance *instance = client->control->instance;
+	uint64_t before = instance->published.wanted;
+
+	if (client->hold.resume) {
+		struct json_object *result = NULL;
+		struct xb_error err = {0};
+		int ret = client->hold.resume(instance, &client->hold, &result, &err);
+
+		client->reply = reply_of(ret, result, &err);
+	} else {
+		client->reply = answer_line(client, client->in, bytes);
+	}
+	if (!client->reply)
+		return begin_waiting(client);
+	/* one that has changed nothing waits for nobody */
+	client->change = instance->published.wanted != before ? instance->published.wanted : 0;
+	consume_line(client, bytes);
+	return true;
+}
+
+/* Sends the reply that is there, once the workers see what it speaks of. */
+static bool send_reply(struct xb_control_client *client)
+{
+	struct xb_control *control = client->control;
+	struct json_object *reply = client->reply;
+
+	if (!xb_instance_is_quiet(control->instance, client->change))
+		return begin_waiting(client);
+	client->reply = NULL;
+	client->waits = false;
+	return client_reply(client, reply);
+}
+
 /* Answers the lines that are there, one at a time. Returns false where the client is to be closed.
  */
 static bool client_lines(struct xb_control_client *client)
@@ -199,21 +269,55 @@ static bool client_lines(struct xb_control_client *client)
 	char *end;
 
 	while (!client->out && (end = memchr(client->in, '\n', client->in_bytes))) {
-		size_t bytes = (size_t)(end - client->in);
-		struct json_object *reply;
-
 		drop_hold(client);
-		reply = answer_line(client, client->in, bytes);
-		client->in_bytes -= bytes + 1;
-		memmove(client->in, end + 1, client->in_bytes);
-		if (!client_reply(client, reply))
+		if (!serve_line(client, (size_t)(end - client->in)))
 			return false;
+		if (client->reply && !send_reply(client))
+			return false;
+		if (client->waits)
+			return true;
 	}
 	if (client->out || client->in_bytes < XB_CONTROL_LINE_MAX)
 		return true;
 	client->closing = true;
 	snprintf(why, sizeof(why), "the request is longer than %u bytes", XB_CONTROL_LINE_MAX);
 	return client_reply(client, failure(2, why));
+}
+
+/* Looks whether what a client waits for is done; then the rest of its lines has its turn. */
+static bool client_resume(struct xb_control_client *client)
+{
+	const char *end;
+
+	if (!client->reply) {
+		end = memchr(client->in, '\n', client->in_bytes);
+		if (!serve_line(client, (size_t)(end - client->in)))
+			return false;
+	}
+	if (client->reply && !send_reply(client))
+		return false;
+	return client->waits || client_lines(client);
+}
+
+static void look_at_waiting(struct xb_job *job)
+{
+	struct xb_control *control =
+		(struct xb_control *)((char *)job - offsetof(struct xb_control, waiting));
+	bool any = false;
+
+	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++) {
+		struct xb_control_client *client = &control->clients[i];
+
+		if (client->watch.fd < 0 || !client->waits)
+			continue;
+		if (!client_resume(client))
+			client_close(client);
+		any = any || client->waits;
+	}
+	if (any)
+		xb_job_again(job);
+	else
+		xb_job_rest(job);
 }
 
 static bool client_read(struct xb_control_client *client)
@@ -234,7 +338,9 @@ static void client_ready(struct xb_watch *watch, uint32_t events)
 	struct xb_control_client *client = client_of(watch);
 	bool keep;
 
-	if (client->out)
+	if (client->waits) /* it has hung up */
+		keep = false;
+	else if (client->out)
 		keep = client_flush(client) && client_lines(client);
 	else
 		keep = events & EPOLLIN && client_read(client);
@@ -398,23 +504,39 @@ void xb_control_tick(struct xb_control *control)
 	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++) {
 		struct xb_control_client *client = &control->clients[i];
 
-		if (client->watch.fd >= 0 && !client->hold.release &&
+		if (client->watch.fd >= 0 && !client->hold.release && !client->waits &&
 		    ++client->idle_s > XB_CONTROL_IDLE_S)
 			hang_up(client);
 	}
 }
 
-void xb_control_close(struct xb_control *control)
+/* Those that wait are told why they wait in vain. */
+static void turn_out(struct xb_control_client *client)
+{
+	client->closing = true;
+	if (client->waits && !client->out)
+		client_reply(client, failure(1, "xbridge is stopping; what was asked for may have "
+						"been done, or not"));
+	client_close(client);
+}
+
+void xb_control_hang_up(struct xb_control *control)
 {
 	int fd = control->watch.fd;
 
+	xb_job_rest(&control->waiting);
 	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++)
 		if (control->clients[i].watch.fd >= 0)
-			client_close(&control->clients[i]);
+			turn_out(&control->clients[i]);
 	if (fd >= 0) {
 		xb_loop_del(&control->instance->loop, &control->watch);
 		close(fd);
 	}
+}
+
+void xb_control_close(struct xb_control *control)
+{
+	xb_control_hang_up(control);
 	if (control->lock_fd >= 0) {
 		char *dot = strrchr(control->path, '.');
 

@@ -3,7 +3,9 @@
  * The control socket: clients come, ask one line, get one line (xbridge/control.h).
  *
  * All of it runs in the control thread and never blocks on a client: a line that is too long, no
- * JSON, or never ends, and a reply that nobody reads, cost that client its connection.
+ * JSON, or never ends, and a reply that nobody reads, cost that client its connection. A command
+ * that takes long makes its client wait, and nobody else; the reply to one that has changed what
+ * the workers see goes out when they see it.
  */
 #ifndef XB_DAEMON_CONTROL_H
 #define XB_DAEMON_CONTROL_H
@@ -23,6 +25,9 @@ struct xb_control_client {
 	size_t out_bytes, out_done;
 	bool closing; /* hang up when `out` is written */
 	struct xb_hold hold;
+	bool waits;                /* its request is not done: the line is still in `in` */
+	struct json_object *reply; /* done: it goes out when the workers see … */
+	uint64_t change;           /* … this */
 	unsigned idle_s;
 };
 
@@ -31,6 +36,7 @@ struct xb_control {
 	struct xb_watch watch;
 	int lock_fd;
 	char path[256];
+	struct xb_job waiting; /* for clients that wait */
 	struct xb_control_client clients[XB_CONTROL_CLIENTS_MAX];
 };
 
@@ -51,7 +57,11 @@ int xb_control_open(struct xb_control *control, struct xb_instance *instance, st
 /** Hangs up on silent clients. Once a second. */
 void xb_control_tick(struct xb_control *control);
 
-/** Hangs up on all, removes the socket and lets go of the name. */
+/** Hangs up on all, those that wait with an answer, and takes no more clients: the end has begun.
+ */
+void xb_control_hang_up(struct xb_control *control);
+
+/** Removes the socket and lets go of the name. */
 void xb_control_close(struct xb_control *control);
 
 #endif

@@ -1,194 +1,357 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/doorman.h"
 
-#include "daemon/privileges.h"
-#include "xsk/pins.h"
+#include "core/cleanup.h"
+#include "daemon/doorman_own.h"
+#include "daemon/log.h"
 
 #include <errno.h>
-#include <net/if.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How long an order may take. libxdp waits for a lock, which others may hold as long as they like,
- * and a daemon that is to end can't wait with it. */
-#define ATTACH_MS 10000
-#define DETACH_MS 3000
+#define NS_PER_MS 1000000ull
 
-/* ---- the doorman's side ---- */
+/* How long an order may take, and in a hurry. */
+#define ATTACH_MS 10000u
+#define DETACH_MS 3000u
+#define HURRY_MS  200u
 
-/* The program goes to the interface of that index: it has to be the one of that name, too, in the
- * namespace that xbridge was started in, which this process never leaves. */
-static bool is_allowed(const struct xb_config *config, const struct xb_gate_order *order)
+static void send_first(struct xb_doorman *doorman);
+static void fill_reserve(struct xb_doorman *doorman);
+
+static struct xb_doorman_seat *reserve(struct xb_doorman *doorman)
 {
-	if (order->slot >= XB_UPLINKS_MAX)
-		return false;
-	for (unsigned i = 0; order->attach && i < config->n_uplinks; i++)
-		if (!strncmp(order->ifname, config->uplinks[i].ifname, sizeof(order->ifname)))
-			return order->ifindex &&
-			       if_nametoindex(config->uplinks[i].ifname) == order->ifindex;
-	return !order->attach;
+	return &doorman->seats[doorman->on_duty == &doorman->seats[0]];
 }
 
-static void carry_out(const struct xb_config *config, const struct xb_gate_order *order,
-		      struct xb_gate_outcome *ret_outcome)
+static bool is_taken(const struct xb_doorman_seat *seat)
 {
-	struct xb_gate_outcome outcome = {0};
-	struct xb_gate gate;
-
-	if (!is_allowed(config, order)) {
-		outcome.code = xb_fail(&outcome.err, -EPERM, "order of an XDP program");
-	} else if (!order->attach) { /* pins are enough */
-		outcome.code = xb_pin_take_off(config->name, order->slot, &outcome.err);
-	} else {
-		outcome.code = xb_gate_open(&gate, config->name, &outcome.err);
-		if (!outcome.code)
-			xb_gate_carry_out(&gate, order, &outcome);
-	}
-	*ret_outcome = outcome;
+	return seat->watch.fd >= 0;
 }
 
-/* Ends this process when its maker does. */
-static void end_with(pid_t maker)
+/* ---- the line of errands ---- */
+
+/* Takes the first errand out of the line; the caller sees to the next one. */
+static struct xb_errand *take_first(struct xb_doorman *doorman)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != maker) /* it has ended before */
-		_exit(1);
+	struct xb_errand *errand = doorman->first;
+
+	xb_loop_forget(doorman->loop, &doorman->limit);
+	doorman->first = errand->next;
+	errand->next = NULL;
+	errand->on_its_way = false;
+	return errand;
 }
 
-static void serve_one(int fd, const struct xb_config *config, const struct xb_gate_order *order)
+/* What its owner does then may begin others. */
+static void deliver(struct xb_errand *errand)
 {
-	struct xb_gate_outcome outcome = {.code = -ECHILD};
-	pid_t self = getpid();
-	pid_t pid = fork();
-	int status = 0;
+	if (errand->done)
+		errand->done(errand);
+}
 
-	if (pid == 0) {
-		end_with(self);
-		carry_out(config, order, &outcome);
-		_exit(send(fd, &outcome, sizeof(outcome), MSG_NOSIGNAL) != sizeof(outcome));
-	}
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+static void deliver_failure(struct xb_errand *errand, int code, const char *hint)
+{
+	errand->outcome = (struct xb_gate_outcome){.code = code};
+	xb_fail(&errand->outcome.err, code, "give the doorman an order");
+	xb_hint(&errand->outcome.err, "%s", hint);
+	deliver(errand);
+}
+
+/* ---- a doorman that ends ---- */
+
+static void leave_seat(struct xb_doorman_seat *seat)
+{
+	int fd = seat->watch.fd;
+
+	xb_loop_del(seat->doorman->loop, &seat->watch);
+	close(fd);
+}
+
+static void kill_one(const struct xb_doorman_seat *seat)
+{
+	if (seat->pid && !seat->reaped)
+		kill(seat->pid, SIGKILL);
+}
+
+static void begin_duty(struct xb_doorman *doorman)
+{
+	if (!is_taken(reserve(doorman)))
+		fill_reserve(doorman);
+	send_first(doorman);
+}
+
+/* The other one takes over, as soon as it is there. What was being done is done again: who puts a
+ * program on an interface looks first at what is there. */
+static void take_over(struct xb_doorman *doorman)
+{
+	doorman->on_duty = reserve(doorman);
+	xb_loop_forget(doorman->loop, &doorman->limit);
+	if (doorman->on_duty->here)
+		begin_duty(doorman);
+}
+
+static bool is_anybody_there(const struct xb_doorman *doorman)
+{
+	if (is_taken(&doorman->seats[0]) || is_taken(&doorman->seats[1]))
+		return true;
+	xb_log(XB_LOG_ERROR, "both processes xb-doorman have ended: no XDP program can be attached "
+			     "any more; restart xbridge");
+	return false;
+}
+
+static void on_end(struct xb_doorman_seat *seat)
+{
+	struct xb_doorman *doorman = seat->doorman;
+
+	leave_seat(seat);
+	if (!is_anybody_there(doorman)) {
+		send_first(doorman);
 		return;
-	xb_fail(&outcome.err, outcome.code, "carry out an order of an XDP program");
-	send(fd, &outcome, sizeof(outcome), MSG_NOSIGNAL);
+	}
+	xb_log(XB_LOG_WARNING, "the process xb-doorman (%d) has ended; another replaces it",
+	       (int)seat->pid);
+	if (seat == doorman->on_duty)
+		take_over(doorman);
+	else if (seat->here) /* one that ends before it is there would do so again */
+		fill_reserve(doorman);
 }
 
-static void serve(int fd, const struct xb_config *config)
+/* The order that the one on duty is at has taken too long: it goes, and the order with it. */
+static void on_limit(struct xb_timer *timer)
 {
-	struct xb_gate_order order;
-	ssize_t got;
+	struct xb_doorman *doorman =
+		(struct xb_doorman *)((char *)timer - offsetof(struct xb_doorman, limit));
+	struct xb_errand *late = take_first(doorman);
 
-	do {
-		got = recv(fd, &order, sizeof(order), 0);
-		if (got == sizeof(order))
-			serve_one(fd, config, &order);
-	} while (got > 0 || (got < 0 && errno == EINTR));
+	kill_one(doorman->on_duty);
+	leave_seat(doorman->on_duty);
+	if (is_anybody_there(doorman))
+		take_over(doorman);
+	else
+		send_first(doorman);
+	deliver_failure(late, -ETIMEDOUT,
+			"it still waits, perhaps for somebody who holds the lock of libxdp (a "
+			"flock on /sys/fs/bpf/xdp)");
 }
 
-static void be_doorman(int fd, const struct xb_config *config, pid_t maker)
-{
-	const int only = STDERR_FILENO + 1;
-	struct xb_error err = {0};
+/* ---- what they say ---- */
 
-	end_with(maker);
-	prctl(PR_SET_NAME, "xb-doorman");
-	if ((fd != only && dup2(fd, only) < 0) || close_range(only + 1, ~0u, 0) < 0 ||
-	    xb_privileges_drop_doorman(&err) < 0)
-		_exit(1);
-	serve(only, config);
-	_exit(0);
+static void on_answer(struct xb_watch *watch, uint32_t events)
+{
+	struct xb_doorman_seat *seat = (struct xb_doorman_seat *)watch;
+	struct xb_doorman *doorman = seat->doorman;
+	struct xb_doorman_answer answer;
+	struct xb_errand *errand;
+	ssize_t got = recv(watch->fd, &answer, sizeof(answer), MSG_DONTWAIT);
+
+	(void)events;
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got != sizeof(answer)) {
+		on_end(seat);
+		return;
+	}
+	if (!seat->here) {
+		seat->pid = answer.pid;
+		seat->here = true;
+		if (seat == doorman->on_duty)
+			begin_duty(doorman);
+	}
+	if (answer.here || seat != doorman->on_duty || !doorman->first)
+		return;
+	errand = take_first(doorman);
+	errand->outcome = answer.outcome;
+	send_first(doorman);
+	deliver(errand);
 }
 
-/* ---- the daemon's side ---- */
+/* ---- what they are told ---- */
 
-int xb_doorman_start(struct xb_doorman *doorman, const struct xb_config *config,
-		     struct xb_error *err)
+static unsigned limit_ms(const struct xb_doorman *doorman, const struct xb_errand *errand)
 {
-	pid_t self = getpid();
+	if (doorman->hurried && errand->order.attach)
+		return HURRY_MS;
+	return errand->order.attach ? ATTACH_MS : DETACH_MS;
+}
+
+static void on_nobody(struct xb_timer *timer)
+{
+	struct xb_doorman *doorman =
+		(struct xb_doorman *)((char *)timer - offsetof(struct xb_doorman, limit));
+
+	struct xb_errand *errand = take_first(doorman);
+
+	send_first(doorman);
+	deliver_failure(errand, -EPIPE, "the process xb-doorman is gone: restart xbridge");
+}
+
+/* Has the first order in line carried out. */
+static void send_first(struct xb_doorman *doorman)
+{
+	struct xb_errand *errand = doorman->first;
+	struct xb_doorman_order order = {0};
+
+	if (!errand || (is_taken(doorman->on_duty) && !doorman->on_duty->here))
+		return; /* its first word makes this go on */
+	if (!is_taken(doorman->on_duty)) {
+		xb_loop_at(doorman->loop, &doorman->limit, xb_now_ns(), on_nobody);
+		return;
+	}
+	order.gate = errand->order;
+	/* where this fails its other end has closed, which the loop is about to say */
+	send(doorman->on_duty->watch.fd, &order, sizeof(order), MSG_NOSIGNAL | MSG_DONTWAIT);
+	xb_loop_at(doorman->loop, &doorman->limit,
+		   xb_now_ns() + limit_ms(doorman, errand) * NS_PER_MS, on_limit);
+}
+
+void xb_doorman_give(struct xb_doorman *doorman, struct xb_errand *errand,
+		     void (*done)(struct xb_errand *errand))
+{
+	struct xb_errand **last = &doorman->first;
+
+	errand->done = done;
+	errand->next = NULL;
+	errand->on_its_way = true;
+	while (*last)
+		last = &(*last)->next;
+	*last = errand;
+	if (doorman->first == errand)
+		send_first(doorman);
+}
+
+void xb_doorman_call_off(struct xb_doorman *doorman, struct xb_errand *errand)
+{
+	struct xb_errand **at = &doorman->first;
+
+	errand->done = NULL; /* of the first one an answer is to come */
+	while (*at && *at != errand)
+		at = &(*at)->next;
+	if (!*at || *at == doorman->first)
+		return;
+	*at = errand->next;
+	errand->on_its_way = false;
+}
+
+void xb_doorman_hurry(struct xb_doorman *doorman)
+{
+	uint64_t by_ns = xb_now_ns() + HURRY_MS * NS_PER_MS;
+
+	doorman->hurried = true;
+	if (doorman->first && doorman->limit.at_ns > by_ns)
+		xb_loop_at(doorman->loop, &doorman->limit, by_ns, on_limit);
+}
+
+/* ---- making them ---- */
+
+/* Watches our end of a doorman's socket. Returns the other end or -errno. */
+static int make_socket(struct xb_doorman_seat *seat)
+{
 	int fds[2];
-	pid_t pid;
+	int ret;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-		return xb_fail(err, -errno, "make a socket to the doorman");
+		return -errno;
+	ret = xb_loop_add(seat->doorman->loop, &seat->watch, fds[0], EPOLLIN, on_answer);
+	if (ret < 0) {
+		close(fds[0]);
+		close(fds[1]);
+		return ret;
+	}
+	seat->pid = 0;
+	seat->here = seat->reaped = false;
+	return fds[1];
+}
+
+/* Lets the one on duty make another. Without one in reserve all goes on. */
+static void fill_reserve(struct xb_doorman *doorman)
+{
+	struct xb_doorman_order order = {.make_another = true};
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+				.cmsg_level = SOL_SOCKET,
+				.cmsg_type = SCM_RIGHTS}};
+	struct iovec part = {&order, sizeof(order)};
+	struct msghdr message = {.msg_iov = &part,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof(control.room)};
+	xb_auto_fd int fd = make_socket(reserve(doorman));
+
+	if (fd < 0) {
+		xb_log(XB_LOG_WARNING, "no xb-doorman is in reserve: %s", strerror(-fd));
+		return;
+	}
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+	sendmsg(doorman->on_duty->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static int make_one(struct xb_doorman_seat *seat, const struct xb_config *config,
+		    struct xb_error *err)
+{
+	pid_t self = getpid();
+	xb_auto_fd int fd = make_socket(seat);
+	pid_t pid;
+
+	if (fd < 0)
+		return xb_fail(err, fd, "make a socket to the doorman");
 	pid = fork();
-	if (pid == 0) {
-		close(fds[0]);
-		be_doorman(fds[1], config, self);
-	}
-	close(fds[1]);
-	if (pid < 0) {
-		close(fds[0]);
+	if (pid == 0)
+		xb_doorman_serve(fd, config, self);
+	if (pid < 0)
 		return xb_fail(err, -errno, "make the doorman");
-	}
-	*doorman = (struct xb_doorman){.pid = pid, .fd = fds[0]};
+	seat->pid = pid;
 	return 0;
+}
+
+int xb_doorman_start(struct xb_doorman *doorman, struct xb_loop *loop,
+		     const struct xb_config *config, struct xb_error *err)
+{
+	int ret = 0;
+
+	*doorman = (struct xb_doorman){.loop = loop, .on_duty = &doorman->seats[0]};
+	for (unsigned i = 0; i < 2; i++) {
+		doorman->seats[i].watch.fd = -1;
+		doorman->seats[i].doorman = doorman;
+	}
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		ret = xb_fail(err, -errno, "take in orphans (PR_SET_CHILD_SUBREAPER)");
+	for (unsigned i = 0; !ret && i < 2; i++)
+		ret = make_one(&doorman->seats[i], config, err);
+	if (ret < 0)
+		xb_doorman_stop(doorman);
+	return ret;
+}
+
+void xb_doorman_reaped(struct xb_doorman *doorman, pid_t pid)
+{
+	for (unsigned i = 0; doorman->loop && i < 2; i++)
+		if (doorman->seats[i].pid == pid)
+			doorman->seats[i].reaped = true;
 }
 
 void xb_doorman_stop(struct xb_doorman *doorman)
 {
-	if (!doorman->pid)
+	if (!doorman->loop)
 		return;
-	if (doorman->late)
-		kill(doorman->pid, SIGKILL);
-	close(doorman->fd); /* ends its loop */
-	waitpid(doorman->pid, NULL, 0);
+	xb_loop_forget(doorman->loop, &doorman->limit);
+	for (unsigned i = 0; i < 2; i++) {
+		struct xb_doorman_seat *seat = &doorman->seats[i];
+
+		if (!is_taken(seat))
+			continue;
+		leave_seat(seat); /* ends its loop */
+		kill_one(seat);
+		if (seat->pid && !seat->reaped)
+			waitpid(seat->pid, NULL, 0);
+	}
 	*doorman = (struct xb_doorman){0};
-}
-
-/* Waits for the doorman's answer. Returns its bytes, 0 where it is gone, or -errno. */
-static ssize_t receive(const struct xb_doorman *doorman, int timeout_ms,
-		       struct xb_gate_outcome *ret_outcome)
-{
-	struct pollfd watch = {.fd = doorman->fd, .events = POLLIN};
-	ssize_t got;
-	int ret;
-
-	do
-		ret = poll(&watch, 1, timeout_ms);
-	while (ret < 0 && errno == EINTR);
-	if (ret <= 0)
-		return ret < 0 ? -errno : -ETIMEDOUT;
-	got = recv(doorman->fd, ret_outcome, sizeof(*ret_outcome), 0);
-	return got < 0 ? -errno : got;
-}
-
-static ssize_t exchange(struct xb_doorman *doorman, const struct xb_gate_order *order,
-			struct xb_gate_outcome *ret_outcome)
-{
-	ssize_t got;
-
-	/* there is one order at a time: the answer to the last is of no use any more */
-	if (doorman->late && receive(doorman, 0, ret_outcome) == -ETIMEDOUT)
-		return -ETIMEDOUT;
-	doorman->late = false;
-	if (send(doorman->fd, order, sizeof(*order), MSG_NOSIGNAL) < 0)
-		return -errno;
-	got = receive(doorman, order->attach ? ATTACH_MS : DETACH_MS, ret_outcome);
-	doorman->late = got == -ETIMEDOUT;
-	return got;
-}
-
-void xb_doorman_carry_out(void *arg, const struct xb_gate_order *order,
-			  struct xb_gate_outcome *ret_outcome)
-{
-	struct xb_doorman *doorman = arg;
-	ssize_t got = exchange(doorman, order, ret_outcome);
-	int code = got < 0 ? (int)got : -EPIPE;
-
-	if (got == sizeof(*ret_outcome))
-		return;
-	*ret_outcome = (struct xb_gate_outcome){.code = code};
-	xb_fail(&ret_outcome->err, code, "give the doorman an order");
-	if (doorman->late)
-		xb_hint(&ret_outcome->err,
-			"it still waits, perhaps for somebody who holds the lock "
-			"of libxdp (a flock on /sys/fs/bpf/xdp)");
-	else
-		xb_hint(&ret_outcome->err, "the process xb-doorman is gone: restart xbridge");
 }

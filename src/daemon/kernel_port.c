@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-
-/* How long an interface may be held by a process that is going, and how often to look. */
-#define BUSY_MS       1000u
-#define BUSY_PAUSE_MS 10u
 
 unsigned xb_kernel_port_queues_max(const struct xb_config *config)
 {
@@ -67,21 +62,6 @@ static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *confi
 
 	if (!ret && config->kernel.netns[0])
 		xb_tap_home_note(&kernel->home, config->kernel.netns, &kernel->tap.netns);
-	return ret;
-}
-
-/* The kernel may let go of a killed daemon's TAP some time after that process is gone: when
- * io_uring gets to it. */
-static int open_released_tap(struct xb_kernel_port *kernel, const struct xb_config *config,
-			     const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
-{
-	static const struct timespec pause = {.tv_nsec = BUSY_PAUSE_MS * 1000000};
-	int ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
-
-	for (unsigned ms = 0; ret == -EBUSY && ms < BUSY_MS; ms += BUSY_PAUSE_MS) {
-		nanosleep(&pause, NULL);
-		ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
-	}
 	return ret;
 }
 
@@ -196,7 +176,7 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 	int ret;
 
 	kernel->home.pid_fd = -1;
-	ret = open_released_tap(kernel, config, uplink_mac, uplink_mtu, err);
+	ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
 	if (ret < 0)
 		return ret;
 	kernel->carrier = true;
@@ -371,6 +351,17 @@ bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues)
 {
 	return kernel->vhost ? xb_virtio_net_waiting(&kernel->net, queues)
 			     : xb_tap_pending(&kernel->tap, queues);
+}
+
+bool xb_kernel_port_unread(struct xb_kernel_port *kernel, unsigned queues)
+{
+	return kernel->vhost ? xb_virtio_net_unread(&kernel->net, queues)
+			     : xb_tap_port_unread(&kernel->tap_port, queues);
+}
+
+bool xb_kernel_port_recall(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache)
+{
+	return kernel->vhost || xb_tap_port_recall(&kernel->tap_port, queues, cache);
 }
 
 int xb_kernel_port_check(struct xb_kernel_port *kernel)

@@ -3,7 +3,8 @@
  * The port to this host's kernel, put together: a TAP, and on it either virtio-net driver +
  * virtio_user device + vhost-net backend, or the TAP port. It has id 0 and the alias `kernel`.
  *
- * Control thread. Functions that change queues are called while these are not published.
+ * Control thread. Functions that change queues are called while these are not published. None waits
+ * for others.
  */
 #ifndef XB_DAEMON_KERNEL_PORT_H
 #define XB_DAEMON_KERNEL_PORT_H
@@ -44,7 +45,9 @@ struct xb_kernel_port {
 };
 
 /**
- * Opens the TAP, and what reads and writes it, as `config` says; stopped.
+ * Opens the TAP, and what reads and writes it, as `config` says; stopped. -EBUSY may pass: the
+ * kernel lets go of a killed daemon's TAP some time after that process is gone, when io_uring gets
+ * to it.
  *
  * @uplink_mac: the first uplink's, or NULL.
  * @uplink_mtu: the MTU that the interface gets where `config` names none and nobody else has made
@@ -88,8 +91,14 @@ int xb_kernel_port_resize(struct xb_kernel_port *kernel, unsigned queues, struct
 
 /** Before fewer queues: flows leave those from `queues` on. False: what lies there will be lost. */
 bool xb_kernel_port_retire(struct xb_kernel_port *kernel, unsigned queues);
-/** Whether packets wait in queues from `queues` on. */
+/** Whether packets wait in queues from `queues` on, before the port's own rings. */
 bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues);
+/** The same for queues that are not published: also in the port's own rings. */
+bool xb_kernel_port_unread(struct xb_kernel_port *kernel, unsigned queues);
+/** Calls back what the kernel has been asked to do on queues from `queues` on, which are not
+ * published and are to stop: false as long as there is something left, on which stop and resize
+ * would wait. */
+bool xb_kernel_port_recall(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache);
 
 /** Whether its interface lies in this network namespace. */
 bool xb_kernel_port_is_here(const struct xb_kernel_port *kernel);

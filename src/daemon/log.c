@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void xb_log(enum xb_level level, const char *fmt, ...)
 {
@@ -27,4 +28,15 @@ void xb_log_error(enum xb_level level, const char *prefix, const struct xb_error
 	char text[512];
 
 	xb_log(level, "%s: %s", prefix, xb_error_text(err, text, sizeof(text)));
+}
+
+void xb_log_trouble(char *said, unsigned long bytes, const char *name, const struct xb_error *err)
+{
+	char text[512];
+
+	xb_error_text(err, text, sizeof(text));
+	if (!strncmp(text, said, bytes - 1))
+		return;
+	snprintf(said, bytes, "%s", text);
+	xb_log(XB_LOG_WARNING, "%s can't be used: %s", name, text);
 }

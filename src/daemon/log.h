@@ -20,4 +20,7 @@ void xb_log(enum xb_level level, const char *fmt, ...) __attribute__((format(pri
 /** Says a recorded failure: "PREFIX: WHAT: REASON; HINT". */
 void xb_log_error(enum xb_level level, const char *prefix, const struct xb_error *err);
 
+/** Says why `name` can't be used, unless that is what was said last: `said`, of so many bytes. */
+void xb_log_trouble(char *said, unsigned long bytes, const char *name, const struct xb_error *err);
+
 #endif

@@ -2,11 +2,14 @@
 #include "daemon/loop.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#define NS_PER_MS 1000000u
 
 int xb_loop_init(struct xb_loop *loop)
 {
@@ -75,14 +78,74 @@ void xb_loop_drain(int fd)
 	(void)got; /* EAGAIN: nothing had come */
 }
 
+/* ---- times ---- */
+
+void xb_loop_forget(struct xb_loop *loop, struct xb_timer *timer)
+{
+	struct xb_timer **at = &loop->timers;
+
+	while (*at && *at != timer)
+		at = &(*at)->next;
+	if (*at)
+		*at = timer->next;
+	timer->at_ns = 0;
+	timer->next = NULL;
+}
+
+void xb_loop_at(struct xb_loop *loop, struct xb_timer *timer, uint64_t at_ns,
+		void (*due)(struct xb_timer *timer))
+{
+	struct xb_timer **at = &loop->timers;
+
+	xb_loop_forget(loop, timer);
+	while (*at && (*at)->at_ns <= at_ns)
+		at = &(*at)->next;
+	timer->at_ns = at_ns;
+	timer->due = due;
+	timer->next = *at;
+	*at = timer;
+}
+
+/* Calls what is due by now. What it sets anew is for the next turn, so that descriptors get theirs.
+ */
+static void call_due(struct xb_loop *loop)
+{
+	uint64_t now_ns = xb_now_ns();
+
+	for (struct xb_timer *timer; !loop->stop && (timer = loop->timers);) {
+		if (timer->at_ns > now_ns)
+			return;
+		xb_loop_forget(loop, timer);
+		timer->due(timer);
+	}
+}
+
+/* How long to sleep at most: until the soonest timer; -1: as long as nothing happens. */
+static int sleep_ms(const struct xb_loop *loop)
+{
+	uint64_t now_ns = xb_now_ns();
+	uint64_t ms;
+
+	if (!loop->timers)
+		return -1;
+	if (loop->timers->at_ns <= now_ns)
+		return 0;
+	ms = (loop->timers->at_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
 int xb_loop_run(struct xb_loop *loop)
 {
 	while (!loop->stop) {
 		/* One event a turn: what it does may take away the watch of the next. */
 		struct epoll_event event;
-		int n = epoll_wait(loop->epoll_fd, &event, 1, -1);
 		struct xb_watch *watch;
+		int n;
 
+		call_due(loop);
+		if (loop->stop)
+			break;
+		n = epoll_wait(loop->epoll_fd, &event, 1, sleep_ms(loop));
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n <= 0)

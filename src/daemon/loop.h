@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The control thread's loop: descriptors and timers, each with a function to call.
+ * The control thread's loop: descriptors and times, each with a function to call.
+ *
+ * Nothing that is called from here waits: what takes long is a job (job.h).
  */
 #ifndef XB_DAEMON_LOOP_H
 #define XB_DAEMON_LOOP_H
@@ -8,9 +10,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct xb_timer;
+
 struct xb_loop {
 	int epoll_fd;
 	bool stop;
+	struct xb_timer *timers; /* that are set, soonest first */
+};
+
+/** A time at which something is to be done. It lives in the struct that it serves; all zero, it is
+ * not set. */
+struct xb_timer {
+	uint64_t at_ns; /* CLOCK_MONOTONIC; 0: not set */
+	void (*due)(struct xb_timer *timer);
+	struct xb_timer *next;
 };
 
 /** A descriptor that the loop watches. It lives in the struct that it serves. */
@@ -37,7 +50,15 @@ int xb_loop_timer(unsigned ms);
 /** Reads a timer's or an event's count, so that it is no longer readable. */
 void xb_loop_drain(int fd);
 
-/** Runs until loop->stop. One watch is called at a time, and may remove itself or others. */
+/** Calls `due` once, at `at_ns` or as soon after that as the loop gets there (it sleeps by the
+ * millisecond). A timer that is set already is set anew. */
+void xb_loop_at(struct xb_loop *loop, struct xb_timer *timer, uint64_t at_ns,
+		void (*due)(struct xb_timer *timer));
+/** Takes a timer back, set or not. */
+void xb_loop_forget(struct xb_loop *loop, struct xb_timer *timer);
+
+/** Runs until loop->stop. One watch or timer is called at a time, and may remove itself or others.
+ */
 int xb_loop_run(struct xb_loop *loop);
 
 #endif

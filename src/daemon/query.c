@@ -70,7 +70,7 @@ static struct json_object *takes_list(uint32_t takes)
 
 static struct json_object *port_common(const struct xb_instance *instance,
 				       const struct xb_port *port, const char *type,
-				       const uint8_t mac[6], bool running)
+				       const uint8_t mac[6], bool running, const char *doing)
 {
 	struct json_object *to = json_object_new_object();
 
@@ -81,6 +81,8 @@ static struct json_object *port_common(const struct xb_instance *instance,
 	xb_json_add_bool(to, "running", running);
 	xb_json_add_bool(to, "up",
 			 running && atomic_load_explicit(&port->up, memory_order_relaxed));
+	/* what it waits for, where its state is about to change */
+	json_object_object_add(to, "doing", doing ? json_object_new_string(doing) : NULL);
 	xb_json_add_u64(to, "queues", port->n_queues);
 	xb_json_add_u64(to, "queues_max", port->queues_max);
 	xb_json_add_u64(to, "learn_max", atomic_load(&instance->fdb->learn_max[port->id]));
@@ -93,7 +95,8 @@ static struct json_object *kernel_port(const struct xb_instance *instance)
 {
 	const struct xb_kernel_port *kernel = &instance->kernel;
 	struct json_object *to = port_common(instance, kernel->port, "kernel", kernel->mac,
-					     instance->kernel_running);
+					     instance->kernel_running,
+					     instance->kernel_door.job.doing);
 
 	xb_json_add_text(to, "alias", "kernel");
 	xb_json_add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");
@@ -121,7 +124,7 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 {
 	const struct xb_uplink *uplink = entry->uplink;
 	struct json_object *to = port_common(instance, &uplink->port, "uplink", uplink->mac,
-					     uplink->running);
+					     uplink->running, entry->job.doing);
 
 	xb_json_add_u64(to, "mtu", uplink->mtu);
 	xb_json_add_u64(to, "rx_queues", uplink->rx_queues);

@@ -8,6 +8,7 @@
 #include "daemon/log.h"
 #include "daemon/mac.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* An option that only a restart can change. */
@@ -16,18 +17,36 @@ static void needs_restart(const char *name)
 	xb_log(XB_LOG_WARNING, "%s has changed in the file: it takes a restart to apply it", name);
 }
 
+/* What the file asks for; one at a time. */
+static struct {
+	struct xb_change change; /* first */
+	struct xb_instance *instance;
+	unsigned queues;
+} resizing;
+
+static void on_resized(struct xb_change *change)
+{
+	struct xb_instance *instance = resizing.instance;
+
+	if (change->code < 0) {
+		xb_log_error(XB_LOG_ERROR, "queues", &change->err);
+		return;
+	}
+	instance->queues_read = resizing.queues;
+	xb_log(XB_LOG_INFO, "queues of %s: %u", instance->kernel.port->name, resizing.queues);
+}
+
 static void apply_queues(struct xb_instance *instance, unsigned queues)
 {
 	struct xb_error err = {0};
 
 	if (queues == instance->queues_read)
 		return;
-	if (xb_instance_set_queues(instance, queues, &err) < 0) {
+	resizing.change = (struct xb_change){.done = on_resized};
+	resizing.instance = instance;
+	resizing.queues = queues;
+	if (xb_instance_set_queues(instance, queues, &resizing.change, &err) < 0)
 		xb_log_error(XB_LOG_ERROR, "queues", &err);
-		return;
-	}
-	instance->queues_read = queues;
-	xb_log(XB_LOG_INFO, "queues of %s: %u", instance->kernel.port->name, queues);
 }
 
 static void apply_verdict(struct xb_instance *instance, const char *word)
@@ -213,7 +232,12 @@ static void name_the_rest(const struct xb_instance *instance, const struct xb_co
 		needs_restart("stall-ms");
 }
 
-void xb_reload(struct xb_instance *instance)
+static struct xb_instance *instance_of(struct xb_job *job)
+{
+	return (struct xb_instance *)((char *)job - offsetof(struct xb_instance, reloading));
+}
+
+static void reload(struct xb_instance *instance)
 {
 	struct xb_config config;
 	struct xb_error err = {0};
@@ -235,4 +259,23 @@ void xb_reload(struct xb_instance *instance)
 	apply_rules(instance, &config.rules);
 	xb_config_fini(&config);
 	xb_log(XB_LOG_INFO, "read %s again", config.file);
+}
+
+/* The kernel's port may be at something, and the workers may look at old rules yet. */
+static void reloading(struct xb_job *job)
+{
+	struct xb_instance *instance = instance_of(job);
+
+	if (xb_job_is_busy(&instance->kernel_door.job) || !xb_instance_is_settled(instance)) {
+		xb_job_again(job);
+		return;
+	}
+	xb_job_rest(job);
+	reload(instance);
+}
+
+void xb_reload(struct xb_instance *instance)
+{
+	xb_job_enter(&instance->reloading, &instance->loop, "reading the file again",
+		     XB_JOB_NO_LIMIT, reloading);
 }

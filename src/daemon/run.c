@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef XB_HAVE_SYSTEMD
@@ -36,10 +37,35 @@ struct daemon {
 	struct xb_control control;
 	struct xb_watch signals, ticks, mirror, links, netns_links;
 	struct xb_netns_id watched; /* the namespace of netns_links */
+	bool failed;                /* it could not start */
 };
 
 #define daemon_of(watch, member) \
 	((struct daemon *)((char *)(watch)-offsetof(struct daemon, member)))
+
+static void on_ended(struct xb_instance *instance)
+{
+	instance->loop.stop = true;
+}
+
+static void end(struct daemon *daemon)
+{
+	struct xb_instance *instance = &daemon->instance;
+
+	if (instance->ready)
+		notify("STOPPING=1");
+	xb_control_hang_up(&daemon->control);
+	xb_instance_end(instance, on_ended);
+}
+
+/* Doormen, and what they have left behind. */
+static void reap(struct daemon *daemon)
+{
+	pid_t pid;
+
+	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+		xb_doorman_reaped(&daemon->instance.doorman, pid);
+}
 
 static void on_signal(struct xb_watch *watch, uint32_t events)
 {
@@ -49,12 +75,15 @@ static void on_signal(struct xb_watch *watch, uint32_t events)
 	(void)events;
 	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (info.ssi_signo == SIGHUP) {
-		xb_reload(&daemon->instance);
-		return;
+	if (info.ssi_signo == SIGCHLD) {
+		reap(daemon);
+	} else if (info.ssi_signo == SIGHUP) {
+		if (daemon->instance.ready)
+			xb_reload(&daemon->instance);
+	} else if (!daemon->instance.ending) {
+		xb_log(XB_LOG_INFO, "%s: stopping", strsignal((int)info.ssi_signo));
+		end(daemon);
 	}
-	xb_log(XB_LOG_INFO, "%s: stopping", strsignal((int)info.ssi_signo));
-	daemon->instance.loop.stop = true;
 }
 
 static void follow_netns(struct daemon *daemon);
@@ -65,6 +94,8 @@ static void on_tick(struct xb_watch *watch, uint32_t events)
 
 	(void)events;
 	xb_loop_drain(watch->fd);
+	if (!daemon->instance.ready)
+		return;
 	xb_instance_tick(&daemon->instance);
 	xb_instance_check(&daemon->instance, false);
 	follow_netns(daemon);
@@ -75,6 +106,8 @@ static void on_mirror(struct xb_watch *watch, uint32_t events)
 {
 	(void)events;
 	xb_loop_drain(watch->fd);
+	if (!daemon_of(watch, mirror)->instance.ready)
+		return;
 	xb_instance_mirror_fdb(&daemon_of(watch, mirror)->instance);
 	xb_instance_watch(&daemon_of(watch, mirror)->instance);
 }
@@ -82,14 +115,15 @@ static void on_mirror(struct xb_watch *watch, uint32_t events)
 static void on_links(struct xb_watch *watch, uint32_t events)
 {
 	(void)events;
-	if (xb_links_drain(watch->fd))
+	if (xb_links_drain(watch->fd) && daemon_of(watch, links)->instance.ready)
 		xb_instance_check(&daemon_of(watch, links)->instance, true);
 }
 
 static void on_netns_links(struct xb_watch *watch, uint32_t events)
 {
 	(void)events;
-	if (xb_links_drain(watch->fd)) /* there is no uplink there */
+	/* there is no uplink there */
+	if (xb_links_drain(watch->fd) && daemon_of(watch, netns_links)->instance.ready)
 		xb_instance_check(&daemon_of(watch, netns_links)->instance, false);
 }
 
@@ -122,6 +156,7 @@ static int signals_fd(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
 	signal(SIGPIPE, SIG_IGN);
 	/* Blocked before any thread is made, so that workers never see them. */
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -166,6 +201,48 @@ static int listen_all(struct daemon *daemon, struct xb_error *err)
 	return ret;
 }
 
+static void say_ready(const struct xb_instance *instance)
+{
+	if (!instance->n_uplinks)
+		xb_log(XB_LOG_NOTICE,
+		       "%s is the only port: nothing to bridge it with yet (give --uplink)",
+		       instance->kernel.port->name);
+	xb_log(XB_LOG_INFO, "ready: %s, %u worker%s", instance->config.name, instance->workers.n,
+	       instance->workers.n == 1 ? "" : "s");
+	notify("READY=1");
+}
+
+static int finish_start(struct daemon *daemon, struct xb_error *err)
+{
+	struct xb_instance *instance = &daemon->instance;
+	int ret = xb_control_open(&daemon->control, instance, err);
+
+	daemon->watched = instance->kernel.home.made_in;
+	if (!ret)
+		ret = xb_privileges_drop_control(&instance->config, err);
+	if (!ret)
+		ret = xb_kernel_port_settle(&instance->kernel, &instance->config, err);
+	return ret;
+}
+
+static void on_started(struct xb_instance *instance, const struct xb_error *failed)
+{
+	struct daemon *daemon = daemon_of(instance, instance);
+	struct xb_error err = {0};
+
+	if (!failed && finish_start(daemon, &err) < 0)
+		failed = &err;
+	if (!failed) {
+		say_ready(instance);
+		return;
+	}
+	xb_log_error(XB_LOG_ERROR, "can't start", failed);
+	daemon->failed = true;
+	instance->ready = false;
+	instance->keep_programs = true;
+	end(daemon);
+}
+
 static int set_up(struct daemon *daemon, struct xb_error *err)
 {
 	struct xb_instance *instance = &daemon->instance;
@@ -180,33 +257,30 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 	xb_privileges_raise_limits();
 	ret = listen_all(daemon, err);
 	if (!ret)
-		ret = xb_instance_start(instance, err);
-	daemon->watched = instance->kernel.home.made_in;
-	if (!ret)
-		ret = xb_control_open(&daemon->control, instance, err);
-	if (!ret)
-		ret = xb_privileges_drop_control(&instance->config, err);
-	if (!ret)
-		ret = xb_kernel_port_settle(&instance->kernel, &instance->config, err);
+		xb_instance_start(instance, on_started);
 	return ret;
 }
 
-static void say_ready(const struct xb_instance *instance)
+static void tear_down(struct daemon *daemon)
 {
-	if (!instance->n_uplinks)
-		xb_log(XB_LOG_NOTICE,
-		       "%s is the only port: nothing to bridge it with yet (give --uplink)",
-		       instance->kernel.port->name);
-	xb_log(XB_LOG_INFO, "ready: %s, %u worker%s", instance->config.name, instance->workers.n,
-	       instance->workers.n == 1 ? "" : "s");
-	notify("READY=1");
+	if (!daemon->instance.abandoned)
+		xb_instance_fini(&daemon->instance);
+	xb_control_close(&daemon->control);
+	if (daemon->instance.abandoned)
+		_exit(daemon->failed);
+	xb_config_fini(&daemon->instance.config);
+	unwatch_fd(daemon, &daemon->signals);
+	unwatch_fd(daemon, &daemon->ticks);
+	unwatch_fd(daemon, &daemon->mirror);
+	unwatch_fd(daemon, &daemon->links);
+	unwatch_fd(daemon, &daemon->netns_links);
+	xb_loop_fini(&daemon->instance.loop);
 }
 
 int xb_run(int argc, char **argv)
 {
 	static struct daemon daemon; /* large, and there is one */
 	struct xb_error err = {0};
-	int ret;
 
 	daemon = (struct daemon){
 		.signals.fd = -1,
@@ -223,22 +297,12 @@ int xb_run(int argc, char **argv)
 		xb_config_fini(&daemon.instance.config);
 		return 2;
 	}
-	ret = set_up(&daemon, &err);
-	if (ret < 0) {
+	if (set_up(&daemon, &err) < 0) {
 		xb_log_error(XB_LOG_ERROR, "can't start", &err);
+		daemon.failed = true;
 	} else {
-		say_ready(&daemon.instance);
 		xb_loop_run(&daemon.instance.loop);
-		notify("STOPPING=1");
 	}
-	xb_instance_stop(&daemon.instance);
-	xb_config_fini(&daemon.instance.config);
-	xb_control_close(&daemon.control);
-	unwatch_fd(&daemon, &daemon.signals);
-	unwatch_fd(&daemon, &daemon.ticks);
-	unwatch_fd(&daemon, &daemon.mirror);
-	unwatch_fd(&daemon, &daemon.links);
-	unwatch_fd(&daemon, &daemon.netns_links);
-	xb_loop_fini(&daemon.instance.loop);
-	return ret < 0 ? 1 : 0;
+	tear_down(&daemon);
+	return daemon.failed;
 }

@@ -221,13 +221,31 @@ static void stop_queue(struct xb_tap_port *tap_port, unsigned q, struct xb_cache
 	*queue = (struct xb_tap_queue){.fd = -1};
 }
 
+bool xb_tap_port_recall(struct xb_tap_port *tap_port, unsigned first, struct xb_cache *cache)
+{
+	struct xb_port *port = &tap_port->port;
+	bool idle = true;
+
+	/* all queues that are to stop are called before the first is waited for */
+	for (unsigned q = first; q < port->n_queues && tap_port->io == XB_TAP_IO_URING; q++)
+		idle = xb_tap_uring_recall(port, q, cache) && idle;
+	return idle;
+}
+
+bool xb_tap_port_unread(const struct xb_tap_port *tap_port, unsigned first)
+{
+	for (unsigned q = first; q < tap_port->port.n_queues; q++)
+		if (tap_port->queues[q].reads)
+			return true;
+	return xb_tap_pending(tap_port->tap, first);
+}
+
 /* Stops the queues from `first` on. */
 static void stop_queues(struct xb_tap_port *tap_port, unsigned first, struct xb_cache *cache)
 {
 	struct xb_port *port = &tap_port->port;
 
-	for (unsigned q = first; q < port->n_queues && tap_port->io == XB_TAP_IO_URING; q++)
-		xb_tap_uring_recall(port, q);
+	xb_tap_port_recall(tap_port, first, cache);
 	while (port->n_queues > first)
 		stop_queue(tap_port, --port->n_queues, cache);
 }

@@ -75,6 +75,14 @@ void xb_tap_port_fini(struct xb_tap_port *tap_port);
  */
 int xb_tap_port_start(struct xb_tap_port *tap_port, unsigned pairs, struct xb_error *err);
 
+/** Calls back what the kernel has been asked to do on queues from `first` on, which are not
+ * published, and doesn't wait. True: nothing is left, so that stop and resize wait for nothing
+ * either; false: ask again. Such a queue can't be published again. */
+bool xb_tap_port_recall(struct xb_tap_port *tap_port, unsigned first, struct xb_cache *cache);
+
+/** Whether packets wait for us on queues from `first` on, which are not published. */
+bool xb_tap_port_unread(const struct xb_tap_port *tap_port, unsigned first);
+
 /** Stops all queues. Every frame comes back to `cache`; what was posted and not yet sent is counted
  *  as tx_reset. What the kernel has queued for us waits for the next start. */
 void xb_tap_port_stop(struct xb_tap_port *tap_port, struct xb_cache *cache);

@@ -107,11 +107,11 @@ int xb_tap_uring_probe(int fd, bool *ret_nowait);
 
 /** Makes the rings of a queue whose `fd` is set. Returns 0 or -errno. */
 int xb_tap_uring_start(struct xb_tap_port *tap_port, struct xb_tap_queue *queue);
-/** Calls back what is posted on a queue, without waiting: the kernel takes its time for each, so
- * that all queues that are to stop are called before the first is waited for. */
-void xb_tap_uring_recall(struct xb_port *port, unsigned q);
-/** Cancels what is posted and waits for it; no request refers to a frame or to `fd` after. Writes
- *  that were not handed to the kernel stay in `writes`. */
+/** Calls back what is posted on a queue, without waiting: the kernel takes its time. Returns
+ * whether nothing is posted any more. */
+bool xb_tap_uring_recall(struct xb_port *port, unsigned q, struct xb_cache *cache);
+/** Cancels what is still posted and waits for it; no request refers to a frame or to `fd` after.
+ * Writes that were not handed to the kernel stay in `writes`. */
 void xb_tap_uring_stop(struct xb_port *port, unsigned q, struct xb_cache *cache);
 
 #endif

@@ -309,9 +309,8 @@ static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 
 /* Calls the scout back. The thread that sent it out has to be run for that: it is woken, or its
  * next timer tick does. */
-void xb_tap_uring_recall(struct xb_port *port, unsigned q)
+static void recall_scout(struct xb_tap_queue *queue)
 {
-	struct xb_tap_queue *queue = &xb_tap_port_of(port)->queues[q];
 	struct io_uring_sqe *sqe;
 
 	if (queue->recalled || !(queue->scouting || queue->reads))
@@ -321,8 +320,28 @@ void xb_tap_uring_recall(struct xb_port *port, unsigned q)
 		return;
 	io_uring_prep_poll_remove(sqe, SCOUT);
 	sqe->user_data = RECALL;
-	io_uring_submit(&queue->rx_ring);
 	queue->recalled = true;
+}
+
+/* Takes what has come back. No read is out, unless it could not be submitted before. Returns
+ * whether nothing is posted for reading any more. */
+static bool reap_recalled(struct xb_port *port, unsigned q, struct xb_cache *cache)
+{
+	struct xb_tap_queue *queue = &xb_tap_port_of(port)->queues[q];
+	struct xb_frame *pkts[XB_BATCH];
+
+	io_uring_submit(&queue->rx_ring); /* also what could not be before */
+	for (unsigned n = reap_reads(port, q, cache, pkts).packets; n; n--) {
+		xb_count(&port->queues[q].rx_missed, 1);
+		xb_packet_free(cache, pkts[n - 1]);
+	}
+	return !queue->scouting && !queue->reads;
+}
+
+bool xb_tap_uring_recall(struct xb_port *port, unsigned q, struct xb_cache *cache)
+{
+	recall_scout(&xb_tap_port_of(port)->queues[q]);
+	return reap_recalled(port, q, cache) && !kick(port, q, cache);
 }
 
 static void await_scout(struct xb_port *port, unsigned q, struct xb_cache *cache)
@@ -331,19 +350,10 @@ static void await_scout(struct xb_port *port, unsigned q, struct xb_cache *cache
 	struct __kernel_timespec wait = {.tv_sec = STOP_TIMEOUT_MS / 1000};
 	struct io_uring_cqe *cqe;
 
-	xb_tap_uring_recall(port, q);
-	while (queue->scouting || queue->reads) {
-		struct xb_frame *pkts[XB_BATCH];
-
-		io_uring_submit(&queue->rx_ring); /* what could not be before */
+	recall_scout(queue);
+	while (!reap_recalled(port, q, cache))
 		if (io_uring_wait_cqe_timeout(&queue->rx_ring, &cqe, &wait) < 0)
 			break;
-		/* no read is out, unless it could not be submitted before */
-		for (unsigned n = reap_reads(port, q, cache, pkts).packets; n; n--) {
-			xb_count(&port->queues[q].rx_missed, 1);
-			xb_packet_free(cache, pkts[n - 1]);
-		}
-	}
 }
 
 /* A write is out only where neither RWF_NOWAIT is known nor the send buffer without limit. */

@@ -105,6 +105,16 @@ static void queue_fini(struct xb_virtio_net *net, unsigned q)
 	net->port.queues[q].early_fd = -1;
 }
 
+/* Shows the rings of a queue pair, which it doesn't serve, to the device. */
+static int queue_tell(struct xb_virtio_net *net, unsigned q, struct xb_error *err)
+{
+	const struct xb_virtio_transport_ops *ops = net->transport->ops;
+	struct xb_virtio_net_queue *queue = &net->queues[q];
+	int ret = ops->set_queue(net->transport, XB_VQ_RX(q), &queue->rx.vring, err);
+
+	return ret ? ret : ops->set_queue(net->transport, XB_VQ_TX(q), &queue->tx.vring, err);
+}
+
 /* Lays out both rings of a queue pair and shows them to the device. Only the transmit queue posts
  * chains, and so has indirect tables. */
 static int queue_init(struct xb_virtio_net *net, unsigned q, struct xb_error *err)
@@ -118,9 +128,7 @@ static int queue_init(struct xb_virtio_net *net, unsigned q, struct xb_error *er
 	if (ret < 0)
 		return xb_fail(err, ret, "lay out the rings of queue pair %u of %s", q,
 			       net->port.name);
-	ret = ops->set_queue(net->transport, XB_VQ_RX(q), &queue->rx.vring, err);
-	if (!ret)
-		ret = ops->set_queue(net->transport, XB_VQ_TX(q), &queue->tx.vring, err);
+	ret = queue_tell(net, q, err);
 	if (!ret)
 		net->port.queues[q].wake_fd = ops->call_fd(net->transport, XB_VQ_RX(q));
 	return ret;
@@ -255,29 +263,48 @@ bool xb_virtio_net_waiting(struct xb_virtio_net *net, unsigned pairs)
 	return net->transport->ops->has_waiting(net->transport, pairs);
 }
 
+bool xb_virtio_net_unread(const struct xb_virtio_net *net, unsigned pairs)
+{
+	for (unsigned q = pairs; q < net->port.n_queues; q++)
+		if (!atomic_load_explicit(&net->queues[q].broken, memory_order_relaxed) &&
+		    xb_vring_has_used(&net->queues[q].rx))
+			return true;
+	return net->transport->ops->has_waiting(net->transport, pairs);
+}
+
+/* Empties the rings of a pair that the device serves no more, for when it does again. */
+static void queue_renew(struct xb_virtio_net *net, unsigned q, struct xb_cache *cache)
+{
+	struct xb_virtio_net_queue *queue = &net->queues[q];
+
+	xb_net_queue_reclaim(net, q, cache);
+	xb_vring_renew(&queue->rx);
+	xb_vring_renew(&queue->tx);
+	atomic_store_explicit(&queue->broken, false, memory_order_relaxed);
+	net->port.queues[q].early_fd = -1;
+}
+
+/* What can fail comes before anything has changed. */
 int xb_virtio_net_resize(struct xb_virtio_net *net, unsigned pairs, struct xb_cache *cache,
 			 struct xb_error *err)
 {
+	const struct xb_virtio_transport_ops *ops = net->transport->ops;
 	unsigned before = net->port.n_queues;
-	int ret;
+	int ret = 0;
 
 	if (!pairs || pairs > net->port.queues_max)
 		return xb_fail(err, -EINVAL, "%u queue pairs on %s, which has up to %u", pairs,
 			       net->port.name, net->port.queues_max);
-	ret = net->transport->ops->set_pairs(net->transport, pairs, err);
+	/* the device may know the rings of pairs that were in use before as they were then */
+	for (unsigned q = before; !ret && q < pairs; q++)
+		ret = queue_tell(net, q, err);
+	if (!ret)
+		ret = ops->set_pairs(net->transport, pairs, err);
 	if (ret < 0)
 		return ret;
 	net->port.n_queues = (uint16_t)pairs;
-	for (unsigned q = pairs; q < before; q++) {
-		xb_net_queue_reclaim(net, q, cache);
-		queue_fini(net, q);
-		ret = queue_init(net, q, err);
-		if (ret < 0) {
-			/* its rings are gone, and the device knows the old ones: start anew */
-			atomic_store_explicit(&net->queues[q].broken, true, memory_order_relaxed);
-			return ret;
-		}
-	}
+	for (unsigned q = pairs; q < before; q++)
+		queue_renew(net, q, cache);
 	for (unsigned q = before; q < pairs; q++)
 		queue_open(net, q, cache);
 	return 0;

@@ -81,6 +81,10 @@ bool xb_virtio_net_retire(struct xb_virtio_net *net, unsigned pairs);
 /** Whether the device still holds packets for pairs from `pairs` on. */
 bool xb_virtio_net_waiting(struct xb_virtio_net *net, unsigned pairs);
 
+/** The same for pairs from `pairs` on, which are not published: also what it has given back and
+ * nobody has taken. */
+bool xb_virtio_net_unread(const struct xb_virtio_net *net, unsigned pairs);
+
 /**
  * Changes how many queue pairs are in use, without a reset: more of them come ready to be
  * published; fewer must be unpublished (and, so that nothing is lost, retired and run empty)

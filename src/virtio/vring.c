@@ -45,6 +45,17 @@ size_t xb_vring_bytes(unsigned size, bool indirect)
 	return round_up(vring_size(size, RING_ALIGN), RING_ALIGN) + tables;
 }
 
+/* All descriptors are free, none has been posted. */
+static void empty(struct xb_vring *ring)
+{
+	for (unsigned i = 0; i < ring->size; i++)
+		ring->slots[i] = (struct xb_vring_slot){.next = (uint16_t)(i + 1)};
+	ring->n_free = ring->size;
+	ring->free_head = 0;
+	ring->avail_idx = ring->published_idx = ring->notified_idx = 0;
+	ring->used_idx = ring->reclaimed = 0;
+}
+
 int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t features)
 {
 	struct xb_vring_slot *slots;
@@ -54,14 +65,12 @@ int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t feat
 	slots = calloc(size, sizeof(*slots));
 	if (!slots)
 		return -ENOMEM;
-	for (unsigned i = 0; i < size; i++)
-		slots[i].next = (uint16_t)(i + 1);
 	*ring = (struct xb_vring){
 		.size = (uint16_t)size,
-		.n_free = (uint16_t)size,
 		.event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1,
 		.slots = slots,
 	};
+	empty(ring);
 	vring_init(&ring->vring, size, mem, RING_ALIGN);
 	if (features >> VIRTIO_RING_F_INDIRECT_DESC & 1)
 		ring->tables =
@@ -69,6 +78,14 @@ int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t feat
 					      round_up(vring_size(size, RING_ALIGN), RING_ALIGN));
 	xb_vring_disarm(ring);
 	return 0;
+}
+
+void xb_vring_renew(struct xb_vring *ring)
+{
+	/* tables need no zeroes: each is filled before it is posted */
+	memset(ring->vring.desc, 0, xb_vring_bytes(ring->size, false));
+	empty(ring);
+	xb_vring_disarm(ring);
 }
 
 void xb_vring_fini(struct xb_vring *ring)

@@ -67,6 +67,9 @@ size_t xb_vring_bytes(unsigned size, bool indirect);
 int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t features);
 void xb_vring_fini(struct xb_vring *ring);
 
+/** Lays the same ring out anew, empty, on its memory. All chains have been reclaimed. */
+void xb_vring_renew(struct xb_vring *ring);
+
 /** Chains of `n` buffers that can be posted now; with INDIRECT each takes one descriptor. */
 static inline bool xb_vring_has_room(const struct xb_vring *ring, unsigned n)
 {
@@ -113,7 +116,8 @@ bool xb_vring_arm(struct xb_vring *ring);
 void xb_vring_disarm(struct xb_vring *ring);
 
 /** After a reset, when the device no longer touches the ring: hands over each chain still
- *  outstanding, in no order. Returns NULL when there is none left. The ring is not used again. */
+ *  outstanding, in no order. Returns NULL when there is none left. The ring is not used again
+ * before xb_vring_renew. */
 void *xb_vring_reclaim(struct xb_vring *ring);
 
 #endif

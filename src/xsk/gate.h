@@ -53,13 +53,6 @@ struct xb_gate_outcome {
 	struct xb_attachment attachment;
 };
 
-/** Another process that carries out orders, with capabilities that this one has given up. */
-struct xb_gate_delegate {
-	void (*carry_out)(void *arg, const struct xb_gate_order *order,
-			  struct xb_gate_outcome *ret_outcome);
-	void *arg;
-};
-
 struct xb_gate {
 	char instance[XB_INSTANCE_BYTES];
 	bool taken_over; /* pins of an earlier run were taken over */
@@ -68,7 +61,6 @@ struct xb_gate {
 	uint32_t claimed;                  /* slots in use by this process, as a mask */
 	uint32_t prog_ids[XB_UPLINKS_MAX]; /* by slot: the program that was attached last; 0: none
 					    */
-	struct xb_gate_delegate delegate;  /* who attaches; nobody: this process itself */
 	/* the maps */
 	int config_fd;
 	int own_macs_fd;
@@ -131,8 +123,7 @@ void xb_gate_abandon_slot(struct xb_gate *gate, uint32_t slot);
  * by a link of our own (attach.h).
  *
  * Returns 0, -EBUSY where a program is in the way (`err` names it and the remedy), or another
- * -errno. With a delegate this process needs no capability for it, else those that dispatcher.h
- * names.
+ * -errno. Needs the capabilities that dispatcher.h names.
  */
 int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const char *ifname,
 		   const struct xb_attach_options *options, struct xb_attachment *ret_attachment,
@@ -146,9 +137,17 @@ int xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifin
  * (see xb_gate_remove). */
 int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err);
 
-/** Does in this process what xb_gate_attach and xb_gate_detach_slot order: for a delegate. */
+/* The same in two parts, of which another process may do the first, with capabilities that this one
+ * has given up. */
+
+/** Does what an order says. */
 void xb_gate_carry_out(struct xb_gate *gate, const struct xb_gate_order *order,
 		       struct xb_gate_outcome *ret_outcome);
+/** An order to attach has succeeded, here or elsewhere. */
+void xb_gate_attached(struct xb_gate *gate, const struct xb_gate_order *order,
+		      const struct xb_gate_outcome *outcome);
+/** An order to take a claimed slot's program off has succeeded. */
+void xb_gate_detached(struct xb_gate *gate, uint32_t slot);
 
 /** Writes an uplink's configuration; `schema` is filled in. */
 int xb_gate_set_config(struct xb_gate *gate, uint32_t slot, const struct xb_steer_config *config,

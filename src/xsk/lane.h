@@ -68,7 +68,7 @@ void xb_lane_wake_rx(const struct xb_lane *lane);
 /** Takes back what was completed, as a last look before the socket is closed. */
 void xb_lane_drain(struct xb_lane *lane, struct xb_cache *cache);
 
-/** After the kernel has let go (xb_xsk_wait_released): gives all frames back; what was posted for
+/** After the kernel has let go (xb_xsk_look_released): gives all frames back; what was posted for
  * sending counts as tx_reset. */
 void xb_lane_reclaim(struct xb_lane *lane, struct xb_cache *cache);
 

@@ -386,17 +386,10 @@ void xb_gate_carry_out(struct xb_gate *gate, const struct xb_gate_order *order,
 							    &ret_outcome->err);
 }
 
-/* Here, or by the delegate. */
-static int give_order(struct xb_gate *gate, const struct xb_gate_order *order,
-		      struct xb_gate_outcome *ret_outcome, struct xb_error *err)
+void xb_gate_attached(struct xb_gate *gate, const struct xb_gate_order *order,
+		      const struct xb_gate_outcome *outcome)
 {
-	if (gate->delegate.carry_out)
-		gate->delegate.carry_out(gate->delegate.arg, order, ret_outcome);
-	else
-		xb_gate_carry_out(gate, order, ret_outcome);
-	if (ret_outcome->code && err)
-		*err = ret_outcome->err;
-	return ret_outcome->code;
+	gate->prog_ids[order->slot] = outcome->prog_id;
 }
 
 int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const char *ifname,
@@ -406,13 +399,15 @@ int xb_gate_attach(struct xb_gate *gate, uint32_t slot, uint32_t ifindex, const 
 	struct xb_gate_order order = {
 		.attach = true, .slot = slot, .ifindex = ifindex, .options = *options};
 	struct xb_gate_outcome outcome;
-	int ret;
 
 	snprintf(order.ifname, sizeof(order.ifname), "%s", ifname);
-	ret = give_order(gate, &order, &outcome, err);
-	if (ret < 0)
-		return ret;
-	gate->prog_ids[slot] = outcome.prog_id;
+	xb_gate_carry_out(gate, &order, &outcome);
+	if (outcome.code) {
+		if (err)
+			*err = outcome.err;
+		return outcome.code;
+	}
+	xb_gate_attached(gate, &order, &outcome);
 	*ret_attachment = outcome.attachment;
 	return 0;
 }
@@ -422,15 +417,17 @@ int xb_gate_is_attached(const struct xb_gate *gate, uint32_t slot, uint32_t ifin
 	return xb_program_is_on(gate->prog_ids[slot], ifindex);
 }
 
-int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
+void xb_gate_detached(struct xb_gate *gate, uint32_t slot)
 {
-	const struct xb_gate_order order = {.slot = slot};
-	struct xb_gate_outcome outcome;
-	int ret = give_order(gate, &order, &outcome, err);
-
-	if (ret < 0)
-		return ret;
 	clear_slot(gate, slot);
 	xb_gate_release_slot(gate, slot);
-	return 0;
+}
+
+int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
+{
+	int ret = xb_pin_take_off(gate->instance, slot, err);
+
+	if (!ret)
+		xb_gate_detached(gate, slot);
+	return ret;
 }

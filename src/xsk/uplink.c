@@ -141,10 +141,9 @@ static struct xb_attach_options how_to_attach(const struct xb_uplink *uplink)
 	return how;
 }
 
-/* Brings the gate into force on the interface, closed: everything that it would redirect passes. */
-static int attach(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_error *err)
+/* Readies the gate for the interface, closed: everything that it would redirect passes. */
+static int prepare(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_error *err)
 {
-	const struct xb_attach_options how = how_to_attach(uplink);
 	struct xb_uplink_private *own = uplink->own;
 	int ret;
 
@@ -169,8 +168,39 @@ static int attach(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_er
 			xb_hint(err, "CAP_NET_RAW is needed");
 		return ret;
 	}
-	return xb_gate_attach(own->gate, uplink->slot, uplink->ifindex, uplink->options.ifname,
-			      &how, &uplink->attachment, err);
+	return 0;
+}
+
+void xb_uplink_order(const struct xb_uplink *uplink, struct xb_gate_order *ret_order)
+{
+	*ret_order = (struct xb_gate_order){.attach = true,
+					    .slot = uplink->slot,
+					    .ifindex = uplink->ifindex,
+					    .options = how_to_attach(uplink)};
+	memcpy(ret_order->ifname, uplink->options.ifname, sizeof(ret_order->ifname));
+}
+
+int xb_uplink_attached(struct xb_uplink *uplink, const struct xb_gate_order *order,
+		       const struct xb_gate_outcome *outcome, struct xb_error *err)
+{
+	if (outcome->code && err)
+		*err = outcome->err;
+	if (outcome->code)
+		return outcome->code;
+	xb_gate_attached(uplink->own->gate, order, outcome);
+	uplink->attachment = outcome->attachment;
+	uplink->own->attached = true;
+	return 0;
+}
+
+int xb_uplink_attach(struct xb_uplink *uplink, struct xb_error *err)
+{
+	struct xb_gate_outcome outcome;
+	struct xb_gate_order order;
+
+	xb_uplink_order(uplink, &order);
+	xb_gate_carry_out(uplink->own->gate, &order, &outcome);
+	return xb_uplink_attached(uplink, &order, &outcome, err);
 }
 
 /* ---- made and freed ---- */
@@ -248,7 +278,7 @@ static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena 
 	ret = xb_gate_claim_slot(gate, netdev.ifindex, uplink->options.ifname, &uplink->slot, err);
 	if (ret < 0)
 		return ret;
-	ret = attach(uplink, stack, err);
+	ret = prepare(uplink, stack, err);
 	if (ret < 0)
 		xb_gate_abandon_slot(gate, uplink->slot);
 	return ret;
@@ -282,7 +312,10 @@ void xb_uplink_free(struct xb_uplink *uplink, struct xb_cache *cache)
 		return;
 	if (cache)
 		xb_uplink_stop(uplink, cache);
-	xb_gate_release_slot(uplink->own->gate, uplink->slot);
+	if (uplink->own->attached)
+		xb_gate_release_slot(uplink->own->gate, uplink->slot);
+	else
+		xb_gate_abandon_slot(uplink->own->gate, uplink->slot);
 	free_storage(uplink);
 }
 
@@ -303,7 +336,7 @@ int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err)
 	if (ret < 0)
 		return ret;
 	adopt(uplink, &netdev);
-	return attach(uplink, stack, err);
+	return prepare(uplink, stack, err);
 }
 
 /* ---- started and stopped ---- */
@@ -392,7 +425,8 @@ static int open_gate(struct xb_uplink *uplink, struct xb_error *err)
 	return 0;
 }
 
-int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
+/* Makes room for the sockets. Those of before have let go of their frames first. */
+static int open_set(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
 {
 	struct xb_uplink_private *own = uplink->own;
 	/* with zero copy the driver runs the program */
@@ -416,9 +450,15 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
 	if (ret < 0)
 		return xb_refuse(err, ret, "%s can't start: the kernel still holds its frames",
 				 uplink->options.ifname);
-	ret = xb_xsk_set_open(&own->set, own->arena, &options, err);
-	if (ret < 0)
-		return ret;
+	return xb_xsk_set_open(&own->set, own->arena, &options, err);
+}
+
+/* All sockets are bound: what is left to be done. */
+static int finish_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
+{
+	struct xb_uplink_private *own = uplink->own;
+	int ret;
+
 	uplink->running = true;
 	uplink->zerocopy = own->set.zerocopy;
 	own->tap_turn = 0;
@@ -440,6 +480,18 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
 	xb_uplink_start_delivery(uplink);
 	xb_uplink_refresh_link(uplink);
 	return 0;
+}
+
+int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
+{
+	struct xb_xsk_set *set = &uplink->own->set;
+	int ret = 0;
+
+	if (!set->queue || uplink->running)
+		ret = open_set(uplink, cache, err);
+	if (!ret)
+		ret = xb_xsk_set_bind(set, err);
+	return ret ? ret : finish_start(uplink, cache, err);
 }
 
 /* Closes the gate and the sockets; returns whether the kernel may still hold frames then. */
@@ -480,10 +532,10 @@ int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache)
 		own->unreleased = close_sockets(uplink, cache) ? uplink->port.n_queues : 0;
 		uplink->running = false; /* now: the last look at the counters was part of that */
 		own->unreleased_ifindex = uplink->ifindex;
-	} else if (!own->unreleased) {
-		return 0;
+	} else if (own->set.queue) { /* they were being bound: nothing was posted on them */
+		xb_xsk_set_close(&own->set);
 	}
-	if (own->unreleased && xb_xsk_wait_released(own->unreleased_ifindex, own->unreleased) < 0)
+	if (own->unreleased && xb_xsk_look_released(own->unreleased_ifindex, own->unreleased) < 0)
 		return -EBUSY;
 	own->unreleased = 0;
 	for (unsigned q = 0; q < uplink->port.queues_max; q++)

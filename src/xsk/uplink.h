@@ -6,14 +6,16 @@
  * socket that gives a copy of group frames (group_tap.h), which arrives with queue 0; where it is
  * asked for, one that sends (packet_tx.h).
  *
- *      new ──► stopped ──start──► running ──stop──► stopped ──► free
- *                 ▲  │ reopen (after the interface came back)
- *                 └──┘
+ *      new ──► stopped ──(order, attached)──► stopped ──start──► running ──stop──► stopped ──► free
+ *                 ▲                                                                   │
+ *                 └────────── reopen (after the interface came back) ◄────────────────┘
  *
- * From `new` on the program is attached, and passes everything; what it would redirect it redirects
- * while the uplink runs and its owners beat. `stop` and `free` leave the program attached
- * (xb_gate_detach_slot removes it). All functions here belong to the control thread; start, stop
- * and reopen are called while the port is not published.
+ * `new` and `reopen` ready all that the program needs, and leave it to their caller to have it put
+ * on the interface: that takes long, so that he may give the order to another process. Once
+ * attached the program passes everything; what it would redirect it redirects while the uplink runs
+ * and its owners beat. `stop` and `free` leave it there (xb_gate_detach_slot removes it). All
+ * functions here belong to the control thread and never wait; start, stop and reopen are called
+ * while the port is not published.
  */
 #ifndef XB_XSK_UPLINK_H
 #define XB_XSK_UPLINK_H
@@ -106,10 +108,8 @@ struct xb_uplink {
  *
  * @gate, @arena: outlive the uplink.
  *
- * Returns 0, -ENODEV, -EINVAL (options), -EBUSY (another XDP program), -EOPNOTSUPP, or another
- * -errno; on failure nothing is left attached that was not there before.
- * Needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, as start and reopen do, and what xb_gate_attach
- * needs.
+ * Returns 0, -ENODEV, -EINVAL (options), or another -errno.
+ * Needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, as start and reopen do.
  */
 int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
 		  struct xb_arena *arena, struct xb_uplink **ret_uplink, struct xb_error *err);
@@ -118,30 +118,45 @@ int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
  *  either). The program stays attached. */
 void xb_uplink_free(struct xb_uplink *uplink, struct xb_cache *cache);
 
+/** What is to be ordered so that the program of the uplink gets onto its interface. */
+void xb_uplink_order(const struct xb_uplink *uplink, struct xb_gate_order *ret_order);
+
+/** What has become of that order, which the uplink's interface has been looked up for last. Returns
+ * outcome->code: 0, -EBUSY (another XDP program), -EOPNOTSUPP or another -errno; then nothing is
+ * attached that was not there before. */
+int xb_uplink_attached(struct xb_uplink *uplink, const struct xb_gate_order *order,
+		       const struct xb_gate_outcome *outcome, struct xb_error *err);
+
+/** Carries the order out in this process, and waits for that. Needs what xb_gate_attach needs. */
+int xb_uplink_attach(struct xb_uplink *uplink, struct xb_error *err);
+
 /**
- * Binds the sockets, posts frames for receiving, opens the gate for them and beats once. From here
- * on the queues' owners have to beat. Sets wake_fd of each queue, port.n_queues and port.up.
+ * Binds the sockets, posts frames for receiving, opens the gate for them and beats once; in several
+ * calls. From here on the queues' owners have to beat. Sets wake_fd of each queue, port.n_queues
+ * and port.up.
  *
- * Returns 0, -EBUSY where a queue stays taken (retried for 2 s: the kernel releases sockets
- * asynchronously), -ENOBUFS where memory can't be locked, -ENOMEM where frames are short, or
- * another -errno; on failure the uplink is stopped as before.
+ * Returns 0; -EAGAIN: to be called again; -EBUSY: to be called again in a moment, since the kernel
+ * releases sockets and frames asynchronously, or given up by a stop. Otherwise the uplink is
+ * stopped as before: -ENOBUFS where memory can't be locked, -ENOMEM where frames are short, or
+ * another -errno.
  */
 int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err);
 
 /**
- * Takes the sockets out of the gate (frames pass from then on), closes them, waits until the kernel
- * has let go of the frames and gives them back: what was posted for sending counts as tx_reset.
+ * Takes the sockets out of the gate (frames pass from then on), closes them, and, as soon as the
+ * kernel has let go of the frames, gives those back: what was posted for sending counts as
+ * tx_reset.
  *
- * Returns 0, or -EBUSY where the kernel has not let go of some frames within 2 s: those stay
- * RX- or TX-owned, and the next stop, start or free tries again. Harmless where nothing runs, or
- * where the interface is gone.
+ * Returns 0, or -EBUSY where the kernel has not let go of some frames yet: those stay RX- or
+ * TX-owned, and the next stop, start or free tries again. Harmless where nothing runs, or where the
+ * interface is gone.
  */
 int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache);
 
 /**
  * Looks a stopped uplink's interface up anew, by name, after it went and came back or changed its
- * queues or MTU: as new does, but the port, its counters and its sharing stay. Queues beyond the
- * port's queues_max pass.
+ * queues or MTU: as new does, up to the order, but the port, its counters and its sharing stay.
+ * Queues beyond the port's queues_max pass.
  */
 int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err);
 

@@ -22,6 +22,7 @@ struct xb_uplink_private {
 	struct xb_group_tap tap;
 	struct xb_packet_tx packet_tx;
 	struct xb_xsk_set set;
+	bool attached; /* its program has been put on the interface at least once */
 	int promisc_fd;
 	int wake_epoll_fd;   /* shared: the first socket and the tap together */
 	unsigned unreleased; /* queues, closed, whose frames the kernel may still hold */

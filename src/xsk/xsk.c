@@ -9,40 +9,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
-
-/* Waits between tries: 1, 2, 4 … 64 ms, until the deadline. */
-struct backoff {
-	uint64_t deadline_ns;
-	unsigned wait_ms;
-};
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static struct backoff backoff_start(void)
-{
-	return (struct backoff){.deadline_ns = now_ns() + XB_XSK_BUSY_MS * 1000000ull,
-				.wait_ms = 1};
-}
-
-/* Returns whether there is another try. */
-static bool backoff_wait(struct backoff *backoff)
-{
-	struct timespec wait = {.tv_nsec = backoff->wait_ms * 1000000l};
-
-	if (now_ns() >= backoff->deadline_ns)
-		return false;
-	nanosleep(&wait, NULL);
-	if (backoff->wait_ms < 64)
-		backoff->wait_ms *= 2;
-	return true;
-}
 
 /* ---- the UMEM ---- */
 
@@ -58,12 +24,12 @@ static bool raise_memlock(void)
 	return setrlimit(RLIMIT_MEMLOCK, &limit) == 0;
 }
 
-static int open_umem(struct xb_xsk_set *set, const struct xb_arena *arena, uint32_t ring_size,
-		     struct xb_error *err)
+static int open_umem(struct xb_xsk_set *set, struct xb_error *err)
 {
+	const struct xb_arena *arena = set->arena;
 	const struct xsk_umem_config config = {
-		.fill_size = ring_size,
-		.comp_size = ring_size,
+		.fill_size = set->options.ring_size,
+		.comp_size = set->options.ring_size,
 		.frame_size = XB_FRAME_BYTES,
 	};
 	uint64_t bytes = (uint64_t)arena->n_frames * XB_FRAME_BYTES;
@@ -99,9 +65,9 @@ static void close_queue(struct xb_xsk *xsk)
 	xsk->fd = -1;
 }
 
-static int bind_queue(struct xb_xsk_set *set, unsigned q, const struct xb_xsk_options *options,
-		      enum xb_xsk_mode mode)
+static int bind_queue(struct xb_xsk_set *set, unsigned q)
 {
+	const struct xb_xsk_options *options = &set->options;
 	struct xsk_socket_config config = {
 		.rx_size = options->ring_size,
 		.tx_size = options->ring_size,
@@ -112,8 +78,8 @@ static int bind_queue(struct xb_xsk_set *set, unsigned q, const struct xb_xsk_op
 	int buffer_bytes = 8 << 20;
 	int ret;
 
-	if (mode != XB_XSK_AUTO)
-		config.bind_flags |= mode == XB_XSK_COPY ? XDP_COPY : XDP_ZEROCOPY;
+	if (options->mode != XB_XSK_AUTO)
+		config.bind_flags |= options->mode == XB_XSK_COPY ? XDP_COPY : XDP_ZEROCOPY;
 	ret = xsk_socket__create_shared(&xsk->socket, options->ifname, q, set->umem, &xsk->rx,
 					&xsk->tx, &xsk->fill, &xsk->comp, &config);
 	if (ret < 0) {
@@ -155,84 +121,89 @@ static void drop_umem(struct xb_xsk_set *set)
 	memset(xsk, 0, sizeof(*xsk));
 }
 
-static int fail_bind(struct xb_error *err, int code, unsigned q,
-		     const struct xb_xsk_options *options, enum xb_xsk_mode mode)
+static int fail_bind(const struct xb_xsk_set *set, int code, struct xb_error *err)
 {
-	xb_fail(err, code, "bind an AF_XDP socket to queue %u of %s", q, options->ifname);
+	xb_fail(err, code, "bind an AF_XDP socket to queue %u of %s", set->n_bound,
+		set->options.ifname);
 	if (code == -EBUSY)
 		xb_hint(err, "another process has an AF_XDP socket on that queue");
-	else if (mode == XB_XSK_ZEROCOPY)
+	else if (set->options.mode == XB_XSK_ZEROCOPY)
 		xb_hint(err, "its driver may not do zero copy; mode=auto falls back to copy");
 	return code;
-}
-
-static int bind_all(struct xb_xsk_set *set, const struct xb_arena *arena,
-		    const struct xb_xsk_options *options, enum xb_xsk_mode mode,
-		    struct xb_error *err)
-{
-	struct backoff backoff = backoff_start();
-	int ret;
-
-	/* The first queue's socket is the UMEM's own, and does not survive a failed bind. */
-	do {
-		ret = open_umem(set, arena, options->ring_size, err);
-		if (ret < 0)
-			return ret;
-		ret = bind_queue(set, 0, options, mode);
-		if (ret < 0)
-			drop_umem(set);
-	} while (ret == -EBUSY && backoff_wait(&backoff));
-	if (ret < 0)
-		return fail_bind(err, ret, 0, options, mode);
-
-	for (unsigned q = 1; q < options->n_queues; q++) {
-		do {
-			ret = bind_queue(set, q, options, mode);
-		} while (ret == -EBUSY && backoff_wait(&backoff));
-		if (ret < 0)
-			return fail_bind(err, ret, q, options, mode);
-	}
-	set->zerocopy = is_zerocopy(&set->queue[0]);
-	return 0;
-}
-
-static int open_in_mode(struct xb_xsk_set *set, const struct xb_arena *arena,
-			const struct xb_xsk_options *options, enum xb_xsk_mode mode,
-			struct xb_error *err)
-{
-	struct xb_xsk_set made = {.n = options->n_queues};
-	int ret;
-
-	made.queue = calloc(made.n, sizeof(*made.queue));
-	if (!made.queue)
-		return xb_fail(err, -ENOMEM, "open %u AF_XDP sockets", made.n);
-	ret = bind_all(&made, arena, options, mode, err);
-	if (ret < 0)
-		xb_xsk_set_close(&made);
-	else
-		*set = made;
-	return ret;
 }
 
 int xb_xsk_set_open(struct xb_xsk_set *set, const struct xb_arena *arena,
 		    const struct xb_xsk_options *options, struct xb_error *err)
 {
-	int ret = open_in_mode(set, arena, options, options->mode, err);
+	struct xb_xsk *queue = calloc(options->n_queues, sizeof(*queue));
 
-	/* On the first queue the kernel falls back by itself; a later one has to do as the first
-	 * did. */
-	if (options->mode == XB_XSK_AUTO && (ret == -EOPNOTSUPP || ret == -EINVAL))
-		ret = open_in_mode(set, arena, options, XB_XSK_COPY, err);
-	return ret;
+	if (!queue)
+		return xb_fail(err, -ENOMEM, "open %u AF_XDP sockets", options->n_queues);
+	*set = (struct xb_xsk_set){
+		.options = *options, .arena = arena, .queue = queue, .n = options->n_queues};
+	return 0;
 }
 
-void xb_xsk_set_close(struct xb_xsk_set *set)
+/* The first queue's socket is the UMEM's own, and does not survive a failed bind. */
+static int bind_first(struct xb_xsk_set *set, struct xb_error *err)
+{
+	int ret = open_umem(set, err);
+
+	if (ret < 0)
+		return ret;
+	ret = bind_queue(set, 0);
+	if (ret < 0) {
+		drop_umem(set);
+		return fail_bind(set, ret, err);
+	}
+	set->zerocopy = is_zerocopy(&set->queue[0]);
+	return 0;
+}
+
+static int bind_next(struct xb_xsk_set *set, struct xb_error *err)
+{
+	int ret;
+
+	if (!set->n_bound)
+		return bind_first(set, err);
+	ret = bind_queue(set, set->n_bound);
+	return ret < 0 ? fail_bind(set, ret, err) : 0;
+}
+
+static void close_sockets(struct xb_xsk_set *set)
 {
 	/* queue 0, whose socket is the UMEM's, last */
 	for (unsigned q = set->n; q;)
 		close_queue(&set->queue[--q]);
 	if (set->umem)
 		xsk_umem__delete(set->umem);
+	set->umem = NULL;
+	set->n_bound = 0;
+}
+
+int xb_xsk_set_bind(struct xb_xsk_set *set, struct xb_error *err)
+{
+	int ret = bind_next(set, err);
+
+	if (!ret)
+		return ++set->n_bound < set->n ? -EAGAIN : 0;
+	if (ret == -EBUSY)
+		return ret;
+	/* On the first queue the kernel falls back by itself; a later one has to do as the first
+	 * did. */
+	if (set->options.mode == XB_XSK_AUTO && (ret == -EOPNOTSUPP || ret == -EINVAL)) {
+		close_sockets(set);
+		set->options.mode = XB_XSK_COPY;
+		return -EAGAIN;
+	}
+	xb_xsk_set_close(set);
+	return ret;
+}
+
+void xb_xsk_set_close(struct xb_xsk_set *set)
+{
+	if (set->queue)
+		close_sockets(set);
 	free(set->queue);
 	*set = (struct xb_xsk_set){0};
 }
@@ -260,26 +231,18 @@ static int probe_queue(uint32_t ifindex, unsigned q, void *page)
 	return 0;
 }
 
-int xb_xsk_wait_released(uint32_t ifindex, unsigned n_queues)
+int xb_xsk_look_released(uint32_t ifindex, unsigned n_queues)
 {
-	struct backoff backoff = backoff_start();
 	void *page = mmap(NULL, XB_FRAME_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			  -1, 0);
 	int ret = 0;
 
 	if (page == MAP_FAILED)
 		return -EBUSY;
-	for (unsigned q = 0; q < n_queues && ret != -EBUSY; q++) {
-		/* Gone (ENODEV), or fewer queues now (EINVAL): nothing is bound there. What keeps
-		 * us from asking (ENOMEM …) may pass. */
-		do {
-			ret = probe_queue(ifindex, q, page);
-		} while (ret && ret != -ENODEV && ret != -EINVAL && backoff_wait(&backoff));
-		if (ret == -ENODEV)
-			break;
-		if (ret && ret != -EINVAL)
-			ret = -EBUSY;
-	}
+	/* Gone (ENODEV), or fewer queues now (EINVAL): nothing is bound there. What keeps us from
+	 * asking (ENOMEM …) may pass. */
+	for (unsigned q = 0; q < n_queues && (!ret || ret == -EINVAL); q++)
+		ret = probe_queue(ifindex, q, page);
 	munmap(page, XB_FRAME_BYTES);
-	return ret == -EBUSY ? -EBUSY : 0;
+	return !ret || ret == -EINVAL || ret == -ENODEV ? 0 : -EBUSY;
 }

@@ -9,15 +9,18 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
 #define NAME "doorman"
 
 static struct xb_config config;
+static struct xb_loop loop;
 static struct xb_doorman doorman;
 
 static int setup(void **state)
@@ -28,35 +31,61 @@ static int setup(void **state)
 	strcpy(config.name, NAME);
 	strcpy(config.uplinks[0].ifname, "up0");
 	config.n_uplinks = 1;
-	return xb_doorman_start(&doorman, &config, NULL);
+	return xb_loop_init(&loop) || xb_doorman_start(&doorman, &loop, &config, NULL);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
 	xb_doorman_stop(&doorman);
+	xb_loop_fini(&loop);
 	xb_config_fini(&config);
 	xb_gate_remove(NAME, NULL);
 	sandbox_delete_veth();
 	return 0;
 }
 
+static void on_done(struct xb_errand *errand)
+{
+	(void)errand;
+	loop.stop = true;
+}
+
+static int run_errand(struct xb_errand *errand)
+{
+	loop.stop = false;
+	xb_doorman_give(&doorman, errand, on_done);
+	assert_false(loop.stop); /* it is called from the loop */
+	xb_loop_run(&loop);
+	assert_false(errand->on_its_way);
+	return errand->outcome.code;
+}
+
 /* Orders a program onto the interface of that index, by that name. */
+static struct xb_errand attach_errand(const char *index_of, const char *name)
+{
+	struct xb_errand errand = {.order = {.attach = true, .ifindex = if_nametoindex(index_of)}};
+
+	strcpy(errand.order.ifname, name);
+	return errand;
+}
+
 static int order_attach(const char *index_of, const char *name)
 {
-	struct xb_gate_order order = {.attach = true, .ifindex = if_nametoindex(index_of)};
-	struct xb_gate_outcome outcome;
+	struct xb_errand errand = attach_errand(index_of, name);
 
-	strcpy(order.ifname, name);
-	xb_doorman_carry_out(&doorman, &order, &outcome);
-	return outcome.code;
+	return run_errand(&errand);
+}
+
+static int order_detach(void)
+{
+	struct xb_errand errand = {.order = {.slot = 0}};
+
+	return run_errand(&errand);
 }
 
 static void only_uplinks_get_programs_whatever_they_are_called(void **state)
 {
-	const struct xb_gate_order detach = {.slot = 0};
-	struct xb_gate_outcome outcome;
-
 	(void)state;
 	assert_int_equal(order_attach("peer0", "peer0"), -EPERM);
 	assert_int_equal(order_attach("peer0", "up0"), -EPERM);
@@ -64,16 +93,113 @@ static void only_uplinks_get_programs_whatever_they_are_called(void **state)
 	assert_int_equal(xb_attached_prog(if_nametoindex("peer0")), 0);
 	assert_int_equal(order_attach("up0", "up0"), 0);
 	assert_int_not_equal(xb_attached_prog(if_nametoindex("up0")), 0);
-	xb_doorman_carry_out(&doorman, &detach, &outcome);
-	assert_int_equal(outcome.code, 0);
+	assert_int_equal(order_detach(), 0);
 	assert_int_equal(xb_attached_prog(if_nametoindex("up0")), 0);
 }
+
+/* ---- doormen that end ---- */
+
+static pid_t ended; /* which is not to be one of them */
+
+static bool has_two(void)
+{
+	return doorman.seats[0].pid != ended && doorman.seats[1].pid != ended &&
+	       doorman.seats[0].here && doorman.seats[0].watch.fd >= 0 && doorman.seats[1].here &&
+	       doorman.seats[1].watch.fd >= 0;
+}
+
+static struct xb_timer look;
+
+static void on_look(struct xb_timer *timer)
+{
+	pid_t pid;
+
+	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+		xb_doorman_reaped(&doorman, pid);
+	loop.stop = has_two();
+	xb_loop_at(&loop, timer, xb_now_ns() + 1000000u, on_look);
+}
+
+/* Runs until there is one on duty and one in reserve. */
+static void await_two(void)
+{
+	loop.stop = false;
+	on_look(&look);
+	xb_loop_run(&loop);
+	xb_loop_forget(&loop, &look);
+}
+
+static void whichever_of_the_two_ends_is_replaced_again_and_again(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		await_two();
+		ended = doorman.seats[i / 2 % 2].pid;
+		assert_int_equal(kill(ended, SIGKILL), 0);
+		await_two();
+		assert_int_equal(order_attach("up0", "up0"), 0);
+		assert_int_equal(order_detach(), 0);
+	}
+}
+
+static void an_order_outlives_the_doorman_that_was_at_it(void **state)
+{
+	struct xb_errand errand = attach_errand("up0", "up0");
+
+	(void)state;
+	await_two();
+	kill(doorman.on_duty->pid, SIGSTOP);
+	loop.stop = false;
+	xb_doorman_give(&doorman, &errand, on_done);
+	kill(doorman.on_duty->pid, SIGKILL);
+	xb_loop_run(&loop);
+	assert_int_equal(errand.outcome.code, 0);
+	assert_int_not_equal(xb_attached_prog(if_nametoindex("up0")), 0);
+	assert_int_equal(order_detach(), 0);
+}
+
+static void one_that_takes_too_long_costs_its_order_and_no_other(void **state)
+{
+	struct xb_errand late = attach_errand("up0", "up0");
+	struct xb_errand next = {.order = {.slot = 0}};
+
+	(void)state;
+	await_two();
+	kill(doorman.on_duty->pid, SIGSTOP);
+	xb_doorman_hurry(&doorman); /* so that it is not 10 s */
+	loop.stop = false;
+	xb_doorman_give(&doorman, &late, on_done);
+	xb_doorman_give(&doorman, &next, on_done);
+	xb_loop_run(&loop);
+	assert_int_equal(late.outcome.code, -ETIMEDOUT);
+	while (next.on_its_way) {
+		loop.stop = false;
+		xb_loop_run(&loop);
+	}
+	assert_int_equal(next.outcome.code, 0);
+}
+
+static void without_any_doorman_orders_fail_and_say_why(void **state)
+{
+	(void)state;
+	await_two();
+	kill(doorman.seats[0].pid, SIGSTOP);
+	kill(doorman.seats[1].pid, SIGKILL);
+	kill(doorman.seats[0].pid, SIGKILL);
+	assert_int_equal(order_attach("up0", "up0"), -EPIPE);
+	assert_int_equal(order_attach("up0", "up0"), -EPIPE);
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(only_uplinks_get_programs_whatever_they_are_called,
-						setup, teardown),
+		test(only_uplinks_get_programs_whatever_they_are_called),
+		test(whichever_of_the_two_ends_is_replaced_again_and_again),
+		test(an_order_outlives_the_doorman_that_was_at_it),
+		test(one_that_takes_too_long_costs_its_order_and_no_other),
+		test(without_any_doorman_orders_fail_and_say_why),
 	};
 
 	sandbox_enter();

@@ -169,7 +169,10 @@ def held_thread(daemon, name):
         os.waitpid(tid, WAIT_ALL)
         yield
     finally:
-        ptrace(PTRACE_DETACH)
+        try:
+            ptrace(PTRACE_DETACH)
+        except ProcessLookupError:  # it has ended, with its process
+            os.waitpid(tid, WAIT_ALL)
 
 
 def mac_bytes(text):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "rig.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,14 +40,56 @@ void rig_open_stopped(struct rig *rig, const struct xb_uplink_options *how)
 	xb_cache_init(&rig->cache, &rig->arena);
 	MUST(xb_gate_open(&rig->gate, RIG_NAME, &err));
 	MUST(xb_uplink_new(how, &rig->gate, &rig->arena, &rig->uplink, &err));
+	MUST(xb_uplink_attach(rig->uplink, &err));
 	rig->peer = sandbox_open_packet("peer0");
 	rig->own = sandbox_open_packet("up0");
+}
+
+/* Calls it as long as it wants to be called again, and for a while where it is busy. */
+static int patiently(int (*call)(struct rig *rig, struct xb_error *err), struct rig *rig,
+		     struct xb_error *error)
+{
+	static const struct timespec pause = {.tv_nsec = 1000000};
+	int ret = call(rig, error);
+
+	for (unsigned ms = 0; ret == -EAGAIN || (ret == -EBUSY && ms < RIG_BUSY_MS);
+	     ms += ret == -EBUSY) {
+		if (ret == -EBUSY)
+			nanosleep(&pause, NULL);
+		ret = call(rig, error);
+	}
+	return ret;
+}
+
+static int call_start(struct rig *rig, struct xb_error *error)
+{
+	return xb_uplink_start(rig->uplink, &rig->cache, error);
+}
+
+static int call_stop(struct rig *rig, struct xb_error *error)
+{
+	(void)error;
+	return xb_uplink_stop(rig->uplink, &rig->cache);
+}
+
+int rig_start(struct rig *rig, struct xb_error *error)
+{
+	int ret = patiently(call_start, rig, error);
+
+	if (ret < 0)
+		rig_stop(rig); /* what it has bound */
+	return ret;
+}
+
+int rig_stop(struct rig *rig)
+{
+	return patiently(call_stop, rig, NULL);
 }
 
 void rig_open(struct rig *rig, const struct xb_uplink_options *how)
 {
 	rig_open_stopped(rig, how);
-	MUST(xb_uplink_start(rig->uplink, &rig->cache, &err));
+	MUST(rig_start(rig, &err));
 }
 
 /* Ends a rig; no frame may be missing. */
@@ -54,6 +97,7 @@ void rig_close(struct rig *rig)
 {
 	uint32_t counts[XB_OWNER_COUNT];
 
+	rig_stop(rig);
 	xb_uplink_free(rig->uplink, &rig->cache);
 	xb_arena_count(&rig->arena, counts);
 	assert_int_equal(counts[XB_OWNER_POOL], rig->arena.n_frames);

@@ -51,6 +51,10 @@ struct xb_uplink_options rig_options(void);
 /** Makes a rig whose uplink is stopped, or running. */
 void rig_open_stopped(struct rig *rig, const struct xb_uplink_options *how);
 void rig_open(struct rig *rig, const struct xb_uplink_options *how);
+/** Start and stop the uplink, waiting as long as it says -EAGAIN, or, for RIG_BUSY_MS, -EBUSY. */
+int rig_start(struct rig *rig, struct xb_error *error);
+int rig_stop(struct rig *rig);
+#define RIG_BUSY_MS 2000u
 /** Ends a rig; the test fails where a frame is missing. */
 void rig_close(struct rig *rig);
 

@@ -136,7 +136,7 @@ static void what_was_posted_counts_as_reset_when_stopped(void **state)
 	for (uint32_t i = 0; i < 10; i++)
 		pkts[i] = make_packet(&rig, from_guest, i, 60);
 	assert_int_equal(port->ops->tx_batch(port, 0, &rig.cache, pkts, 10), 10);
-	assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
+	assert_int_equal(rig_stop(&rig), 0);
 	assert_int_equal(xb_counted(&port->queues[0].drops[XB_DROP_TX_RESET]), 10);
 	rig_close(&rig);
 }
@@ -179,7 +179,7 @@ static void unread_frames_count_as_missed_when_stopped(void **state)
 	for (uint32_t i = 0; i < 5; i++)
 		send_frame(rig.peer, to_guest, i, 60);
 	SANDBOX_AWAIT(xdp_stats(&rig).redirect == 5);
-	assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
+	assert_int_equal(rig_stop(&rig), 0);
 	assert_int_equal(xb_counted(&rig.uplink->port.queues[0].rx_missed), 5);
 	rig_close(&rig);
 }
@@ -196,9 +196,9 @@ static void frames_missed_since_the_last_look_count_when_stopped(void **state)
 		for (uint32_t i = 0; i < 400; i++)
 			send_frame(rig.peer, to_guest, i, 60);
 		SANDBOX_AWAIT(xdp_stats(&rig).redirect == 400 * round);
-		assert_int_equal(xb_uplink_stop(rig.uplink, &rig.cache), 0);
+		assert_int_equal(rig_stop(&rig), 0);
 		assert_int_equal(xb_counted(&rig.uplink->port.queues[0].rx_missed), 400 * round);
-		MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+		MUST(rig_start(&rig, &err));
 	}
 	rig_close(&rig);
 }

@@ -210,26 +210,33 @@ static void without_room_for_rings_it_does_not_start(void **state)
 	must_be_free(&b.arena);
 }
 
+/* One packet through a pair, there and back. */
+static void must_work(unsigned q)
+{
+	struct xb_frame *pkt = bench_packet(&b, 1, 100, 100);
+
+	bench_send(&b, q, &pkt, 1);
+	sim_device_step(&b.sim);
+	assert_int_equal(bench_receive(&b, q), 1);
+}
+
 static void a_resize_that_fails_leaves_the_port_as_it_was(void **state)
 {
+	(void)state;
 	for (unsigned to = 1; to <= 3; to += 2) {
 		for (unsigned at = 1; at < 20; at++) {
 			struct xb_error err = {0};
-			struct xb_frame *pkt;
 			int ret;
 
-			(void)state;
-			must_start(2);
+			must_start(1); /* so that the second pair was away in between */
+			MUST(xb_virtio_net_resize(&b.net, 2, &b.cache, &err) == 0);
 			b.sim.calls = 0;
 			b.sim.fail_at = at;
 			ret = xb_virtio_net_resize(&b.net, to, &b.cache, &err);
-			if (ret && at == 1) /* set_pairs: nothing had changed yet */
-				assert_int_equal(b.net.port.n_queues, 2);
 			b.sim.fail_at = 0;
-			pkt = bench_packet(&b, 1, 100, 100);
-			bench_send(&b, 0, &pkt, 1); /* the first pair works in any case */
-			sim_device_step(&b.sim);
-			assert_int_equal(bench_receive(&b, 0), 1);
+			assert_int_equal(b.net.port.n_queues, ret ? 2 : to);
+			for (unsigned q = 0; q < b.net.port.n_queues; q++)
+				must_work(q);
 			xb_virtio_net_stop(&b.net, &b.cache);
 			must_be_free(&b.arena);
 			bench_must_hold_no_rings(&b);
@@ -238,6 +245,43 @@ static void a_resize_that_fails_leaves_the_port_as_it_was(void **state)
 			assert_int_equal(ret, -EIO);
 		}
 	}
+}
+
+static void a_pair_that_was_away_comes_back_with_empty_rings(void **state)
+{
+	struct xb_error err = {0};
+
+	(void)state;
+	must_start(3);
+	for (unsigned i = 0; i < 5; i++) {
+		struct xb_frame *pkt = bench_packet(&b, 1, 100, 100);
+
+		must_work(2);
+		bench_send(&b, 2, &pkt, 1); /* the device has it when it goes */
+		MUST(xb_virtio_net_resize(&b.net, 1, &b.cache, &err) == 0);
+		MUST(xb_virtio_net_resize(&b.net, 3, &b.cache, &err) == 0);
+		must_work(2);
+	}
+	xb_virtio_net_stop(&b.net, &b.cache);
+	must_be_free(&b.arena);
+}
+
+static void what_the_device_has_given_back_and_nobody_has_taken_shows(void **state)
+{
+	struct xb_error err = {0};
+	struct xb_frame *pkt;
+
+	(void)state;
+	must_start(3);
+	assert_false(xb_virtio_net_unread(&b.net, 1));
+	pkt = bench_packet(&b, 1, 100, 100);
+	bench_send(&b, 2, &pkt, 1);
+	sim_device_step(&b.sim);
+	assert_true(xb_virtio_net_unread(&b.net, 1));
+	assert_int_equal(bench_receive(&b, 2), 1);
+	assert_false(xb_virtio_net_unread(&b.net, 1));
+	MUST(xb_virtio_net_resize(&b.net, 1, &b.cache, &err) == 0);
+	assert_false(xb_virtio_net_unread(&b.net, 1));
 }
 
 /* ---- what crosses ---- */
@@ -509,6 +553,8 @@ int main(void)
 		TEST(a_start_that_fails_at_any_call_leaves_nothing_behind),
 		TEST(without_room_for_rings_it_does_not_start),
 		TEST(a_resize_that_fails_leaves_the_port_as_it_was),
+		TEST(a_pair_that_was_away_comes_back_with_empty_rings),
+		TEST(what_the_device_has_given_back_and_nobody_has_taken_shows),
 		TEST(packets_of_any_shape_come_back_as_they_went),
 		TEST(a_queue_of_any_size_carries_chains_of_any_length_that_it_takes),
 		TEST(a_ring_goes_on_over_the_wrap_of_its_indices),

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The life of an uplink: its program is put on the interface by the doorman, its sockets are bound
+ * one by one, and both again whenever the interface has changed or comes back.
+ *
+ *      (open) ─► attaching ─► rest, until all uplinks are attached ─► binding ─► running
+ *
+ *      running ─► leaving ─► releasing ─► reopened: attaching ─► binding ─► running
+ *                                      └► lost: looked for each second
+ *
+ * An uplink that only has to be taken anew (another MTU, other queues) counts as there meanwhile,
+ * so that tap0 keeps its carrier.
+ */
+#include "daemon/instance.h"
+
+#include "daemon/log.h"
+#include "daemon/privileges.h"
+#include "daemon/uplink_log.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+/* How long a queue may stay taken, and the kernel hold frames of sockets that were closed. */
+#define BIND_MS    2000u
+#define RELEASE_MS 2000u
+
+/* How long what has failed is left alone. Trying causes link events of its own (promiscuous mode
+ * goes on and off), so that without a pause one look would lead to the next. */
+#define RETRY_NS 1000000000u
+
+static struct xb_instance_uplink *entry_of(struct xb_job *job)
+{
+	return (struct xb_instance_uplink *)job;
+}
+
+/* ---- what fails ---- */
+
+/* It can't be used as yet: at the start that is the end, afterwards it is tried again. */
+static void fail(struct xb_instance_uplink *entry, const struct xb_error *err)
+{
+	struct xb_instance *instance = entry->instance;
+
+	xb_job_rest(&entry->job);
+	if (!instance->ready) {
+		entry->failed = *err;
+		xb_job_poke(&instance->life);
+		return;
+	}
+	if (err->code != -ENODEV)
+		xb_log_trouble(entry->trouble, sizeof(entry->trouble), entry->uplink->port.name,
+			       err);
+	atomic_store(&entry->uplink->port.up, false);
+	entry->lost = true;
+	entry->again_ns = xb_now_ns() + RETRY_NS;
+}
+
+/* ---- attaching and binding ---- */
+
+static void finish(struct xb_instance_uplink *entry)
+{
+	struct xb_instance *instance = entry->instance;
+	bool was_lost = entry->lost;
+
+	xb_job_rest(&entry->job);
+	xb_say_uplink(entry->uplink);
+	entry->published = true;
+	entry->lost = false;
+	entry->trouble[0] = '\0';
+	if (!instance->ready) {
+		xb_job_poke(&instance->life);
+		return;
+	}
+	xb_instance_publish(instance);
+	if (was_lost)
+		xb_log(XB_LOG_NOTICE, "uplink %s is back", entry->uplink->port.name);
+	xb_instance_check(instance, true); /* what has changed meanwhile, and what follows it */
+}
+
+static void binding(struct xb_job *job)
+{
+	struct xb_instance_uplink *entry = entry_of(job);
+	struct xb_instance *instance = entry->instance;
+	struct xb_error err = {0};
+	int ret;
+
+	xb_privileges_lock_memory(true);
+	ret = xb_uplink_start(entry->uplink, &instance->cache, &err);
+	xb_privileges_lock_memory(false);
+	if (ret == -EAGAIN) {
+		xb_job_enter(job, &instance->loop, "binding", BIND_MS, binding);
+	} else if (ret == -EBUSY && !xb_job_is_late(job)) {
+		xb_job_again(job);
+	} else if (ret < 0) {
+		xb_uplink_stop(entry->uplink, &instance->cache);
+		fail(entry, &err);
+	} else {
+		finish(entry);
+	}
+}
+
+void xb_uplink_door_bind(struct xb_instance_uplink *entry)
+{
+	xb_job_enter(&entry->job, &entry->instance->loop, "binding", BIND_MS, binding);
+}
+
+static void on_attached(struct xb_errand *errand)
+{
+	struct xb_instance_uplink *entry =
+		(struct xb_instance_uplink *)((char *)errand -
+					      offsetof(struct xb_instance_uplink, attach));
+	struct xb_error err = {0};
+
+	int ret = xb_uplink_attached(entry->uplink, &errand->order, &errand->outcome, &err);
+
+	entry->attached = entry->attached || !ret;
+	if (entry->instance->ending) {
+		entry->instance->n_detaching--;
+		xb_uplink_door_end(entry);
+		return;
+	}
+	if (ret < 0) {
+		fail(entry, &err);
+		return;
+	}
+	if (entry->instance->ready) {
+		xb_uplink_door_bind(entry);
+		return;
+	}
+	xb_job_rest(&entry->job);
+	xb_job_poke(&entry->instance->life);
+}
+
+/* The doorman sees to the deadline. */
+static void attaching(struct xb_job *job)
+{
+	(void)job;
+}
+
+static void attach(struct xb_instance_uplink *entry)
+{
+	xb_uplink_order(entry->uplink, &entry->attach.order);
+	xb_job_enter(&entry->job, &entry->instance->loop, "attaching", XB_JOB_NO_LIMIT, attaching);
+	xb_doorman_give(&entry->instance->doorman, &entry->attach, on_attached);
+}
+
+/* A shared uplink's address stays its own stack's: tap0 would never get a frame. */
+static int refuse_shared_mac(const struct xb_uplink *uplink, struct xb_error *err)
+{
+	if (!uplink->options.lends_mac || !uplink->shared)
+		return 0;
+	xb_fail(err, -EINVAL, "mac uplink: %s is shared (%s)", uplink->port.name,
+		uplink->shared_reason);
+	xb_hint(err, "--uplink %s,dedicated lets the address move to the kernel's interface",
+		uplink->port.name);
+	return -EINVAL;
+}
+
+int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_error *err)
+{
+	struct xb_instance_uplink *entry = &instance->uplinks[i];
+	struct xb_uplink_options *options = &instance->config.uplinks[i];
+	struct xb_uplink *uplink;
+
+	options->port_id = (uint16_t)(XB_KERNEL_PORT_ID + 1 + i);
+	if (xb_uplink_new(options, &instance->gate, &instance->arena, &uplink, err) < 0)
+		return err->code;
+	*entry = (struct xb_instance_uplink){.instance = instance, .uplink = uplink};
+	instance->n_uplinks++;
+	xb_log(XB_LOG_INFO, "uplink %s is %s (%s); choose with --uplink %s,shared or %s,dedicated",
+	       uplink->port.name, uplink->shared ? "shared" : "dedicated", uplink->shared_reason,
+	       uplink->port.name, uplink->port.name);
+	if (refuse_shared_mac(uplink, err) < 0)
+		return err->code;
+	attach(entry);
+	return 0;
+}
+
+/* ---- taken out, and taken anew ---- */
+
+/* Uses the interface as it is now. */
+static void reopen(struct xb_instance_uplink *entry)
+{
+	struct xb_error err = {0};
+
+	if (xb_uplink_reopen(entry->uplink, &err) < 0)
+		fail(entry, &err);
+	else
+		attach(entry);
+}
+
+static void releasing(struct xb_job *job)
+{
+	struct xb_instance_uplink *entry = entry_of(job);
+
+	if (xb_uplink_stop(entry->uplink, &entry->instance->cache) < 0 && !xb_job_is_late(job))
+		xb_job_again(job);
+	else if (entry->lost)
+		xb_job_rest(job); /* the next look takes it back */
+	else
+		reopen(entry);
+}
+
+static void leaving(struct xb_job *job)
+{
+	struct xb_instance_uplink *entry = entry_of(job);
+
+	if (xb_instance_is_quiet(entry->instance, entry->change))
+		xb_job_enter(job, &entry->instance->loop, "releasing", RELEASE_MS, releasing);
+	else
+		xb_job_again(job);
+}
+
+static void take_out(struct xb_instance_uplink *entry, bool lost)
+{
+	entry->lost = lost;
+	entry->again_ns = 0;
+	entry->published = false;
+	entry->change = xb_instance_publish(entry->instance);
+	xb_job_enter(&entry->job, &entry->instance->loop, "leaving", XB_JOB_NO_LIMIT, leaving);
+}
+
+/* Says once that an uplink can't be looked at, or can be again. What it is and has is as it was. */
+static void say_unseen(struct xb_instance_uplink *entry, int code)
+{
+	const char *name = entry->uplink->port.name;
+
+	if (entry->unseen == (code != 0))
+		return;
+	entry->unseen = code;
+	if (code)
+		xb_log(XB_LOG_WARNING,
+		       "uplink %s goes on, but changes of it are not noticed: %s; raise the limit "
+		       "(LimitNOFILE=, ulimit -n)",
+		       name, strerror(-code));
+	else
+		xb_log(XB_LOG_NOTICE, "changes of uplink %s are noticed again", name);
+}
+
+void xb_uplink_door_check(struct xb_instance_uplink *entry)
+{
+	struct xb_uplink *uplink = entry->uplink;
+	unsigned mtu = uplink->mtu;
+	unsigned rx_queues = uplink->rx_queues;
+	unsigned tx_queues = uplink->tx_queues;
+	int ret;
+
+	if (xb_job_is_busy(&entry->job))
+		return;
+	if (entry->lost) {
+		if (xb_now_ns() >= entry->again_ns)
+			reopen(entry);
+		return;
+	}
+	ret = xb_uplink_refresh_link(uplink);
+	say_unseen(entry, xb_is_shortage(ret) ? ret : 0);
+	if (entry->unseen)
+		return;
+	if (ret < 0) {
+		xb_log(XB_LOG_WARNING, "uplink %s %s", uplink->port.name,
+		       ret == -ENOLINK ? "has lost its XDP program; it is attached again"
+				       : "is gone; it is used again when it is back");
+		take_out(entry, true);
+	} else if (uplink->mtu != mtu || uplink->rx_queues != rx_queues ||
+		   uplink->tx_queues != tx_queues) {
+		xb_log(XB_LOG_NOTICE, "uplink %s has MTU %u and %u queues now", uplink->port.name,
+		       uplink->mtu, uplink->rx_queues);
+		take_out(entry, false);
+	}
+}
+
+/* ---- the end ---- */
+
+static void on_detached(struct xb_errand *errand)
+{
+	struct xb_instance_uplink *entry =
+		(struct xb_instance_uplink *)((char *)errand -
+					      offsetof(struct xb_instance_uplink, detach));
+	struct xb_instance *instance = entry->instance;
+
+	if (errand->outcome.code) {
+		instance->programs_left = true;
+		xb_log_error(XB_LOG_WARNING, entry->uplink->port.name, &errand->outcome.err);
+	} else {
+		xb_gate_detached(&instance->gate, entry->uplink->slot);
+	}
+	instance->n_detaching--;
+	xb_job_poke(&instance->life);
+}
+
+void xb_uplink_door_end(struct xb_instance_uplink *entry)
+{
+	struct xb_instance *instance = entry->instance;
+
+	xb_job_rest(&entry->job);
+	if (entry->attach.on_its_way) {
+		instance->n_detaching++;
+	} else if (entry->attached && instance->keep_programs &&
+		   entry->uplink->attachment.taken_over) {
+		instance->programs_left = true;
+	} else if (entry->attached) {
+		instance->n_detaching++;
+		entry->detach.order = (struct xb_gate_order){.slot = entry->uplink->slot};
+		xb_doorman_give(&instance->doorman, &entry->detach, on_detached);
+	}
+	xb_job_poke(&instance->life);
+}
+
+void xb_uplink_door_give_up(struct xb_instance_uplink *entry)
+{
+	const char *name = entry->uplink->port.name;
+	struct xb_error err = {0};
+
+	if (!entry->detach.on_its_way && !entry->attach.on_its_way)
+		return;
+	xb_fail(&err, -ETIMEDOUT, "give the doorman an order");
+	xb_hint(&err,
+		"somebody may hold the lock of libxdp (a flock on /sys/fs/bpf/xdp); the program "
+		"stays on %s and passes frames: `xbridge detach %s`",
+		name, name);
+	xb_log_error(XB_LOG_WARNING, name, &err);
+	entry->instance->programs_left = true;
+}

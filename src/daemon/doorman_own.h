@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the daemon and its doormen say to each other, over a socket of SOCK_SEQPACKET: doorman.c is
+ * the daemon's side, doorman_serve.c the process.
+ */
+#ifndef XB_DAEMON_DOORMAN_OWN_H
+#define XB_DAEMON_DOORMAN_OWN_H
+
+#include "daemon/config.h"
+#include "xsk/gate.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct xb_doorman_order {
+	bool make_another; /* a doorman like this one, on the socket that comes with it */
+	struct xb_gate_order gate;
+};
+
+/** The first that a doorman says is that it is there; then one for each order to the gate. */
+struct xb_doorman_answer {
+	pid_t pid; /* whose */
+	bool here; /* ready for orders; there is no outcome */
+	struct xb_gate_outcome outcome;
+};
+
+/** Is a doorman, on `fd`, until the socket's other end closes or `maker`, the daemon, ends. */
+_Noreturn void xb_doorman_serve(int fd, const struct xb_config *config, pid_t maker);
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The doorman's own process.
+ */
+#include "daemon/doorman_own.h"
+
+#include "daemon/privileges.h"
+#include "xsk/pins.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The only descriptor that is open beside the standard ones. */
+#define SOCKET_FD (STDERR_FILENO + 1)
+
+/* How often a new doorman looks whether the daemon is its parent by now, a millisecond each. */
+#define ADOPTION_LOOKS 5000u
+
+static _Noreturn void serve(const struct xb_config *config, pid_t maker);
+
+/* ---- orders to the gate ---- */
+
+/* The program goes to the interface of that index: it has to be the one of that name, too, in the
+ * namespace that xbridge was started in, which this process never leaves. */
+static bool is_allowed(const struct xb_config *config, const struct xb_gate_order *order)
+{
+	if (order->slot >= XB_UPLINKS_MAX)
+		return false;
+	for (unsigned i = 0; order->attach && i < config->n_uplinks; i++)
+		if (!strncmp(order->ifname, config->uplinks[i].ifname, sizeof(order->ifname)))
+			return order->ifindex &&
+			       if_nametoindex(config->uplinks[i].ifname) == order->ifindex;
+	return !order->attach;
+}
+
+static void carry_out(const struct xb_config *config, const struct xb_gate_order *order,
+		      struct xb_gate_outcome *ret_outcome)
+{
+	struct xb_gate_outcome outcome = {0};
+	struct xb_gate gate;
+
+	if (!is_allowed(config, order)) {
+		outcome.code = xb_fail(&outcome.err, -EPERM, "order of an XDP program");
+	} else if (!order->attach) { /* pins are enough */
+		outcome.code = xb_pin_take_off(config->name, order->slot, &outcome.err);
+	} else {
+		outcome.code = xb_gate_open(&gate, config->name, &outcome.err);
+		if (!outcome.code)
+			xb_gate_carry_out(&gate, order, &outcome);
+	}
+	*ret_outcome = outcome;
+}
+
+/* Ends this process when its maker does. */
+static void end_with(pid_t maker)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != maker) /* it has ended before */
+		_exit(1);
+}
+
+static bool answer(const struct xb_gate_outcome *outcome, bool here, pid_t pid)
+{
+	struct xb_doorman_answer answer = {.pid = pid, .here = here};
+
+	if (outcome)
+		answer.outcome = *outcome;
+	return send(SOCKET_FD, &answer, sizeof(answer), MSG_NOSIGNAL) == sizeof(answer);
+}
+
+static void serve_gate(const struct xb_config *config, const struct xb_gate_order *order)
+{
+	struct xb_gate_outcome outcome = {.code = -ECHILD};
+	pid_t self = getpid();
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		end_with(self);
+		carry_out(config, order, &outcome);
+		_exit(!answer(&outcome, false, self));
+	}
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+		return;
+	xb_fail(&outcome.err, outcome.code, "carry out an order of an XDP program");
+	answer(&outcome, false, self);
+}
+
+/* ---- another one ---- */
+
+/* The process between this one and the new one has ended, or is about to: then the daemon, which
+ * takes orphans in, is the parent, and the new one can end with it. */
+static void await_adoption(pid_t maker)
+{
+	static const struct timespec pause = {.tv_nsec = 1000000};
+
+	for (unsigned i = 0; i < ADOPTION_LOOKS && getppid() != maker; i++)
+		nanosleep(&pause, NULL);
+}
+
+static void make_another(int fd, const struct xb_config *config, pid_t maker)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (fork() != 0)
+			_exit(0);
+		await_adoption(maker);
+		xb_doorman_serve(fd, config, maker);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
+/* ---- its life ---- */
+
+/* Takes the next order, and the descriptor that may come with it (-1: none). */
+static ssize_t receive(struct xb_doorman_order *order, int *ret_fd)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = {order, sizeof(*order)};
+	struct msghdr message = {.msg_iov = &part,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof(control.room)};
+	ssize_t got = recvmsg(SOCKET_FD, &message, MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+	*ret_fd = -1;
+	if (header && header->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fd, CMSG_DATA(header), sizeof(int));
+	return got;
+}
+
+static _Noreturn void serve(const struct xb_config *config, pid_t maker)
+{
+	struct xb_doorman_order order;
+	ssize_t got;
+	int fd;
+
+	do {
+		got = receive(&order, &fd);
+		if (got == sizeof(order) && order.make_another && fd >= 0)
+			make_another(fd, config, maker);
+		else if (got == sizeof(order))
+			serve_gate(config, &order.gate);
+		if (fd >= 0)
+			close(fd);
+	} while (got > 0 || (got < 0 && errno == EINTR));
+	_exit(0);
+}
+
+_Noreturn void xb_doorman_serve(int fd, const struct xb_config *config, pid_t maker)
+{
+	struct xb_error err = {0};
+
+	end_with(maker);
+	prctl(PR_SET_NAME, "xb-doorman");
+	if ((fd != SOCKET_FD && dup2(fd, SOCKET_FD) < 0) ||
+	    close_range(SOCKET_FD + 1, ~0u, 0) < 0 || xb_privileges_drop_doorman(&err) < 0 ||
+	    !answer(NULL, true, getpid()))
+		_exit(1);
+	serve(config, maker);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the workers see: snapshots of an instance's ports, and when the workers have adopted them.
+ *
+ * Theory. Two snapshots take turns: one is published, the other is filled next, as soon as no
+ * worker holds it any more. A change that comes before that is published together with those that
+ * follow it. So publishing never waits; whoever has to know that no worker holds on to what was
+ * there before keeps the number that xb_instance_publish returns, and asks xb_instance_is_quiet for
+ * it.
+ */
+#include "daemon/instance.h"
+
+#include "daemon/log.h"
+
+#include <stddef.h>
+
+/* ---- a snapshot ---- */
+
+/* One that is stopped is there all the same, without queues: what a rule sends there is its drop
+ * (port_down). */
+static void add_port(struct xb_snapshot *snapshot, struct xb_port *port, unsigned queues)
+{
+	xb_snapshot_add(snapshot, port);
+	if (queues < port->n_queues)
+		snapshot->queues[port->id] = (uint16_t)queues;
+}
+
+static void add_own_macs(struct xb_snapshot *snapshot, const struct xb_uplink *uplink)
+{
+	for (unsigned i = 0; i < uplink->n_own_macs; i++)
+		xb_snapshot_add_own(snapshot, &uplink->port, uplink->own_macs[i].mac);
+}
+
+static void fill(const struct xb_instance *instance, struct xb_snapshot *snapshot)
+{
+	const struct xb_kernel_door *kernel = &instance->kernel_door;
+
+	*snapshot = (struct xb_snapshot){
+		.verdict = instance->config.verdict,
+		.fdb = instance->fdb,
+		.rules = xb_steering_rules(&instance->steering),
+		.captures = instance->captures,
+	};
+	add_port(snapshot, instance->kernel.port,
+		 instance->kernel_running && kernel->published ? kernel->queues : 0);
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		const struct xb_instance_uplink *entry = &instance->uplinks[i];
+		struct xb_uplink *uplink = entry->uplink;
+
+		add_port(snapshot, &uplink->port,
+			 uplink->running && entry->published ? uplink->port.n_queues : 0);
+		add_own_macs(snapshot, uplink);
+	}
+}
+
+/* ---- rules that wait to be confirmed ---- */
+
+static void set_confirmation(struct xb_instance *instance);
+
+static void on_unconfirmed(struct xb_timer *timer)
+{
+	struct xb_instance *instance =
+		(struct xb_instance *)((char *)timer - offsetof(struct xb_instance, unconfirmed));
+	struct xb_error err = {0};
+	int ret;
+
+	/* a change of the rules takes the place of the one before the last, which nobody may read
+	 */
+	if (!xb_instance_is_settled(instance)) {
+		xb_loop_at(&instance->loop, timer, xb_now_ns() + 1000000u, on_unconfirmed);
+		return;
+	}
+	ret = xb_steering_expire(&instance->steering, xb_now_ns(), &err);
+	if (ret < 0)
+		xb_log_error(XB_LOG_ERROR, "take unconfirmed rules back", &err);
+	if (ret <= 0)
+		return;
+	xb_instance_publish(instance);
+	xb_log(XB_LOG_WARNING, "the rules were not confirmed in time: the %u before are back",
+	       instance->steering.now.n);
+}
+
+/* Each change of the rules is published; so this is where to look what is to happen when. */
+static void set_confirmation(struct xb_instance *instance)
+{
+	uint64_t by_ns = instance->steering.confirm_by_ns;
+
+	if (by_ns)
+		xb_loop_at(&instance->loop, &instance->unconfirmed, by_ns, on_unconfirmed);
+	else
+		xb_loop_forget(&instance->loop, &instance->unconfirmed);
+}
+
+/* ---- publishing ---- */
+
+/* Notes what the workers have reached, and publishes what has changed meanwhile. */
+static void settle(struct xb_instance *instance)
+{
+	struct xb_published *published = &instance->published;
+	struct xb_snapshot *snapshot = &published->snapshots[published->newest ^ 1];
+
+	if (!xb_workers_reached(&instance->workers, published->generation))
+		return;
+	published->quiet = published->offered;
+	if (published->offered == published->wanted)
+		return;
+	fill(instance, snapshot);
+	published->generation = xb_workers_offer(&instance->workers, snapshot);
+	published->offered = published->wanted;
+	published->newest ^= 1;
+	instance->cache.captures = snapshot->captures.n ? &snapshot->captures : NULL;
+}
+
+static struct xb_instance *instance_of(struct xb_job *job)
+{
+	return (struct xb_instance *)((char *)job - offsetof(struct xb_instance, published.job));
+}
+
+static void publishing(struct xb_job *job)
+{
+	struct xb_instance *instance = instance_of(job);
+
+	settle(instance);
+	if (instance->published.offered == instance->published.wanted)
+		xb_job_rest(job);
+	else
+		xb_job_again(job);
+}
+
+uint64_t xb_instance_publish(struct xb_instance *instance)
+{
+	struct xb_published *published = &instance->published;
+
+	published->wanted++;
+	settle(instance);
+	if (published->offered != published->wanted && !xb_job_is_busy(&published->job))
+		xb_job_enter(&published->job, &instance->loop, "publishing", XB_JOB_NO_LIMIT,
+			     publishing);
+	set_confirmation(instance);
+	return published->wanted;
+}
+
+bool xb_instance_is_quiet(struct xb_instance *instance, uint64_t number)
+{
+	settle(instance);
+	return instance->published.quiet >= number;
+}
+
+bool xb_instance_is_settled(struct xb_instance *instance)
+{
+	return xb_instance_is_quiet(instance, instance->published.wanted);
+}
+
+void xb_instance_unpublish_all(struct xb_instance *instance)
+{
+	xb_job_rest(&instance->published.job);
+	xb_loop_forget(&instance->loop, &instance->unconfirmed);
+	if (instance->workers.worker)
+		xb_workers_offer(&instance->workers, NULL);
+}
+
+const struct xb_snapshot *xb_instance_snapshot(const struct xb_instance *instance)
+{
+	return &instance->published.snapshots[instance->published.newest];
+}

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What makes the daemon wait, and what it does meanwhile: queries are answered, a change that nobody confirms is taken
+back on time, and SIGTERM ends it within a second.
+
+    A doorman that stands still    the process that attaches XDP programs is stopped (SIGSTOP)
+    libxdp's lock                  somebody holds it, so that attaching waits (in a VM: this host's kernel has no dispatcher)
+    a TAP queue that never empties a worker stands still, so that the packets in a queue that goes stay there
+"""
+
+import contextlib
+import fcntl
+import glob
+import os
+import signal
+import time
+
+import pytest
+
+from load import NO_STALL, answers, held_thread
+from traffic import Task
+from xbridge import PATIENCE, TAP_IP, wait_for
+
+ANSWER_S = 0.1 * PATIENCE  # within which a query is answered
+CONFIRM_SLACK_S = 0.1 * PATIENCE
+NO_DISPATCHER = "the kernel refuses extension programs"
+
+
+@pytest.fixture
+def bed(make_bed):
+    return make_bed(queues=2, quiet=True)
+
+
+def doormen(daemon):
+    with open(f"/proc/{daemon.pid}/task/{daemon.pid}/children") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+@contextlib.contextmanager
+def stopped(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def libxdp_lock():
+    """Held by us, as by somebody who changes what is attached."""
+    os.makedirs("/sys/fs/bpf/xdp", exist_ok=True)
+    fd = os.open("/sys/fs/bpf/xdp", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def answer_times(daemon, seconds, every=0.02):
+    """How long `status` took, asked again and again."""
+    times, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.monotonic()
+        daemon.status()
+        times.append(time.monotonic() - began)
+        time.sleep(every)
+    return times
+
+
+def check_rules_come_back_on_time(daemon):
+    daemon.ask("steer", "load", "proto udp to kernel\n")
+    began = time.monotonic()
+    daemon.ask("steer", "load", "to drop\n", "--confirm", "1")
+    loaded = time.monotonic()
+    while [rule["rule"] for rule in daemon.ask("steer", "list")["rules"]] == ["to drop"]:
+        assert time.monotonic() < loaded + 1 + CONFIRM_SLACK_S, "the rules before are not back"
+        time.sleep(0.005)
+    assert time.monotonic() > began + 1
+
+
+def check_answers(daemon):
+    """Nine of ten: a machine that is loaded may hold up one or two."""
+    times = answer_times(daemon, 0.5)
+    assert sorted(times)[len(times) * 9 // 10] < ANSWER_S, times
+
+
+def check_is_served(daemon):
+    check_rules_come_back_on_time(daemon)
+    check_answers(daemon)
+
+
+def take_the_uplink_anew(bed):
+    """Makes the daemon attach its program again."""
+    bed.host.ip("link set va mtu 1400")
+    bed.daemon.wait_log("uplink va has MTU 1400")
+
+
+def test_rules_that_nobody_confirms_go_on_time(bed):
+    daemon = bed.start()
+    for _ in range(3):
+        check_rules_come_back_on_time(daemon)
+
+
+# ---- the doorman ----
+
+@pytest.mark.kernels
+def test_a_doorman_that_stands_still_holds_up_nobody(bed):
+    daemon = bed.start()
+    with stopped(doormen(daemon)):
+        take_the_uplink_anew(bed)
+        check_is_served(daemon)
+        assert daemon.port("va")["doing"] == "attaching"
+    wait_for(lambda: daemon.port("va")["running"], "the uplink is used again")
+    assert daemon.port("va")["doing"] is None
+
+
+@pytest.mark.parametrize("uplinks", [1, 2])
+def test_sigterm_ends_it_within_a_second_while_a_doorman_stands_still(make_bed, uplinks):
+    bed = make_bed(uplinks=uplinks, quiet=True)
+    daemon = bed.start()
+    old = doormen(daemon)
+    with stopped(old):
+        take_the_uplink_anew(bed)
+        daemon.stop()  # checks the time
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in old)
+    for uplink in bed.uplinks:
+        assert not daemon.cli("detach", uplink, named=False, check=False).returncode or not glob.glob(
+            f"/sys/fs/bpf/xbridge/{bed.name}*")
+
+
+# ---- libxdp's lock ----
+
+@pytest.mark.vm
+@pytest.mark.kernels
+def test_libxdps_lock_in_another_hand_holds_up_nobody(bed):
+    daemon = bed.start()
+    if daemon.port("va")["attached"] != "dispatcher":
+        pytest.skip(NO_DISPATCHER)
+    with libxdp_lock():
+        take_the_uplink_anew(bed)
+        check_is_served(daemon)
+        assert daemon.port("va")["doing"] == "attaching"
+    wait_for(lambda: daemon.port("va")["running"], "the uplink is used again")
+    with libxdp_lock():
+        daemon.stop()
+        assert "flock on /sys/fs/bpf/xdp" in daemon.text()
+    daemon.cli("detach", "va", named=False)
+
+
+@pytest.mark.vm
+@pytest.mark.kernels
+def test_sigterm_ends_a_start_that_waits_for_libxdps_lock(bed):
+    daemon = bed.start()
+    if daemon.port("va")["attached"] != "dispatcher":
+        pytest.skip(NO_DISPATCHER)
+    daemon.stop()
+    with libxdp_lock():
+        daemon = bed.start(ready=False)
+        wait_for(lambda: len(doormen(daemon)) > 0, "there is a doorman")
+        time.sleep(0.5 * PATIENCE)  # any moment of a start that can't be finished
+        daemon.stop()
+
+
+# ---- queues ----
+
+@pytest.mark.vm
+def test_a_queue_that_never_empties_holds_up_nobody(bed):
+    daemon = bed.start("--queues", "2", "--workers", "1", *NO_STALL)
+    with held_thread(daemon, "xb-worker-0"):
+        change = Task(daemon.ask, "port", "set", "kernel", "--queues", "1")
+        wait_for(lambda: daemon.port("kernel")["doing"], "the change is under way")
+        check_answers(daemon)
+        assert change.is_alive()
+    change.join()
+    assert daemon.port("kernel")["queues"] == 1
+    assert daemon.port("kernel")["doing"] is None
+    assert answers(bed.peer, TAP_IP)
+
+
+def test_sigterm_ends_it_within_a_second_while_a_worker_stands_still(bed):
+    daemon = bed.start("--queues", "2", "--workers", "1", *NO_STALL)
+    with held_thread(daemon, "xb-worker-0"):
+        daemon.kill(signal.SIGTERM)
+        began = time.monotonic()
+        wait_for(lambda: not os.path.exists(f"/proc/{daemon.pid}/fd/0"), "it ends", 2)
+        assert time.monotonic() - began < 1 * PATIENCE
+    assert daemon.wait_exit() == 0
+    wait_for(lambda: not bed.kern.link("tap0"), "the kernel has let go of tap0")
