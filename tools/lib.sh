@@ -23,7 +23,7 @@ XB_BUILD_PACKAGES=(
 XB_DEMO_PACKAGES=(iproute2 iputils-ping iperf3 ethtool tcpdump)
 XB_TEST_PACKAGES=(
 	libcmocka-dev python3 python3-pytest python3-scapy
-	iperf3 ethtool iproute2 tcpdump tshark iputils-ping iputils-arping procps xdp-tools groff-base
+	iperf3 ethtool iproute2 tcpdump tshark iputils-ping iputils-arping procps xdp-tools groff-base zsh
 	qemu-system-x86 busybox-static cpio xz-utils zstd kmod
 )
 XB_CHECK_PACKAGES=(clang-format clang-tidy cppcheck shellcheck)

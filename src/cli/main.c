@@ -6,6 +6,7 @@
  */
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/completion.h"
 #include "cli/help.h"
 #include "cli/manual.h"
 #include "cli/say.h"
@@ -168,6 +169,8 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--man") && argc == 3)
 		return xb_manual_write(argv[2]);
+	if (!strcmp(argv[1], "--completion"))
+		return xb_completion_print();
 	if (strcmp(argv[1], "run") != 0)
 		return dispatch(argc - 1, argv + 1);
 	if (!wants_help(argc - 2, argv + 2))

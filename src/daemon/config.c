@@ -307,7 +307,7 @@ int xb_config_set(struct xb_config *config, const char *name, const char *value,
 	int ret;
 
 	if (!option)
-		return xb_fail(err, -ENOENT, "no option '%.64s'", name);
+		return xb_fail(err, -ENOENT, "there is no option '%.64s'", name);
 	if (option->arg && !value)
 		return xb_fail(err, -EINVAL, "%s: %s is expected", name, option->arg);
 	if (!option->arg && value)

@@ -153,7 +153,7 @@ static int parse_args(struct xb_config *config, int argc, char **argv, bool file
 		int takes, ret;
 
 		if (strncmp(argv[i], "--", 2) || len - 2 >= sizeof(name))
-			return xb_fail(err, -ENOENT, "no option '%.64s'", argv[i]);
+			return xb_fail(err, -ENOENT, "there is no option '%.64s'", argv[i]);
 		memcpy(name, argv[i] + 2, len - 2);
 		name[len - 2] = '\0';
 		takes = xb_config_takes_value(name);

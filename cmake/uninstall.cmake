@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Removes what `cmake --install` has put there, and the folders that are then empty:
+#
+#     cmake -DMANIFEST=…/install_manifest.txt -P uninstall.cmake
+if(NOT EXISTS ${MANIFEST})
+	message(FATAL_ERROR "${MANIFEST} does not exist: nothing was installed from this build")
+endif()
+file(STRINGS ${MANIFEST} files)
+set(folders "")
+foreach(file IN LISTS files)
+	set(file "$ENV{DESTDIR}${file}")
+	if(EXISTS ${file} OR IS_SYMLINK ${file})
+		message(STATUS "Removing ${file}")
+		file(REMOVE ${file})
+	endif()
+	cmake_path(GET file PARENT_PATH folder)
+	while(folder MATCHES "xbridge")
+		list(APPEND folders ${folder})
+		cmake_path(GET folder PARENT_PATH folder)
+	endwhile()
+endforeach()
+list(REMOVE_DUPLICATES folders)
+list(SORT folders ORDER DESCENDING)
+foreach(folder IN LISTS folders)
+	file(GLOB left ${folder}/*)
+	if(IS_DIRECTORY ${folder} AND NOT left)
+		file(REMOVE_RECURSE ${folder})
+	endif()
+endforeach()
+file(REMOVE ${MANIFEST})
