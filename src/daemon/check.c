@@ -101,20 +101,6 @@ void xb_instance_follow_carrier(struct xb_instance *instance)
 	}
 }
 
-static void check_macs(struct xb_instance *instance, struct xb_instance_uplink *entry)
-{
-	struct xb_error err = {0};
-	int ret = xb_uplink_refresh_macs(entry->uplink, &err);
-
-	if (xb_is_shortage(ret))
-		return; /* they are still due, and the look at the uplink says why */
-	entry->macs_due = false;
-	if (ret < 0 && err.code != -ENODEV)
-		xb_log_error(XB_LOG_WARNING, "own addresses", &err);
-	if (ret > 0)
-		xb_instance_publish(instance);
-}
-
 void xb_instance_check(struct xb_instance *instance, bool links_changed)
 {
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
@@ -123,7 +109,7 @@ void xb_instance_check(struct xb_instance *instance, bool links_changed)
 		entry->macs_due = entry->macs_due || links_changed;
 		xb_uplink_door_check(entry);
 		if (entry->macs_due && !entry->lost && !xb_job_is_busy(&entry->job))
-			check_macs(instance, entry);
+			xb_instance_refresh_macs(instance, entry);
 	}
 	if (instance->n_uplinks)
 		xb_kernel_door_follow_mtu(instance);

@@ -111,6 +111,8 @@ static void finish_opening(struct xb_instance *instance, int ret, const struct x
 		instance->kernel_door.failed = *err;
 	} else {
 		instance->followed_mtu = first ? first->mtu : 0;
+		if (first)
+			memcpy(instance->followed_mac, first->mac, sizeof(first->mac));
 		xb_log(XB_LOG_INFO, "%s: %s", instance->kernel.port->name, instance->kernel.why);
 	}
 	xb_job_poke(&instance->life);

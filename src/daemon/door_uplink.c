@@ -167,8 +167,11 @@ int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_erro
 		return err->code;
 	*entry = (struct xb_instance_uplink){.instance = instance, .uplink = uplink};
 	instance->n_uplinks++;
-	xb_log(XB_LOG_INFO, "uplink %s is %s (%s); choose with --uplink %s,shared or %s,dedicated",
+	xb_log(XB_LOG_INFO,
+	       "uplink %s is %s (%s): %s; choose with --uplink %s,shared or %s,dedicated",
 	       uplink->port.name, uplink->shared ? "shared" : "dedicated", uplink->shared_reason,
+	       uplink->shared ? "its stack keeps its own and group frames"
+			      : "xbridge takes all frames but those to its own addresses",
 	       uplink->port.name, uplink->port.name);
 	if (refuse_shared_mac(uplink, err) < 0)
 		return err->code;

@@ -136,6 +136,7 @@ struct xb_instance {
 			       */
 	uint64_t kernel_again_ns;              /* when to try again to make it run */
 	unsigned followed_mtu;                 /* the first uplink's, when tap0 was last told */
+	uint8_t followed_mac[6];               /* likewise */
 	bool arp_said;                         /* that it lies beside a shared uplink */
 	bool carrier_said;                     /* that its carrier can't be set */
 	char kernel_trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said */
@@ -225,15 +226,19 @@ void xb_kernel_door_check(struct xb_instance *instance);
 /** Leaves the interface and makes it again where --netns leads now; the port runs, and is not busy.
  */
 void xb_kernel_door_move(struct xb_instance *instance);
-/** Leaves the interface and makes it again where --netns leads now; the port runs, and is not busy.
- */
-void xb_kernel_door_move(struct xb_instance *instance);
 void xb_kernel_door_follow_mtu(struct xb_instance *instance);
 
 /** Lets the kernel's interface have a carrier while an uplink has, or where there is none. */
 void xb_instance_follow_carrier(struct xb_instance *instance);
 
-/** Enters the ports' own addresses into the forwarding table, where they have changed. */
+/* Own addresses (own.c). */
+
+/** Reads anew which addresses are those of an uplink's stack, and publishes them where they have
+ * changed; they stay due where that is not possible just now. */
+void xb_instance_refresh_macs(struct xb_instance *instance, struct xb_instance_uplink *entry);
+/** Enters the ports' own addresses into the forwarding table, where they have changed; lets tap0
+ * follow the uplink's with `mac uplink`, and an uplink lend its address to a tap0 that has taken
+ * it. */
 void xb_instance_refresh_own(struct xb_instance *instance);
 
 /** The MTU that the kernel's interface gets where nobody names one: the first uplink's, as far as

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from load import Wire, answers, mac_bytes
-from xbridge import TAP_IP, drops, wait_for
+from load import OWN_IP, Wire, answers, mac_bytes
+from xbridge import TAP_IP, drops, peer_ip, wait_for
 
 
 @pytest.fixture
@@ -297,3 +297,87 @@ def test_persist_that_disappears_from_the_file_is_explained_with_the_command_tha
     subprocess.run(remedy.split(), check=True)
     assert not bed.kern.link("tap0")
     assert "there before" not in bed.start("--config", str(path)).text()
+
+
+# ---- the uplink's address ----
+
+def own_entries(daemon):
+    return {row["mac"]: row["port"] for row in daemon.fdb() if row["kind"] == "own"}
+
+
+def forget(*namespaces):
+    for ns in namespaces:
+        ns.run("ip", "neigh", "flush", "all")
+
+
+def check_both_ways(bed, daemon):
+    forget(bed.peer, bed.kern)
+    wait_for(lambda: answers(bed.peer, TAP_IP), "the peer reaches tap0")
+    assert answers(bed.kern, peer_ip()), "and tap0 the peer"
+    assert not drops(daemon.stats(), "tap0").get("smac_taken")
+
+
+def test_tap0_that_is_given_the_address_of_a_dedicated_uplink_has_it_and_gives_it_back(bed):
+    bed.host.ip(f"addr add {OWN_IP}/24 dev va")
+    daemon = bed.start()
+    mac, uplink_mac = bed.kern.mac("tap0"), bed.host.mac("va")
+    bed.kern.ip(f"link set tap0 address {uplink_mac}")
+    daemon.wait_log("tap0 has the address of uplink va: frames to it go to tap0, not to the stack of va")
+    assert own_entries(daemon) == {uplink_mac: "tap0"}
+    check_both_ways(bed, daemon)
+    bed.peer.ip(f"neigh replace {OWN_IP} lladdr {uplink_mac} dev vp")
+    assert not answers(bed.peer, OWN_IP), "it is tap0's now"
+    bed.kern.ip(f"link set tap0 address {mac}")
+    daemon.wait_log("tap0 has another address than uplink va now: .*its own stack again")
+    assert own_entries(daemon) == {mac: "tap0", uplink_mac: "va"}
+    check_both_ways(bed, daemon)
+    bed.peer.ip(f"neigh replace {OWN_IP} lladdr {uplink_mac} dev vp")
+    wait_for(lambda: answers(bed.peer, OWN_IP), "the uplink's own stack has its address again")
+
+
+def test_tap0_that_is_given_the_address_of_a_shared_uplink_is_warned_of(bed):
+    daemon = bed.start(uplinks=["va"])
+    mac = bed.kern.mac("tap0")
+    bed.kern.ip(f"link set tap0 address {bed.host.mac('va')}")
+    daemon.wait_log("warning: tap0 has the address of the shared uplink va: .*--uplink va,dedicated")
+    with Wire(bed.peer, "vp") as peer, Wire(bed.kern, "tap0") as tap:
+        tap.send(peer.mac + tap.mac + b"\x88\xb5" + bytes(46))
+        wait_for(lambda: daemon.stats()["ports"]["va"]["tx_packets"], "what it sends gets through")
+    assert not drops(daemon.stats(), "tap0").get("smac_taken")
+    bed.kern.ip(f"link set tap0 address {mac}")
+    daemon.wait_log("tap0 has another address than uplink va now")
+    check_both_ways(bed, daemon)
+
+
+@pytest.mark.vm
+def test_with_mac_uplink_tap0_follows_when_the_uplinks_address_changes(bed):
+    daemon = bed.start("--mac", "uplink")
+    for mac in "02:00:00:00:00:c1", "02:00:00:00:00:c2":
+        since = len(daemon.log)
+        bed.host.ip(f"link set va address {mac}")
+        daemon.wait_log(f"tap0 has the address of uplink va, which is {mac} now", since=since)
+        assert bed.kern.mac("tap0") == mac
+        assert own_entries(daemon) == {mac: "tap0"}
+        check_both_ways(bed, daemon)
+    assert daemon.rest()["ports"]["va"]["xdp"]["pass_own"] == 0
+
+
+def test_address_that_somebody_has_given_tap0_is_not_replaced_by_the_uplinks(bed):
+    daemon = bed.start("--mac", "uplink")
+    bed.kern.ip(f"link set tap0 address {MAC}")
+    daemon.wait_log("tap0 has another address than uplink va now")
+    bed.host.ip("link set va address 02:00:00:00:00:c1")
+    wait_for(lambda: own_entries(daemon) == {MAC: "tap0", "02:00:00:00:00:c1": "va"}, "both are known")
+    check_both_ways(bed, daemon)
+    assert bed.kern.mac("tap0") == MAC
+
+
+def test_tap_made_beforehand_with_the_address_of_a_dedicated_uplink_has_it_from_the_start(bed):
+    uplink_mac = bed.host.mac("va")
+    bed.kern.ip("tuntap add tap0 mode tap", f"link set tap0 address {uplink_mac}")
+    daemon = bed.start()
+    daemon.wait_log("tap0 has the address of uplink va: frames to it go to tap0")
+    check_both_ways(bed, daemon)
+    daemon.stop()
+    assert bed.kern.mac("tap0") == uplink_mac
+    bed.kern.ip("link del tap0")
