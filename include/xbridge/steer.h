@@ -14,7 +14,7 @@
 #include <linux/types.h>
 
 #define XB_SCHEMA   6u
-#define XB_PIN_ROOT "/sys/fs/bpf/xbridge"
+#define XB_PIN_ROOT "/sys/fs/bpf/xbridge" /* by default */
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
 #define XB_QUEUES_MAX   64u

@@ -2,6 +2,7 @@
 /*
  * What each command is called, takes and does, except for `steer` (commands_steer.c).
  */
+#include "cli/bpffs_option.h"
 #include "cli/capture.h"
 #include "cli/command.h"
 #include "cli/detach.h"
@@ -212,6 +213,7 @@ const struct xb_command xb_commands[] = {
 	 .summary = "what this host can do, and what stands in the way",
 	 .details = "Every finding except `ok` comes with a remedy that can be typed. The exit "
 		    "status is 1 if something would keep xbridge from starting.",
+	 .options = xb_bpffs_options,
 	 .examples = doctor_examples,
 	 .max_words = 1,
 	 .run = xb_doctor},
@@ -220,6 +222,7 @@ const struct xb_command xb_commands[] = {
 	 .summary = "take xbridge's XDP program off an interface",
 	 .details = "For programs whose instance has ended: `drop` rules and limits hold until "
 		    "the next start, or until this command.",
+	 .options = xb_bpffs_options,
 	 .examples = detach_examples,
 	 .min_words = 1,
 	 .max_words = 1,

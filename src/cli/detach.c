@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/detach.h"
 
+#include "cli/bpffs_option.h"
 #include "cli/client.h"
 #include "cli/say.h"
 #include "xsk/gate.h"
@@ -32,7 +33,8 @@ int xb_detach_program(const struct xb_common *common, int argc, char **argv)
 	char text[1024];
 
 	(void)common;
-	(void)argc;
+	if (xb_bpffs_take(&argc, argv))
+		return 1;
 	if (is_in_use(argv[0]))
 		return 1;
 	if (!xb_gate_detach(argv[0], &err))

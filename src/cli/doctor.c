@@ -11,6 +11,7 @@
  */
 #include "cli/doctor.h"
 
+#include "cli/bpffs_option.h"
 #include "cli/doctor_checks.h"
 #include "cli/say.h"
 #include "core/cleanup.h"
@@ -159,6 +160,8 @@ int xb_doctor(const struct xb_common *common, int argc, char **argv)
 
 	if (!checkup)
 		return xb_say_failure(1, "doctor: out of memory");
+	if (xb_bpffs_take(&argc, argv))
+		return 1;
 	checkup->ifname = argc ? argv[0] : NULL;
 	checkup->extensions = -1;
 	for (size_t i = 0; i < N_CHECKS; i++) {

@@ -7,6 +7,7 @@
  */
 #include "cli/doctor_checks.h"
 #include "core/cleanup.h"
+#include "xsk/bpffs.h"
 #include "xsk/extension.h"
 
 #include <bpf/bpf.h>
@@ -14,14 +15,11 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
-#include <linux/magic.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/vfs.h>
 
-#define BPFFS "/sys/fs/bpf"
-#define BTF   "/sys/kernel/btf/vmlinux"
+#define BTF "/sys/kernel/btf/vmlinux"
 
 /* The kernel's own ENOTSUPP, which no header of userspace has. */
 #define KERNEL_ENOTSUPP 524
@@ -102,24 +100,30 @@ void xb_check_bpf(struct xb_checkup *checkup)
 
 void xb_check_bpffs(struct xb_checkup *checkup)
 {
-	struct statfs fs;
+	const char *path = xb_bpffs();
 
-	if (statfs(BPFFS, &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC) {
-		if (access(BPFFS, R_OK | X_OK) == 0) {
-			xb_found(checkup, XB_FINDING_OK, "mounted at " BPFFS);
-			return;
-		}
-		xb_found(checkup, XB_FINDING_NOTE, "mounted at " BPFFS ", but not to be read here");
+	if (xb_is_bpffs(path) && access(path, R_OK | X_OK) < 0) {
+		xb_found(checkup, XB_FINDING_NOTE, "mounted at %s, but not to be read here", path);
 		xb_remedy(checkup, "sudo xbridge doctor");
-		return;
+	} else if (xb_is_bpffs(path) && xb_bpffs_is_private()) {
+		xb_found(
+			checkup, XB_FINDING_WARN,
+			"that at %s is this mount namespace's own, as under `ip netns exec`: rules that "
+			"drop end with the last process here, and bpftool elsewhere sees nothing",
+			path);
+		xb_remedy(checkup, "nsenter --net=/run/netns/NAME xbridge run …, or --bpffs PATH");
+	} else if (xb_is_bpffs(path)) {
+		xb_found(checkup, XB_FINDING_OK, "mounted at %s", path);
+	} else {
+		if (xb_doctor_capable(CAP_SYS_ADMIN))
+			xb_found(checkup, XB_FINDING_NOTE,
+				 "not mounted at %s: `run` mounts it, `ip netns exec` hides it",
+				 path);
+		else
+			xb_found(checkup, XB_FINDING_WARN,
+				 "not mounted at %s: programs and maps can't be pinned", path);
+		xb_remedy(checkup, "mount -t bpf bpf %s", path);
 	}
-	if (xb_doctor_capable(CAP_SYS_ADMIN))
-		xb_found(checkup, XB_FINDING_NOTE,
-			 "not mounted at " BPFFS ": `run` mounts it, `ip netns exec` hides it");
-	else
-		xb_found(checkup, XB_FINDING_WARN,
-			 "not mounted at " BPFFS ": programs and maps can't be pinned");
-	xb_remedy(checkup, "mount -t bpf bpf " BPFFS);
 }
 
 void xb_check_btf(struct xb_checkup *checkup)

@@ -142,7 +142,7 @@ static bool has_pin(const struct xb_gate_pin *pins, int n, const char *instance)
 /* Folders without a link: maps alone, which hold memory and do nothing. */
 static void check_folders(struct xb_checkup *checkup, const struct xb_gate_pin *pins, int n)
 {
-	xb_auto_dir DIR *dir = opendir(XB_PIN_ROOT);
+	xb_auto_dir DIR *dir = opendir(xb_pin_root().text);
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir))) {
@@ -163,7 +163,7 @@ static void check_pins(struct xb_checkup *checkup)
 	int n = xb_gate_list(pins, PINS_MAX);
 
 	if (n < 0) {
-		xb_found(checkup, XB_FINDING_NOTE, "not looked into " XB_PIN_ROOT ": %s",
+		xb_found(checkup, XB_FINDING_NOTE, "not looked into %s: %s", xb_pin_root().text,
 			 strerror(-n));
 		xb_remedy(checkup, "sudo xbridge doctor");
 		return;

@@ -180,6 +180,13 @@ static int set_stall_ms(struct xb_config *config, const char *value, struct xb_e
 	return xb_value_number(value, 100, 60000, &config->stall_ms, err);
 }
 
+static int set_bpffs(struct xb_config *config, const char *value, struct xb_error *err)
+{
+	if (*value != '/')
+		return xb_value_refuse(err, value, "a path from / on");
+	return xb_value_text(value, config->bpffs, sizeof(config->bpffs), "a path", err);
+}
+
 /* ---- the table ---- */
 
 static const struct option {
@@ -239,6 +246,10 @@ static const struct option {
 	 "frames pass to the uplink's own stack when xbridge has not looked for "
 	 "so long; default: 1000",
 	 set_stall_ms},
+	{"--bpffs", "PATH",
+	 "pin programs and maps in the BPF file system at PATH; default: /sys/fs/bpf, which "
+	 "`ip netns exec` hides",
+	 set_bpffs},
 };
 
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -336,6 +347,7 @@ void xb_config_init(struct xb_config *config)
 		.kernel = {.queue_size = QUEUE_SIZE_DEFAULT, .offload = true},
 		.verdict_word = "bridge",
 		.stall_ms = STALL_MS_DEFAULT,
+		.bpffs = XB_BPFFS_DEFAULT,
 	};
 }
 

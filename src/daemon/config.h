@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "daemon/rule_list.h"
 #include "vhost/tap.h"
+#include "xsk/bpffs.h"
 #include "xsk/uplink.h"
 
 #include <stdbool.h>
@@ -67,6 +68,7 @@ struct xb_config {
 	unsigned frames; /* 0: enough for all rings, and as much again as packets on their way need
 			  */
 	unsigned stall_ms;
+	char bpffs[XB_BPFFS_BYTES]; /* where it is mounted */
 	uint64_t given; /* the options that the source which is being read has given, by place */
 };
 

@@ -230,6 +230,8 @@ static void name_the_rest(const struct xb_instance *instance, const struct xb_co
 		needs_restart("frames");
 	if (old->stall_ms != new->stall_ms)
 		needs_restart("stall-ms");
+	if (strcmp(old->bpffs, new->bpffs))
+		needs_restart("bpffs");
 }
 
 static struct xb_instance *instance_of(struct xb_job *job)

@@ -8,6 +8,7 @@
 #include "daemon/privileges.h"
 #include "daemon/reload.h"
 #include "daemon/troubles.h"
+#include "xsk/bpffs.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -212,12 +213,26 @@ static void say_ready(const struct xb_instance *instance)
 	notify("READY=1");
 }
 
+/* Rules that drop are to outlive us, and bpftool is to see the maps. */
+static void say_private_bpffs(const struct xb_instance *instance)
+{
+	if (!instance->n_uplinks || !xb_bpffs_is_private())
+		return;
+	xb_log(XB_LOG_WARNING,
+	       "the BPF file system at %s is this mount namespace's own, as under `ip netns exec`: "
+	       "when the last process here ends, its pins vanish, and rules that drop with them; "
+	       "bpftool elsewhere does not see the maps. Start with nsenter --net=/run/netns/NAME, "
+	       "which changes nothing else, or give --bpffs PATH",
+	       xb_bpffs());
+}
+
 static int finish_start(struct daemon *daemon, struct xb_error *err)
 {
 	struct xb_instance *instance = &daemon->instance;
 	int ret = xb_control_open(&daemon->control, instance, err);
 
 	daemon->watched = instance->kernel.home.made_in;
+	say_private_bpffs(instance);
 	if (!ret)
 		ret = xb_privileges_drop_control(&instance->config, err);
 	if (!ret)
@@ -252,6 +267,10 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 		ret = watch_fd(daemon, &daemon->signals, signals_fd(), on_signal, err);
 	if (!ret)
 		ret = xb_control_lock(&daemon->control, instance->config.name, err);
+	if (ret < 0)
+		return ret;
+	if (strcmp(instance->config.bpffs, xb_bpffs()) != 0)
+		ret = xb_bpffs_use(instance->config.bpffs, err);
 	if (ret < 0)
 		return ret;
 	xb_privileges_raise_limits();

@@ -2,6 +2,7 @@
 #include "xsk/dispatcher.h"
 
 #include "core/cleanup.h"
+#include "xsk/bpffs.h"
 
 #include <bpf/bpf.h>
 #include <dirent.h>
@@ -12,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
-
-#define LIBXDP_PINS "/sys/fs/bpf/xdp"
 
 /* How often to look again where what was read changed meanwhile. */
 #define TRIES 8
@@ -52,15 +51,25 @@ struct seat {
 };
 
 struct path {
-	char text[96];
+	char text[192];
 };
+
+#define FOLDER "xdp/"
+
+static struct path libxdp_pins(void)
+{
+	struct path path;
+
+	snprintf(path.text, sizeof(path.text), "%s/" FOLDER, xb_bpffs());
+	return path;
+}
 
 static struct path seat_path(const struct seat *seat)
 {
 	struct path path;
 
-	snprintf(path.text, sizeof(path.text), LIBXDP_PINS "/dispatch-%u-%u", seat->ifindex,
-		 seat->dispatcher_id);
+	snprintf(path.text, sizeof(path.text), "%s/" FOLDER "dispatch-%u-%u", xb_bpffs(),
+		 seat->ifindex, seat->dispatcher_id);
 	return path;
 }
 
@@ -69,7 +78,7 @@ static struct path place_path(const struct seat *seat, unsigned place, const cha
 {
 	struct path path;
 
-	snprintf(path.text, sizeof(path.text), LIBXDP_PINS "/dispatch-%u-%u/prog%u-%s",
+	snprintf(path.text, sizeof(path.text), "%s/" FOLDER "dispatch-%u-%u/prog%u-%s", xb_bpffs(),
 		 seat->ifindex, seat->dispatcher_id, place, what);
 	return path;
 }
@@ -164,7 +173,7 @@ static bool is_attached(const struct seat *seat)
 /* Where a program is: behind a dispatcher that is attached rather than behind another. */
 static bool find_seat(uint32_t prog_id, struct seat *ret_seat)
 {
-	xb_auto_dir DIR *dir = opendir(LIBXDP_PINS);
+	xb_auto_dir DIR *dir = opendir(libxdp_pins().text);
 	bool found = false;
 	struct seat seat;
 
@@ -206,7 +215,7 @@ static bool uses_map(int prog_fd, uint32_t map_id)
 unsigned xb_dispatcher_find_users(uint32_t ifindex, uint32_t map_id, uint32_t *ret_prog_ids,
 				  unsigned max)
 {
-	xb_auto_dir DIR *dir = opendir(LIBXDP_PINS);
+	xb_auto_dir DIR *dir = opendir(libxdp_pins().text);
 	struct seat seat;
 	unsigned n = 0;
 

@@ -2,20 +2,17 @@
 #include "xsk/pins.h"
 
 #include "core/cleanup.h"
+#include "xsk/bpffs.h"
 #include "xsk/dispatcher.h"
 
 #include <bpf/bpf.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-
-#define BPFFS "/sys/fs/bpf"
 
 /* bpffs keeps dots for itself. No instance's name holds a colon, so it can stand for one. */
 static void swap_char(char *text, char from, char to)
@@ -39,6 +36,14 @@ bool xb_pin_name_ok(const char *instance)
 	return true;
 }
 
+struct xb_pin_path xb_pin_root(void)
+{
+	struct xb_pin_path path;
+
+	snprintf(path.text, sizeof(path.text), "%s/xbridge", xb_bpffs());
+	return path;
+}
+
 struct xb_pin_path xb_pin_path(const char *instance, const char *name)
 {
 	struct xb_pin_path path;
@@ -46,8 +51,8 @@ struct xb_pin_path xb_pin_path(const char *instance, const char *name)
 
 	snprintf(folder, sizeof(folder), "%s", instance);
 	swap_char(folder, '.', ':');
-	snprintf(path.text, sizeof(path.text), XB_PIN_ROOT "/%s%s%s", folder, *name ? "/" : "",
-		 name);
+	snprintf(path.text, sizeof(path.text), "%s/xbridge/%s%s%s", xb_bpffs(), folder,
+		 *name ? "/" : "", name);
 	return path;
 }
 
@@ -57,13 +62,6 @@ struct xb_pin_path xb_pin_slot_path(const char *instance, const char *kind, uint
 
 	snprintf(name, sizeof(name), "internal/%s_%u", kind, slot);
 	return xb_pin_path(instance, name);
-}
-
-static bool is_bpffs(const char *path)
-{
-	struct statfs fs;
-
-	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC;
 }
 
 /* Returns 1 where the folder is new, 0 where it was there. */
@@ -79,12 +77,12 @@ int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err)
 	int ret;
 
 	*ret_made = false;
-	if (!is_bpffs(BPFFS) && mount("bpf", BPFFS, "bpf", 0, "mode=0700") < 0) {
-		ret = xb_fail(err, -errno, "mount bpffs at " BPFFS);
-		xb_hint(err, "as root: mount -t bpf bpf " BPFFS);
+	if (!xb_is_bpffs(xb_bpffs()) && mount("bpf", xb_bpffs(), "bpf", 0, "mode=0700") < 0) {
+		ret = xb_fail(err, -errno, "mount bpffs at %s", xb_bpffs());
+		xb_hint(err, "as root: mount -t bpf bpf %s", xb_bpffs());
 		return ret;
 	}
-	ret = make_folder(XB_PIN_ROOT, err);
+	ret = make_folder(xb_pin_root().text, err);
 	if (ret < 0)
 		return ret;
 	ret = make_folder(xb_pin_path(instance, "").text, err);
@@ -152,9 +150,9 @@ int xb_gate_list(struct xb_gate_pin *ret_pins, unsigned max)
 	struct dirent *entry;
 	unsigned n = 0;
 
-	if (!is_bpffs(BPFFS))
+	if (!xb_is_bpffs(xb_bpffs()))
 		return 0;
-	dir = opendir(XB_PIN_ROOT);
+	dir = opendir(xb_pin_root().text);
 	if (!dir)
 		return errno == ENOENT ? 0 : -errno;
 	while ((entry = readdir(dir))) {
@@ -216,7 +214,7 @@ int xb_gate_remove(const char *instance, struct xb_error *err)
 		return ret;
 	if ((rmdir(inner.text) < 0 || rmdir(outer.text) < 0) && errno != ENOENT)
 		return xb_fail(err, -errno, "remove the folder %s", outer.text);
-	rmdir(XB_PIN_ROOT); /* goes with the last instance */
+	rmdir(xb_pin_root().text); /* goes with the last instance */
 	return 0;
 }
 
@@ -264,7 +262,7 @@ int xb_gate_detach(const char *ifname, struct xb_error *err)
 	int n = xb_gate_list(pins, 64);
 
 	if (n < 0)
-		return xb_fail(err, n, "list the pins under " XB_PIN_ROOT);
+		return xb_fail(err, n, "list the pins under %s", xb_pin_root().text);
 	if (n > 64)
 		n = 64;
 	for (int i = 0; i < n; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where an instance's pins lie in bpffs, and what they say. For gate.c, slots.c and pins.c.
+ * Where an instance's pins lie in bpffs (bpffs.h), and what they say. For gate.c, slots.c and
+ * pins.c.
  */
 #ifndef XB_XSK_PINS_H
 #define XB_XSK_PINS_H
@@ -12,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define XB_PIN_PATH_BYTES 192u
+#define XB_PIN_PATH_BYTES 224u
 
 struct xb_pin_path {
 	char text[XB_PIN_PATH_BYTES];
@@ -20,6 +21,9 @@ struct xb_pin_path {
 
 /** Whether `instance` may name an instance (xb_gate_open). */
 bool xb_pin_name_ok(const char *instance);
+
+/** The folder that has a folder for each instance. */
+struct xb_pin_path xb_pin_root(void);
 
 /** The path of `name` ("" is the folder itself) in an instance's folder. */
 struct xb_pin_path xb_pin_path(const char *instance, const char *name);

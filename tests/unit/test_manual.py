@@ -9,7 +9,7 @@ import sys
 
 # Where no table is asked: what stands here can be typed, and has to be found.
 COMMON = {"--name", "--json", "-j", "--help", "-h"}
-OWN = {"stats": {"--watch"}, "port set": {"--queues", "--learn-max", "--storm"}, "steer list": {"-s"},
+OWN = {"doctor": {"--bpffs"}, "detach": {"--bpffs"}, "stats": {"--watch"}, "port set": {"--queues", "--learn-max", "--storm"}, "steer list": {"-s"},
        "steer load": {"--confirm"}, "capture": {"--drops", "-w", "-c", "--snap"}}
 COMMANDS = {"run", "instances", "status", "port list", "fdb list", "fdb add", "fdb del", "fdb flush", "steer add",
             "steer del", "steer confirm", "steer flush", "steer default", "explain", "doctor", "detach", *OWN}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The BPF file system that programs and maps are pinned in: that at /sys/fs/bpf, or another.
+ *
+ * A mount namespace can have one of its own, as under `ip netns exec`. What is pinned there is seen
+ * by nobody elsewhere and vanishes with the last process of the namespace.
+ */
+#ifndef XB_XSK_BPFFS_H
+#define XB_XSK_BPFFS_H
+
+#include "core/error.h"
+
+#include <stdbool.h>
+
+#define XB_BPFFS_DEFAULT "/sys/fs/bpf"
+
+/** Room for the path; pins' paths (pins.h) are longer. */
+#define XB_BPFFS_BYTES 96u
+
+/** Uses the one at `path` from now on, libxdp too. Before there are threads. Returns 0 or -EINVAL:
+ *  no bpffs is mounted there, or the path is too long. */
+int xb_bpffs_use(const char *path, struct xb_error *err);
+
+/** The path of the one in use. */
+const char *xb_bpffs(void);
+
+/** Whether a bpffs is mounted at `path`. */
+bool xb_is_bpffs(const char *path);
+
+/** Whether the one in use is mounted nowhere in the mount namespace of process 1. False, too, where
+ *  that can't be read. */
+bool xb_bpffs_is_private(void);
+
+#endif

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where pins lie: in the BPF file system that everybody sees, in one of the daemon's own mount namespace (as under
+`ip netns exec`), or in one that --bpffs names."""
+
+import glob
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from load import answers
+from xbridge import PIN_ROOT, TAP_IP, binary, wait_for
+
+PRIVATE = "is this mount namespace's own, as under `ip netns exec`"
+
+
+@pytest.fixture(name="elsewhere")
+def bpffs_elsewhere(tmp_path):
+    """A BPF file system that mount namespaces made later have, too."""
+    subprocess.run(["mount", "-t", "bpf", "bpf", tmp_path], check=True)
+    yield str(tmp_path)
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def netns_exec(bed):
+    return ["ip", "netns", "exec", bed.host.name]
+
+
+def doctor(bed, *words):
+    done = subprocess.run([*netns_exec(bed), binary(), "doctor", "-j", *words], capture_output=True, text=True, check=False)
+    return next(finding for finding in json.loads(done.stdout)["findings"] if finding["check"] == "bpffs")
+
+
+@pytest.mark.kernels
+def test_a_private_bpffs_is_warned_of_and_the_usual_one_is_not(make_bed):
+    bed = make_bed()
+    daemon = bed.start(wrap=netns_exec(bed))
+    assert PRIVATE in daemon.wait_log("warning: the BPF file system at /sys/fs/bpf .*--net=/run/netns/.*--bpffs PATH")[0]
+    assert answers(bed.peer, TAP_IP)
+    assert not os.path.exists(f"{PIN_ROOT}/{bed.name}"), "that is what the warning is about"
+    daemon.stop()
+    assert PRIVATE not in bed.start().text()
+    assert os.path.exists(f"{PIN_ROOT}/{bed.name}")
+
+
+@pytest.mark.kernels
+def test_pins_in_a_bpffs_that_was_named_outlive_the_daemon_and_its_mount_namespace(make_bed, elsewhere):
+    bed = make_bed()
+    daemon = bed.start("--bpffs", elsewhere, "--rule", "proto udp dport 7 to drop", wrap=netns_exec(bed))
+    assert PRIVATE not in daemon.text()
+    assert answers(bed.peer, TAP_IP)
+    for name in "config", "rules", "verdict_stats":
+        subprocess.run(["bpftool", "map", "dump", "pinned", f"{elsewhere}/xbridge/{bed.name}/{name}"], check=True,
+                       capture_output=True)
+    assert not os.path.exists(f"{PIN_ROOT}/{bed.name}")
+    daemon.kill(signal.SIGKILL)
+    daemon.wait_exit()
+    assert "xdp" in bed.host.link("va"), "rules that drop stay in force"
+    detach = [*netns_exec(bed), binary(), "detach", "va", "--bpffs", elsewhere]
+    subprocess.run(detach, check=True)
+    wait_for(lambda: "xdp" not in bed.host.link("va"), "it is off")
+    assert not glob.glob(f"{elsewhere}/xbridge*")
+    for left in glob.glob(f"/run/xbridge/{bed.name}.*"):
+        os.unlink(left)
+
+
+def test_a_dispatcher_is_found_in_the_bpffs_that_was_named(make_bed, elsewhere):
+    """libxdp, too, pins there."""
+    bed = make_bed()
+    daemon = bed.start("--bpffs", elsewhere)
+    if daemon.port("va")["attached"] == "dispatcher":
+        assert glob.glob(f"{elsewhere}/xdp/dispatch-*")
+    bed.host.ip("link set va txqueuelen 999")  # it looks whether its program is still there
+    wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
+    daemon.stop()
+    assert "has lost" not in daemon.text()
+    assert not glob.glob(f"{elsewhere}/xbridge*")
+
+
+@pytest.mark.parametrize("words", [["run", "--uplink", "lo"], ["detach", "lo"], ["doctor"]], ids=lambda words: words[0])
+def test_a_path_where_no_bpffs_is_mounted_is_refused(words, tmp_path):
+    done = subprocess.run([binary(), *words, "--bpffs", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"no BPF file system is mounted at {tmp_path}; mount -t bpf bpf {tmp_path}" in done.stderr
+
+
+def test_doctor_tells_of_a_private_bpffs(make_bed, elsewhere):
+    bed = make_bed()
+    # what `run` would do, in the mount namespace that the command makes
+    script = f'mount -t bpf bpf /sys/fs/bpf; exec "{binary()}" doctor -j'
+    done = subprocess.run([*netns_exec(bed), "sh", "-c", script], capture_output=True, text=True, check=False)
+    found = next(finding for finding in json.loads(done.stdout)["findings"] if finding["check"] == "bpffs")
+    assert found["state"] == "warn" and "mount namespace's own" in found["text"] and "nsenter --net" in found["remedy"]
+    assert doctor(bed, "--bpffs", elsewhere)["state"] == "ok"
