@@ -94,8 +94,8 @@ static const struct xb_command_option port_set_options[] = {
 	{"--queues", NULL, "N", "queue pairs of the kernel's interface; packets keep flowing", 1,
 	 XB_QUEUES_MAX},
 	{"--learn-max", NULL, "N", "how many addresses may be learned on the port", 0, XB_FDB_MAX},
-	{"--storm", NULL, "PPS", "group frames per second that it may send; 0: no limit", 0,
-	 1000000000},
+	{"--storm", NULL, "PPS",
+	 "group frames per second that it may send; 0: no limit; default: 20000", 0, 1000000000},
 	{0},
 };
 

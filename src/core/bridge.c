@@ -85,8 +85,12 @@ static enum xb_drop check_sender(struct xb_worker *worker, const struct xb_snaps
 		return XB_DROP_SMAC_GROUP;
 	if (key.bits >> 12) {
 		learned = xb_fdb_learn(snapshot->fdb, key, port->id, now_s);
-		if (is_taken(port, learned))
+		if (is_taken(port, learned)) {
+			if (snapshot->loops)
+				atomic_fetch_add_explicit(&snapshot->loops->strays[port->id], 1,
+							  memory_order_relaxed);
 			return XB_DROP_SMAC_TAKEN;
+		}
 	}
 	worker->last_key = key;
 	worker->last_port = port->id;
@@ -94,44 +98,66 @@ static enum xb_drop check_sender(struct xb_worker *worker, const struct xb_snaps
 	return XB_DROP_COUNT;
 }
 
-static void lose_copy(const struct xb_worker *worker, struct xb_port *port, unsigned rx_queue,
-		      const struct xb_frame *pkt)
+/* Counts a copy that is not made. */
+static void lose_copy(struct xb_worker *worker, struct xb_port *port, unsigned rx_queue,
+		      const struct xb_frame *pkt, enum xb_drop reason)
 {
-	struct xb_capture_event lost = {port->id, (uint16_t)rx_queue, XB_CAPTURE_IN,
-					XB_DROP_NO_FRAME};
+	struct xb_capture_event lost = {port->id, (uint16_t)rx_queue, XB_CAPTURE_IN, reason};
 
+	xb_count(&worker->copies, 1);
 	xb_capture(&worker->cache, &lost, pkt);
-	xb_count(&port->queues[rx_queue].drops[XB_DROP_NO_FRAME], 1);
+	xb_count(&port->queues[rx_queue].drops[reason], 1);
+}
+
+/* Sends a copy to one of several ports. */
+static void put_copy(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+		     struct xb_port *port, unsigned rx_queue, struct xb_port *to,
+		     const struct xb_frame *pkt)
+{
+	struct xb_frame *copy = xb_packet_copy(&worker->cache, pkt);
+
+	if (!copy) {
+		lose_copy(worker, port, rx_queue, pkt, XB_DROP_NO_FRAME);
+		return;
+	}
+	xb_count(&worker->copies, 1);
+	put(worker, snapshot, to, rx_queue, copy);
+}
+
+static bool may_flood(const struct xb_snapshot *snapshot, const struct xb_port *to)
+{
+	return snapshot->queues[to->id] && atomic_load_explicit(&to->up, memory_order_relaxed);
 }
 
 /* Sends a group frame, or one to an unknown address, to every other port: copies to all but the
- * last. */
+ * last. To those from which it would come back none goes: that is a drop, of a copy where another
+ * port gets the packet itself. */
 static void flood(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 		  struct xb_port *port, unsigned rx_queue, struct xb_frame *pkt)
 {
 	struct xb_port *last = NULL;
+	unsigned n_cut = 0;
 
 	for (unsigned i = 0; i < snapshot->n_ports; i++) {
 		struct xb_port *to = snapshot->port_list[i];
-		struct xb_frame *copy;
 
-		if (to == port || !snapshot->queues[to->id] ||
-		    !atomic_load_explicit(&to->up, memory_order_relaxed))
+		if (to == port || !may_flood(snapshot, to))
 			continue;
-		if (last) {
-			xb_count(&worker->copies, 1);
-			copy = xb_packet_copy(&worker->cache, pkt);
-			if (copy)
-				put(worker, snapshot, last, rx_queue, copy);
-			else
-				lose_copy(worker, port, rx_queue, pkt);
+		if (snapshot->cut[port->id] >> to->id & 1) {
+			n_cut++;
+			continue;
 		}
+		if (last)
+			put_copy(worker, snapshot, port, rx_queue, last, pkt);
 		last = to;
 	}
+	for (unsigned i = last ? 0 : 1; i < n_cut; i++)
+		lose_copy(worker, port, rx_queue, pkt, XB_DROP_LOOP);
 	if (last)
 		put(worker, snapshot, last, rx_queue, pkt);
 	else
-		xb_port_drop(port, rx_queue, &worker->cache, pkt, XB_DROP_NO_PORT);
+		xb_port_drop(port, rx_queue, &worker->cache, pkt,
+			     n_cut ? XB_DROP_LOOP : XB_DROP_NO_PORT);
 }
 
 static struct xb_route no_route(enum xb_drop reason)
@@ -235,7 +261,11 @@ static void sort(struct xb_worker *worker, const struct xb_snapshot *snapshot, s
 		return;
 	}
 	l2 = parse_l2(xb_frame_data(pkt), pkt->len);
-	reason = admit(worker, snapshot, port, &l2, pkt);
+	if (snapshot->loops && is_group(l2.dmac) &&
+	    xb_probe_take(snapshot->loops, port->id, l2.dmac, pkt->len))
+		reason = XB_DROP_LOOP;
+	else
+		reason = admit(worker, snapshot, port, &l2, pkt);
 	if (reason != XB_DROP_COUNT) {
 		xb_port_drop(port, rx_queue, &worker->cache, pkt, reason);
 		return;

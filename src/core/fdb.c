@@ -181,6 +181,12 @@ static void refuse(struct xb_fdb *fdb, uint16_t port)
 	atomic_fetch_add_explicit(&fdb->n_refused[port], 1, memory_order_relaxed);
 }
 
+static void count_move(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t from, uint16_t to)
+{
+	atomic_store_explicit(&fdb->moved_vlan[from][to], key.bits & 0xfff, memory_order_relaxed);
+	atomic_fetch_add_explicit(&fdb->n_moved[from][to], 1, memory_order_relaxed);
+}
+
 static void learn_locked(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port, uint32_t now_s)
 {
 	uint64_t value;
@@ -192,10 +198,12 @@ static void learn_locked(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t por
 		refuse(fdb, port);
 		return;
 	}
-	if (entry)
+	if (entry) {
+		count_move(fdb, key, port_of(value), port);
 		entry_free(fdb, entry);
-	else
+	} else {
 		entry = entry_for(fdb, key.bits);
+	}
 	entry_fill(fdb, entry, key.bits, pack(port, XB_FDB_LEARNED, now_s));
 }
 

@@ -52,6 +52,9 @@ struct xb_fdb {
 	_Atomic uint32_t n_any; /* entries of XB_FDB_VLAN_ANY */
 	_Atomic uint32_t n_learned[XB_PORTS_MAX];
 	_Atomic uint64_t n_refused[XB_PORTS_MAX]; /* addresses not learned: limit, or bucket full */
+	/* addresses that moved from one port to another, and the VLAN of the last one */
+	_Atomic uint32_t n_moved[XB_PORTS_MAX][XB_PORTS_MAX];
+	_Atomic uint16_t moved_vlan[XB_PORTS_MAX][XB_PORTS_MAX];
 	struct xb_fdb_entry bucket[XB_FDB_BUCKETS][XB_FDB_WAYS];
 };
 

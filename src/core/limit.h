@@ -11,6 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/** A port's storm limit unless somebody says otherwise: group frames a second that are handled with
+ *  a few percent of a CPU, and more than hosts send in a quiet network by a factor of a hundred. */
+#define XB_STORM_PPS 20000u
+
 struct xb_limit {
 	__u64 due_ns;         /* when the next packet is due; atomic */
 	_Atomic uint32_t pps; /* packets a second; 0: no limit */

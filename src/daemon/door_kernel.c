@@ -133,6 +133,8 @@ static void opening(struct xb_job *job)
 		return;
 	}
 	if (!ret)
+		atomic_store(&instance->kernel.port->storm.pps, XB_STORM_PPS);
+	if (!ret)
 		ret = start(instance, &err);
 	finish_opening(instance, ret, &err);
 }

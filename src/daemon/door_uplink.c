@@ -167,6 +167,7 @@ int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_erro
 		return err->code;
 	*entry = (struct xb_instance_uplink){.instance = instance, .uplink = uplink};
 	instance->n_uplinks++;
+	atomic_store(&uplink->port.storm.pps, XB_STORM_PPS);
 	xb_log(XB_LOG_INFO,
 	       "uplink %s is %s (%s): %s; choose with --uplink %s,shared or %s,dedicated",
 	       uplink->port.name, uplink->shared ? "shared" : "dedicated", uplink->shared_reason,

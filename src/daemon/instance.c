@@ -375,7 +375,10 @@ static int make_memory(struct xb_instance *instance, struct xb_error *err)
 		return ret;
 	xb_cache_init(&instance->cache, &instance->arena);
 	instance->fdb = xb_fdb_new();
-	return instance->fdb ? 0 : xb_fail(err, -ENOMEM, "allocate the forwarding table");
+	if (!instance->fdb)
+		return xb_fail(err, -ENOMEM, "allocate the forwarding table");
+	ret = xb_loop_watch_init(&instance->loops);
+	return ret < 0 ? xb_fail(err, ret, "read random bytes") : 0;
 }
 
 static void begin(struct xb_job *life)

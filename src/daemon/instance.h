@@ -27,6 +27,7 @@
 #include "daemon/job.h"
 #include "daemon/kernel_port.h"
 #include "daemon/loop.h"
+#include "daemon/loops.h"
 #include "daemon/remarks.h"
 #include "daemon/steering.h"
 #include "xsk/drop_feed.h"
@@ -143,8 +144,11 @@ struct xb_instance {
 	unsigned n_uplinks;
 	struct xb_instance_uplink uplinks[XB_UPLINKS_MAX];
 	struct xb_fdb *fdb;
-	struct xb_fdb_mirror *fdb_mirror; /* NULL: no uplink, so no maps */
-	bool fdb_mirror_lags;             /* it could not be written, as last said */
+	struct xb_loop_watch loops;
+	uint64_t storms[XB_PORTS_MAX];        /* group frames dropped, by port, as last seen */
+	uint64_t storm_said_ns[XB_PORTS_MAX]; /* when that was said last */
+	struct xb_fdb_mirror *fdb_mirror;     /* NULL: no uplink, so no maps */
+	bool fdb_mirror_lags;                 /* it could not be written, as last said */
 	unsigned n_own;
 	struct xb_instance_own own[1 + XB_UPLINKS_MAX]; /* as the forwarding table has them */
 	struct xb_workers workers;

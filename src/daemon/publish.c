@@ -13,6 +13,7 @@
 #include "daemon/log.h"
 
 #include <stddef.h>
+#include <string.h>
 
 /* ---- a snapshot ---- */
 
@@ -31,7 +32,7 @@ static void add_own_macs(struct xb_snapshot *snapshot, const struct xb_uplink *u
 		xb_snapshot_add_own(snapshot, &uplink->port, uplink->own_macs[i].mac);
 }
 
-static void fill(const struct xb_instance *instance, struct xb_snapshot *snapshot)
+static void fill(struct xb_instance *instance, struct xb_snapshot *snapshot)
 {
 	const struct xb_kernel_door *kernel = &instance->kernel_door;
 
@@ -40,7 +41,9 @@ static void fill(const struct xb_instance *instance, struct xb_snapshot *snapsho
 		.fdb = instance->fdb,
 		.rules = xb_steering_rules(&instance->steering),
 		.captures = instance->captures,
+		.loops = &instance->loops.signs,
 	};
+	memcpy(snapshot->cut, instance->loops.cut, sizeof(snapshot->cut));
 	add_port(snapshot, instance->kernel.port,
 		 instance->kernel_running && kernel->published ? kernel->queues : 0);
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {

@@ -18,6 +18,10 @@ struct xb_trouble {
 /** Frames that XDP redirects from some queues don't arrive. Returns whether that is so. */
 bool xb_trouble_undelivered(const struct xb_uplink *uplink, struct xb_trouble *ret_trouble);
 
+/** A port lies on one segment with others. Returns whether that is so. */
+bool xb_trouble_loop(const struct xb_instance *instance, const struct xb_port *port,
+		     struct xb_trouble *ret_trouble);
+
 /** All troubles of an uplink, for `status`: a list of {"text", "remedy"}. */
 struct json_object *xb_troubles_json(const struct xb_instance *instance,
 				     const struct xb_instance_uplink *entry);

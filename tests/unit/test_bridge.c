@@ -68,6 +68,42 @@ static void pass(unsigned in, const uint8_t *dmac, const uint8_t *smac, int vlan
 	room_run(&room);
 }
 
+static void nothing_is_flooded_between_ports_that_are_cut(void **state)
+{
+	(void)state;
+	room.snapshot.cut[0] = 1u << 2;
+	room.snapshot.cut[2] = 1u << 0;
+	pass(0, broadcast, station(1), UNTAGGED);
+	assert_int_equal(room_came_out(&room), 1u << 1);
+	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_LOOP), 1);
+	assert_int_equal(xb_counted(&room.worker->copies), 1);
+	pass(1, station(9), station(2), UNTAGGED);
+	assert_int_equal(room_came_out(&room), 1u << 0 | 1u << 2);
+	pass(2, station(1), station(3), UNTAGGED); /* a known address is not flooded */
+	assert_int_equal(room_came_out(&room), 1u << 0);
+	/* with nobody else there it is the packet itself that is dropped */
+	room.snapshot.cut[0] |= 1u << 1;
+	pass(0, broadcast, station(1), UNTAGGED);
+	assert_int_equal(room_came_out(&room), 0);
+	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_LOOP), 3);
+}
+
+static void probe_of_another_port_is_counted_and_goes_no_further(void **state)
+{
+	struct xb_loops loops = {.secret = 42};
+	uint8_t frame[XB_PROBE_BYTES_MAX];
+	unsigned bytes;
+
+	(void)state;
+	room.snapshot.loops = &loops;
+	bytes = xb_probe_write(&loops, 2, station(5), 0, frame);
+	mem_inject(&room.mem[1], 0, mem_packet_new(frame, bytes));
+	room_run(&room);
+	assert_int_equal(room_came_out(&room), 0);
+	assert_int_equal(loops.echoes[2][1], 1);
+	assert_int_equal(port_drops(&room.mem[1].port, XB_DROP_LOOP), 1);
+}
+
 static void an_unknown_destination_is_flooded_and_a_known_one_is_not(void **state)
 {
 	(void)state;
@@ -382,6 +418,8 @@ static void more_than_a_batch_for_one_port_goes_out_in_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(nothing_is_flooded_between_ports_that_are_cut),
+		TEST(probe_of_another_port_is_counted_and_goes_no_further),
 		TEST(an_unknown_destination_is_flooded_and_a_known_one_is_not),
 		TEST(every_copy_of_a_flooded_packet_is_the_packet),
 		TEST(vlans_are_learned_apart),
