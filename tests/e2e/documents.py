@@ -10,6 +10,8 @@ In README.md and docs/*.md a fenced block with the word `sh` is something to typ
     with Shell(bed.in_host()) as shell:            # an interactive bash, with the xbridge under test on its PATH
         done = shell.type("xbridge run --uplink eth0 &")      # waits for the prompt; done.status, done.output
         shell.type("xbridge stats --watch", until="tap0")     # waits for that text, then ^C
+        shell.start("xbridge run --uplink eth0", "ready")     # the same in two steps, for what runs in the foreground
+        shell.interrupt()
 
 Everything else (diagrams, output, grammar, files) is indented or fenced with another word, or none.
 """
@@ -73,7 +75,7 @@ class Done:
 class Shell:
     """An interactive bash on a terminal of its own."""
 
-    PROMPT = re.compile(r"<xb:(\d+)>$")
+    PROMPT = re.compile(r"<xb:(\d+)>")  # what comes after it is of jobs in the background
 
     def __init__(self, enter=(), cwd=None, env=None):
         """enter: words before `bash`, which then takes its place (Bed.in_host(), for one)."""
@@ -128,11 +130,27 @@ class Shell:
 
     def type(self, line, until=None, seconds=60):
         """Types a line, and waits for the next prompt; `until`: for text that matches it first, and then types ^C."""
+        if until:
+            self.start(line, until, seconds)
+            return self.interrupt(seconds)
+        self._send(line)
+        return self._done(seconds)
+
+    def start(self, line, until, seconds=60):
+        """Types a line, and waits for text that matches."""
+        self._send(line)
+        self._wait(lambda: re.search(until, self.text), seconds)
+
+    def interrupt(self, seconds=60):
+        """Types ^C, and waits for the prompt."""
+        os.write(self.master, b"\x03")
+        return self._done(seconds)
+
+    def _send(self, line):
         self.text = ""
         os.write(self.master, line.encode() + b"\n")
-        if until:
-            self._wait(lambda: re.search(until, self.text), seconds)
-            os.write(self.master, b"\x03")
+
+    def _done(self, seconds):
         self._wait(self._prompt, seconds)
         prompt = self._prompt()
         return Done(int(prompt[1]), self.text[:prompt.start()])
