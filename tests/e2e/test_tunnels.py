@@ -152,7 +152,7 @@ def label(near, far):
                f"src {near.inner(4)}",
                f"route replace {far.inner(6)}/128 encap mpls 55/{100 + far.number} via {far.ip6} dev {near.dev} "
                f"src {near.inner(6)}")
-    near.ns.run("sysctl", "-qw", f"net.mpls.conf.{near.dev}.input=1")
+    near.ns.run("sysctl", "-qw", *(f"net.mpls.conf.{device}.input=1" for device in (near.dev, "lo")))
 
 
 def test_tcp_and_udp_pass_behind_mpls_labels(pair):
