@@ -3,6 +3,7 @@
 
 #include "cli/liveness.h"
 #include "core/cleanup.h"
+#include "daemon/json.h"
 
 #include <errno.h>
 #include <glob.h>
@@ -99,8 +100,8 @@ static void send_request(int fd, int argc, char *const *argv)
 	int bytes;
 
 	for (int i = 0; i < argc; i++)
-		json_object_array_add(list, json_object_new_string(argv[i]));
-	json_object_object_add(request, "argv", list);
+		xb_json_push(list, json_object_new_string(argv[i]));
+	xb_json_add(request, "argv", list);
 	bytes = asprintf(&line, "%s\n",
 			 json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN));
 	json_object_put(request);

@@ -15,6 +15,7 @@
 #include "cli/doctor_checks.h"
 #include "cli/say.h"
 #include "core/cleanup.h"
+#include "daemon/json.h"
 
 #include <json-c/json.h>
 #include <stdarg.h>
@@ -139,14 +140,13 @@ static void print_json(const struct xb_checkup *checkup)
 		const struct xb_finding *finding = &checkup->findings[i];
 		struct json_object *row = json_object_new_object();
 
-		json_object_object_add(row, "check", json_object_new_string(finding->check));
-		json_object_object_add(row, "state",
-				       json_object_new_string(state_names[finding->state]));
-		json_object_object_add(row, "text", json_object_new_string(finding->text));
-		json_object_object_add(row, "remedy", json_object_new_string(finding->remedy));
-		json_object_array_add(list, row);
+		xb_json_add(row, "check", json_object_new_string(finding->check));
+		xb_json_add(row, "state", json_object_new_string(state_names[finding->state]));
+		xb_json_add(row, "text", json_object_new_string(finding->text));
+		xb_json_add(row, "remedy", json_object_new_string(finding->remedy));
+		xb_json_push(list, row);
 	}
-	json_object_object_add(document, "findings", list);
+	xb_json_add(document, "findings", list);
 	printf("%s\n", json_object_to_json_string_ext(
 			       document, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
 						 JSON_C_TO_STRING_NOSLASHESCAPE));

@@ -5,6 +5,7 @@
  */
 #include "cli/doctor_checks.h"
 #include "core/cleanup.h"
+#include "xsk/netlink.h"
 
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -185,9 +186,6 @@ static int ask_features(struct nl_sock *socket, uint32_t ifindex, uint64_t *ret_
 	uint16_t family;
 	int ret;
 
-	ret = nl_connect(socket, NETLINK_GENERIC);
-	if (ret < 0)
-		return -EOPNOTSUPP;
 	nl_socket_disable_auto_ack(socket);
 	ret = find_family(socket, &family);
 	if (ret < 0)
@@ -207,11 +205,11 @@ static int ask_features(struct nl_sock *socket, uint32_t ifindex, uint64_t *ret_
 
 int xb_doctor_xdp_features(uint32_t ifindex, uint64_t *ret_features)
 {
-	struct nl_sock *socket = nl_socket_alloc();
+	struct nl_sock *socket;
 	int ret;
 
-	if (!socket)
-		return -ENOMEM;
+	if (xb_netlink_open(NETLINK_GENERIC, &socket) < 0)
+		return -EOPNOTSUPP;
 	ret = ask_features(socket, ifindex, ret_features);
 	nl_socket_free(socket);
 	return ret;

@@ -5,6 +5,7 @@
  */
 #include "cli/doctor_checks.h"
 #include "core/cleanup.h"
+#include "xsk/netlink.h"
 #include "xsk/stack.h"
 
 #include <linux/if_arp.h>
@@ -68,11 +69,10 @@ static void cleanup_links(struct links *links)
 
 static int read_links(struct links *links)
 {
-	links->socket = nl_socket_alloc();
-	if (!links->socket)
-		return -NLE_NOMEM;
-	if (nl_connect(links->socket, NETLINK_ROUTE) < 0)
-		return -NLE_FAILURE;
+	int ret = xb_netlink_open(NETLINK_ROUTE, &links->socket);
+
+	if (ret < 0)
+		return ret;
 	return rtnl_link_alloc_cache(links->socket, AF_UNSPEC, &links->cache);
 }
 

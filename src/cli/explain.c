@@ -179,7 +179,7 @@ static void keep_or_print(struct asked *asked, struct json_object *packets)
 		struct json_object *packet = json_object_array_get_idx(packets, i);
 
 		if (asked->json)
-			json_object_array_add(asked->packets, json_object_get(packet));
+			xb_json_push(asked->packets, json_object_get(packet));
 		else
 			xb_text_packet(packet, asked->port, asked->done + i + 1);
 	}
@@ -301,8 +301,8 @@ static int print_json(struct asked *asked)
 	struct json_object *document = json_object_new_object();
 	int status;
 
-	json_object_object_add(document, "in", json_object_new_string(asked->port));
-	json_object_object_add(document, "packets", json_object_get(asked->packets));
+	xb_json_add(document, "in", json_object_new_string(asked->port));
+	xb_json_add(document, "packets", json_object_get(asked->packets));
 	status = xb_say_document(document);
 	json_object_put(document);
 	return status;

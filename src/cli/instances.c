@@ -28,7 +28,7 @@ static struct json_object *port_names(const char *instance)
 	for (size_t i = 0; ports && i < json_object_array_length(ports); i++) {
 		struct json_object *port = json_object_array_get_idx(ports, i);
 
-		json_object_array_add(names, json_object_new_string(xb_json_text(port, "name")));
+		xb_json_push(names, json_object_new_string(xb_json_text(port, "name")));
 	}
 	json_object_put(status);
 	return names;
@@ -52,7 +52,7 @@ static struct json_object *look(const char *path)
 		xb_json_add_u64(row, "pid", (uint64_t)liveness.pid);
 	xb_json_add_bool(row, "answers", liveness.answers);
 	if (liveness.answers)
-		json_object_object_add(row, "ports", port_names(name));
+		xb_json_add(row, "ports", port_names(name));
 	else
 		xb_json_add_text(row, "trouble",
 				 liveness.denied ? "permission denied" : liveness.state);
@@ -95,10 +95,10 @@ int xb_instances(const struct xb_common *common, int argc, char **argv)
 			json_object_put(row);
 			continue;
 		}
-		json_object_array_add(list, row);
+		xb_json_push(list, row);
 	}
 	globfree(&found);
-	json_object_object_add(document, "instances", list);
+	xb_json_add(document, "instances", list);
 	if (common->json)
 		status = xb_say_document(document);
 	else if (json_object_array_length(list))

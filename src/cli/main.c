@@ -153,8 +153,10 @@ int main(int argc, char **argv)
 {
 	int words;
 
-	if (!open_standard())
+	if (!open_standard()) {
+		perror("xbridge: error: can't open /dev/null");
 		return 1;
+	}
 	if (argc < 2) {
 		xb_help_all(stderr);
 		return XB_EXIT_USAGE;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/say.h"
+#include "daemon/json.h"
 
 #include <json-c/json.h>
 #include <stdarg.h>
@@ -34,8 +35,8 @@ int xb_say_failure(int status, const char *fmt, ...)
 		return status;
 	}
 	document = json_object_new_object();
-	json_object_object_add(document, "error", json_object_new_string(text));
-	json_object_object_add(document, "exit", json_object_new_int(status));
+	xb_json_add(document, "error", json_object_new_string(text));
+	xb_json_add(document, "exit", json_object_new_int(status));
 	xb_say_document(document);
 	json_object_put(document);
 	return status;

@@ -43,7 +43,9 @@ struct xb_fdb *xb_fdb_new(void)
 
 	if (!fdb)
 		return NULL;
-	if (getrandom(&fdb->seed, sizeof(fdb->seed), 0) != sizeof(fdb->seed)) {
+	while (getrandom(&fdb->seed, sizeof(fdb->seed), 0) != sizeof(fdb->seed)) {
+		if (errno == EINTR)
+			continue;
 		free(fdb);
 		return NULL;
 	}

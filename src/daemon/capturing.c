@@ -21,7 +21,7 @@ static struct json_object *port_of(const struct xb_port *port)
 	struct json_object *to = json_object_new_object();
 
 	xb_json_add_u64(to, "id", port->id);
-	json_object_object_add(to, "name", json_object_new_string(port->name));
+	xb_json_add(to, "name", json_object_new_string(port->name));
 	return to;
 }
 
@@ -33,10 +33,10 @@ static struct json_object *describe(const struct xb_instance *instance,
 
 	xb_json_add_u64(to, "rings", capture->n_taps);
 	xb_json_add_u64(to, "ring_bytes", capture->ring_bytes);
-	json_object_array_add(ports, port_of(instance->kernel.port));
+	xb_json_push(ports, port_of(instance->kernel.port));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		json_object_array_add(ports, port_of(&instance->uplinks[i].uplink->port));
-	json_object_object_add(to, "ports", ports);
+		xb_json_push(ports, port_of(&instance->uplinks[i].uplink->port));
+	xb_json_add(to, "ports", ports);
 	return to;
 }
 

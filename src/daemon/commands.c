@@ -3,6 +3,7 @@
 
 #include "daemon/capturing.h"
 #include "daemon/explain.h"
+#include "daemon/json.h"
 #include "daemon/rule_text.h"
 
 #include <errno.h>
@@ -293,7 +294,7 @@ static int fdb_flush(const struct request *request)
 	}
 	xb_fdb_sweep(request->instance->fdb, stays, &flush);
 	*request->ret_result = json_object_new_object();
-	json_object_object_add(*request->ret_result, "flushed", json_object_new_int((int)flush.n));
+	xb_json_add(*request->ret_result, "flushed", json_object_new_int((int)flush.n));
 	return 0;
 }
 
@@ -343,7 +344,7 @@ static int steer_add(const struct request *request)
 	if (ret < 0)
 		return ret;
 	*request->ret_result = json_object_new_object();
-	json_object_object_add(*request->ret_result, "id", json_object_new_uint64(id));
+	xb_json_add(*request->ret_result, "id", json_object_new_uint64(id));
 	return steered(request, 0);
 }
 

@@ -2,6 +2,7 @@
 #include "daemon/control.h"
 
 #include "core/cleanup.h"
+#include "daemon/json.h"
 #include "daemon/log.h"
 
 #include <errno.h>
@@ -102,8 +103,11 @@ static bool client_flush(struct xb_control_client *client)
 /* Takes `reply`. */
 static bool client_reply(struct xb_control_client *client, struct json_object *reply)
 {
-	const char *text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN);
-	int n = asprintf(&client->out, "%s\n", text);
+	static const char sorry[] = "{\"ok\":false,\"exit\":1,\"error\":\"out of memory\"}";
+	const char *text = reply ? json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN)
+				 : NULL;
+	int n = asprintf(&client->out, "%s\n",
+			 xb_json_was_short() || !text || !*text ? sorry : text);
 
 	json_object_put(reply);
 	if (n < 0) {
@@ -118,9 +122,9 @@ static struct json_object *failure(int exit_status, const char *text)
 {
 	struct json_object *reply = json_object_new_object();
 
-	json_object_object_add(reply, "ok", json_object_new_boolean(false));
-	json_object_object_add(reply, "exit", json_object_new_int(exit_status));
-	json_object_object_add(reply, "error", json_object_new_string(text));
+	xb_json_add(reply, "ok", json_object_new_boolean(false));
+	xb_json_add(reply, "exit", json_object_new_int(exit_status));
+	xb_json_add(reply, "error", json_object_new_string(text));
 	return reply;
 }
 
@@ -163,8 +167,11 @@ static struct json_object *reply_of(int ret, struct json_object *result, struct 
 		return failure(ret == XB_USAGE ? 2 : 1, ret == XB_USAGE ? err->what : text);
 	}
 	reply = json_object_new_object();
-	json_object_object_add(reply, "ok", json_object_new_boolean(true));
-	json_object_object_add(reply, "result", result);
+	xb_json_add(reply, "ok", json_object_new_boolean(true));
+	if (result)
+		xb_json_add(reply, "result", result);
+	else
+		xb_json_add_null(reply, "result");
 	return reply;
 }
 

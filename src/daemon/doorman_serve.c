@@ -4,6 +4,7 @@
  */
 #include "daemon/doorman_own.h"
 
+#include "daemon/log.h"
 #include "daemon/privileges.h"
 #include "xsk/pins.h"
 
@@ -29,15 +30,21 @@ static _Noreturn void serve(const struct xb_config *config, pid_t maker);
 
 /* The program goes to the interface of that index: it has to be the one of that name, too, in the
  * namespace that xbridge was started in, which this process never leaves. */
-static bool is_allowed(const struct xb_config *config, const struct xb_gate_order *order)
+static int check(const struct xb_config *config, const struct xb_gate_order *order)
 {
 	if (order->slot >= XB_UPLINKS_MAX)
-		return false;
-	for (unsigned i = 0; order->attach && i < config->n_uplinks; i++)
-		if (!strncmp(order->ifname, config->uplinks[i].ifname, sizeof(order->ifname)))
-			return order->ifindex &&
-			       if_nametoindex(config->uplinks[i].ifname) == order->ifindex;
-	return !order->attach;
+		return -EPERM;
+	for (unsigned i = 0; order->attach && i < config->n_uplinks; i++) {
+		unsigned index;
+
+		if (strncmp(order->ifname, config->uplinks[i].ifname, sizeof(order->ifname)) != 0)
+			continue;
+		index = if_nametoindex(config->uplinks[i].ifname);
+		if (!index)
+			return -errno;
+		return index == order->ifindex ? 0 : -EPERM;
+	}
+	return order->attach ? -EPERM : 0;
 }
 
 static void carry_out(const struct xb_config *config, const struct xb_gate_order *order,
@@ -46,8 +53,9 @@ static void carry_out(const struct xb_config *config, const struct xb_gate_order
 	struct xb_gate_outcome outcome = {0};
 	struct xb_gate gate;
 
-	if (!is_allowed(config, order)) {
-		outcome.code = xb_fail(&outcome.err, -EPERM, "order of an XDP program");
+	outcome.code = check(config, order);
+	if (outcome.code < 0) {
+		xb_fail(&outcome.err, outcome.code, "order of an XDP program");
 	} else if (!order->attach) { /* pins are enough */
 		outcome.code = xb_pin_take_off(config->name, order->slot, &outcome.err);
 	} else {
@@ -77,9 +85,10 @@ static bool answer(const struct xb_gate_outcome *outcome, bool here, pid_t pid)
 
 static void serve_gate(const struct xb_config *config, const struct xb_gate_order *order)
 {
-	struct xb_gate_outcome outcome = {.code = -ECHILD};
+	struct xb_gate_outcome outcome = {.code = -EIO};
 	pid_t self = getpid();
 	pid_t pid = fork();
+	pid_t ended = pid;
 	int status = 0;
 
 	if (pid == 0) {
@@ -87,7 +96,11 @@ static void serve_gate(const struct xb_config *config, const struct xb_gate_orde
 		carry_out(config, order, &outcome);
 		_exit(!answer(&outcome, false, self));
 	}
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+	if (pid < 0)
+		outcome.code = -errno;
+	while (pid > 0 && (ended = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
+		;
+	if (pid > 0 && ended == pid && status == 0)
 		return;
 	xb_fail(&outcome.err, outcome.code, "carry out an order of an XDP program");
 	answer(&outcome, false, self);
@@ -163,12 +176,19 @@ static _Noreturn void serve(const struct xb_config *config, pid_t maker)
 _Noreturn void xb_doorman_serve(int fd, const struct xb_config *config, pid_t maker)
 {
 	struct xb_error err = {0};
+	int ret = 0;
 
 	end_with(maker);
 	prctl(PR_SET_NAME, "xb-doorman");
-	if ((fd != SOCKET_FD && dup2(fd, SOCKET_FD) < 0) ||
-	    close_range(SOCKET_FD + 1, ~0u, 0) < 0 || xb_privileges_drop_doorman(&err) < 0 ||
-	    !answer(NULL, true, getpid()))
+	if ((fd != SOCKET_FD && dup2(fd, SOCKET_FD) < 0) || close_range(SOCKET_FD + 1, ~0u, 0) < 0)
+		ret = xb_fail(&err, -errno, "keep no descriptor of the daemon's");
+	if (!ret)
+		ret = xb_privileges_drop_doorman(&err);
+	if (!ret && !answer(NULL, true, getpid()))
+		ret = xb_fail(&err, -errno, "report for duty");
+	if (ret < 0) { /* nobody else can say why */
+		xb_log_error(XB_LOG_ERROR, "the process xb-doorman ends", &err);
 		_exit(1);
+	}
 	serve(config, maker);
 }

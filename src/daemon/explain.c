@@ -162,14 +162,14 @@ static struct json_object *explain(const struct xb_instance *instance, const str
 	}
 	xb_bridge_explain(xb_instance_snapshot(instance), port, sample->data, sample->n, &told);
 	add_decision(instance, to, &told.decision);
-	json_object_object_add(to, "parsed", parsed(port, sample));
+	xb_json_add(to, "parsed", parsed(port, sample));
 	if (told.copied) {
 		struct json_object *copy = json_object_new_object();
 
 		add_decision(instance, copy, &told.copy);
 		if (told.routed)
 			add_route(copy, &told.route);
-		json_object_object_add(to, "copy", copy);
+		xb_json_add(to, "copy", copy);
 	} else if (told.routed && port->caps.uplink && sample->bytes > XB_REDIRECT_BYTES_MAX) {
 		xb_json_add_text(to, "passes", "longer than an AF_XDP frame");
 	} else if (told.routed) {
@@ -185,7 +185,7 @@ struct json_object *xb_explain_frames(const struct xb_instance *instance,
 	struct json_object *to = json_object_new_object();
 	struct json_object *list = json_object_new_array();
 
-	json_object_object_add(to, "packets", list);
+	xb_json_add(to, "packets", list);
 	for (int i = 0; i < n; i++) {
 		struct sample sample;
 
@@ -193,7 +193,7 @@ struct json_object *xb_explain_frames(const struct xb_instance *instance,
 			json_object_put(to);
 			return NULL;
 		}
-		json_object_array_add(list, explain(instance, port, &sample));
+		xb_json_push(list, explain(instance, port, &sample));
 	}
 	return to;
 }

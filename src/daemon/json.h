@@ -9,19 +9,32 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/** Adds a field to an object and takes `value`. Where memory was short, for the one or the other,
+ * it is left out and xb_json_was_short() says so: nobody needs to look before that. */
+void xb_json_add(struct json_object *to, const char *name, struct json_object *value);
+
+/** The same at an array's end. */
+void xb_json_push(struct json_object *to, struct json_object *value);
+
+/** Adds a field that says null. */
+void xb_json_add_null(struct json_object *to, const char *name);
+
+/** Whether something was left out since this was asked last. Of this thread. */
+bool xb_json_was_short(void);
+
 static inline void xb_json_add_u64(struct json_object *to, const char *name, uint64_t value)
 {
-	json_object_object_add(to, name, json_object_new_uint64(value));
+	xb_json_add(to, name, json_object_new_uint64(value));
 }
 
 static inline void xb_json_add_bool(struct json_object *to, const char *name, bool value)
 {
-	json_object_object_add(to, name, json_object_new_boolean(value));
+	xb_json_add(to, name, json_object_new_boolean(value));
 }
 
 static inline void xb_json_add_text(struct json_object *to, const char *name, const char *value)
 {
-	json_object_object_add(to, name, json_object_new_string(value));
+	xb_json_add(to, name, json_object_new_string(value));
 }
 
 /** A field, which stays the document's; NULL: there is none. */

@@ -11,10 +11,10 @@
 
 #define NS_PER_MS 1000000u
 
-int xb_loop_init(struct xb_loop *loop)
+int xb_loop_init(struct xb_loop *loop, struct xb_error *err)
 {
 	*loop = (struct xb_loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
-	return loop->epoll_fd < 0 ? -errno : 0;
+	return loop->epoll_fd < 0 ? xb_fail(err, -errno, "make an epoll descriptor") : 0;
 }
 
 void xb_loop_fini(struct xb_loop *loop)
@@ -66,7 +66,12 @@ int xb_loop_timer(unsigned ms)
 
 	if (fd < 0)
 		return -errno;
-	timerfd_settime(fd, 0, &spec, NULL);
+	if (timerfd_settime(fd, 0, &spec, NULL) < 0) {
+		int code = -errno;
+
+		close(fd);
+		return code;
+	}
 	return fd;
 }
 

@@ -7,6 +7,8 @@
 #ifndef XB_DAEMON_LOOP_H
 #define XB_DAEMON_LOOP_H
 
+#include "core/error.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,7 +34,7 @@ struct xb_watch {
 	void (*ready)(struct xb_watch *watch, uint32_t events);
 };
 
-int xb_loop_init(struct xb_loop *loop);
+int xb_loop_init(struct xb_loop *loop, struct xb_error *err);
 void xb_loop_fini(struct xb_loop *loop);
 
 /** Watches `fd` for `events` (EPOLLIN…). `watch` stays where it is until xb_loop_del. */

@@ -64,7 +64,7 @@ static struct json_object *takes_list(uint32_t takes)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (takes & names[i].bit)
-			json_object_array_add(list, json_object_new_string(names[i].name));
+			xb_json_push(list, json_object_new_string(names[i].name));
 	return list;
 }
 
@@ -82,12 +82,15 @@ static struct json_object *port_common(const struct xb_instance *instance,
 	xb_json_add_bool(to, "up",
 			 running && atomic_load_explicit(&port->up, memory_order_relaxed));
 	/* what it waits for, where its state is about to change */
-	json_object_object_add(to, "doing", doing ? json_object_new_string(doing) : NULL);
+	if (doing)
+		xb_json_add_text(to, "doing", doing);
+	else
+		xb_json_add_null(to, "doing");
 	xb_json_add_u64(to, "queues", port->n_queues);
 	xb_json_add_u64(to, "queues_max", port->queues_max);
 	xb_json_add_u64(to, "learn_max", atomic_load(&instance->fdb->learn_max[port->id]));
 	xb_json_add_u64(to, "storm_pps", atomic_load(&port->storm.pps));
-	json_object_object_add(to, "takes", takes_list(port->caps.takes));
+	xb_json_add(to, "takes", takes_list(port->caps.takes));
 	return to;
 }
 
@@ -139,7 +142,7 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 	xb_json_add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
 	xb_json_add_bool(to, "loses_vlan_tags", uplink->tags_lost_at[0]);
 	xb_json_add_bool(to, "lost", entry->lost);
-	json_object_object_add(to, "troubles", xb_troubles_json(instance, entry));
+	xb_json_add(to, "troubles", xb_troubles_json(instance, entry));
 	return to;
 }
 
@@ -148,10 +151,10 @@ struct json_object *xb_query_ports(struct xb_instance *instance)
 	struct json_object *list = json_object_new_array();
 	struct json_object *to = json_object_new_object();
 
-	json_object_array_add(list, kernel_port(instance));
+	xb_json_push(list, kernel_port(instance));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		json_object_array_add(list, uplink_port(instance, &instance->uplinks[i]));
-	json_object_object_add(to, "ports", list);
+		xb_json_push(list, uplink_port(instance, &instance->uplinks[i]));
+	xb_json_add(to, "ports", list);
 	return to;
 }
 
@@ -172,7 +175,7 @@ static struct json_object *worker_list(const struct xb_instance *instance)
 		xb_json_add_bool(to, "asleep", atomic_load(&worker->asleep));
 		xb_json_add_u64(to, "sleeps", xb_counted(&worker->sleeps));
 		xb_json_add_u64(to, "wake_ns", atomic_load(&worker->wake_ns));
-		json_object_array_add(list, to);
+		xb_json_push(list, to);
 	}
 	return list;
 }
@@ -195,8 +198,8 @@ struct json_object *xb_query_status(struct xb_instance *instance)
 	xb_json_add_u64(arena, "frames", instance->arena.n_frames);
 	xb_json_add_u64(arena, "free", owners[XB_OWNER_POOL]);
 	xb_json_add_bool(arena, "huge_pages", instance->arena.huge);
-	json_object_object_add(to, "arena", arena);
-	json_object_object_add(to, "workers", worker_list(instance));
+	xb_json_add(to, "arena", arena);
+	xb_json_add(to, "workers", worker_list(instance));
 	return to;
 }
 
@@ -241,7 +244,7 @@ static struct json_object *sum_json(const struct sum *sum)
 #define ADD_DROP(NAME, name, side, text) xb_json_add_u64(drops, #name, sum->drops[XB_DROP_##NAME]);
 	XB_DROP_REASONS(ADD_DROP)
 #undef ADD_DROP
-	json_object_object_add(to, "drops", drops);
+	xb_json_add(to, "drops", drops);
 	return to;
 }
 
@@ -275,12 +278,12 @@ static struct json_object *port_stats(const struct xb_instance *instance,
 		xb_json_add_u64(one, "queue", q);
 		xb_json_add_u64(one, "rx_packets", sum.rx_packets);
 		xb_json_add_u64(one, "tx_packets", sum.tx_packets);
-		json_object_array_add(queues, one);
+		xb_json_push(queues, one);
 	}
 	if (xdp)
 		add_xdp_drops(&all, xdp);
 	to = sum_json(&all);
-	json_object_object_add(to, "queues", queues);
+	xb_json_add(to, "queues", queues);
 	xb_json_add_u64(to, "learned", atomic_load(&instance->fdb->n_learned[port->id]));
 	xb_json_add_u64(to, "learn_refused", atomic_load(&instance->fdb->n_refused[port->id]));
 	return to;
@@ -313,8 +316,8 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 	uint64_t copies = 0, segments_added = 0, frames_joined = 0;
 	uint32_t owners[XB_OWNER_COUNT];
 
-	json_object_object_add(ports, instance->kernel.port->name,
-			       port_stats(instance, instance->kernel.port, NULL));
+	xb_json_add(ports, instance->kernel.port->name,
+		    port_stats(instance, instance->kernel.port, NULL));
 	for (unsigned i = 0; i < instance->n_uplinks; i++) {
 		struct xb_uplink *uplink = instance->uplinks[i].uplink;
 		struct xb_xdp_stats xdp = {0};
@@ -323,8 +326,8 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 		xb_uplink_refresh_stats(uplink);
 		xb_gate_read_stats(&instance->gate, uplink->slot, &xdp);
 		one = port_stats(instance, &uplink->port, &xdp);
-		json_object_object_add(one, "xdp", xdp_stats(&xdp));
-		json_object_object_add(ports, uplink->port.name, one);
+		xb_json_add(one, "xdp", xdp_stats(&xdp));
+		xb_json_add(ports, uplink->port.name, one);
 	}
 	for (unsigned w = 0; w < instance->workers.n; w++) {
 		copies += xb_counted(&instance->workers.worker[w].copies);
@@ -332,7 +335,7 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 		frames_joined += xb_counted(&instance->workers.worker[w].frames_joined);
 	}
 	xb_arena_count(&instance->arena, owners);
-	json_object_object_add(to, "ports", ports);
+	xb_json_add(to, "ports", ports);
 	xb_json_add_u64(to, "copies", copies);
 	xb_json_add_u64(to, "segments_added", segments_added);
 	xb_json_add_u64(to, "frames_joined", frames_joined);
@@ -370,7 +373,7 @@ static void add_counters(struct json_object *to, const struct xb_rule_stats *sta
 		xb_json_add_u64(to, "last_hit_ms",
 				last_ns < now_ns ? (now_ns - last_ns) / 1000000u : 0);
 	else
-		json_object_object_add(to, "last_hit_ms", NULL);
+		xb_json_add_null(to, "last_hit_ms");
 }
 
 struct json_object *xb_query_rules(struct xb_instance *instance, bool counters)
@@ -387,15 +390,15 @@ struct json_object *xb_query_rules(struct xb_instance *instance, bool counters)
 
 		xb_json_add_u64(one, "id", steered->rule.id);
 		xb_json_add_u64(one, "prio", steered->rule.prio);
-		json_object_object_add(one, "rule", rule_text(&steered->rule));
+		xb_json_add(one, "rule", rule_text(&steered->rule));
 		xb_json_add_text(one, "verdict", steered->rule.verdict);
 		xb_json_add_u64(one, "slot", steered->slot);
 		if (counters)
 			add_counters(one, &steering->rules.stats[steered->slot], now_ns);
-		json_object_array_add(list, one);
+		xb_json_push(list, one);
 	}
 	xb_verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
-	json_object_object_add(to, "rules", list);
+	xb_json_add(to, "rules", list);
 	xb_json_add_text(to, "default", verdict);
 	if (steering->confirm_by_ns)
 		xb_json_add_u64(to, "confirm_within_s",
@@ -434,7 +437,7 @@ static void add_row(const struct xb_fdb_row *row, void *arg)
 	if (row->kind == XB_FDB_LEARNED)
 		xb_json_add_u64(to, "age_s",
 				walk->now_s > row->seen_s ? walk->now_s - row->seen_s : 0);
-	json_object_array_add(walk->list, to);
+	xb_json_push(walk->list, to);
 }
 
 struct json_object *xb_query_fdb(struct xb_instance *instance)
@@ -447,6 +450,6 @@ struct json_object *xb_query_fdb(struct xb_instance *instance)
 	struct json_object *to = json_object_new_object();
 
 	xb_fdb_walk(instance->fdb, add_row, &walk);
-	json_object_object_add(to, "fdb", walk.list);
+	xb_json_add(to, "fdb", walk.list);
 	return to;
 }

@@ -152,6 +152,7 @@ static void unwatch_fd(struct daemon *daemon, struct xb_watch *watch)
 static int signals_fd(void)
 {
 	sigset_t set;
+	int fd;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
@@ -161,7 +162,8 @@ static int signals_fd(void)
 	signal(SIGPIPE, SIG_IGN);
 	/* Blocked before any thread is made, so that workers never see them. */
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
 }
 
 static int watch_netns(struct daemon *daemon, struct xb_error *err)
@@ -261,7 +263,7 @@ static void on_started(struct xb_instance *instance, const struct xb_error *fail
 static int set_up(struct daemon *daemon, struct xb_error *err)
 {
 	struct xb_instance *instance = &daemon->instance;
-	int ret = xb_loop_init(&instance->loop);
+	int ret = xb_loop_init(&instance->loop, err);
 
 	if (!ret)
 		ret = watch_fd(daemon, &daemon->signals, signals_fd(), on_signal, err);

@@ -45,6 +45,12 @@ static void look_at_process(struct xb_tap_home *home)
 	xb_tap_home_fini(home);
 }
 
+/* Whether a name leads to no namespace, as opposed to: one that could not be asked for. */
+static bool is_absent(int ret)
+{
+	return ret == -ENOENT || ret == -ENOTDIR || ret == -ESRCH || ret == -EINVAL;
+}
+
 enum xb_home_state xb_tap_home_look(struct xb_tap_home *home, const char *netns)
 {
 	struct xb_netns_id now, ours = xb_netns_id(-1);
@@ -52,12 +58,10 @@ enum xb_home_state xb_tap_home_look(struct xb_tap_home *home, const char *netns)
 
 	look_at_process(home);
 	ret = xb_netns_id_of(netns, &now);
-	/* Of a process that lives we need not be told: its namespace is what it was, as far as we
-	 * know. */
-	if (ret == -EACCES && !home->ended)
-		return XB_HOME_SAME;
+	/* Where we are not told, of a process that lives or for want of memory, it is what it was,
+	 * as far as we know. */
 	if (ret < 0)
-		return XB_HOME_GONE;
+		return home->ended || is_absent(ret) ? XB_HOME_GONE : XB_HOME_SAME;
 	if (xb_netns_id_same(&now, &home->made_in))
 		return XB_HOME_SAME;
 	/* another process has got the number: nobody meant this host's own namespace */

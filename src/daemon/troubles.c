@@ -101,7 +101,7 @@ static void add_json(struct json_object *list, const struct xb_trouble *trouble)
 
 	xb_json_add_text(one, "text", trouble->text);
 	xb_json_add_text(one, "remedy", trouble->remedy);
-	json_object_array_add(list, one);
+	xb_json_push(list, one);
 }
 
 struct json_object *xb_troubles_json(const struct xb_instance *instance,

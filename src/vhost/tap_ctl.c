@@ -50,7 +50,8 @@ int xb_tap_check(const struct xb_tap *tap)
 {
 	struct ifreq req;
 
-	return xb_tap_request(tap, &req) < 0 ? -ENODEV : 0;
+	/* no answer to a question is no answer to whether it is there */
+	return xb_tap_request(tap, &req) == -EBADFD ? -ENODEV : 0;
 }
 
 int xb_tap_persist(struct xb_tap *tap, struct xb_error *err)

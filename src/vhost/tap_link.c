@@ -20,6 +20,9 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+/* How often a thread tries to get back where it was, for want of memory. */
+#define HOME_TRIES 100u
+
 /* ---- a look at a link ---- */
 
 /* The answer to one RTM_GETLINK: some 2 KiB, more where the link has many virtual functions. */
@@ -211,7 +214,9 @@ int xb_netns_leave(int home, struct xb_error *err)
 {
 	xb_auto_fd int fd = home;
 
-	if (fd >= 0 && setns(fd, CLONE_NEWNET) < 0)
-		return xb_fail(err, -errno, "return from the TAP's network namespace");
+	/* a thread that stays elsewhere would look for uplinks there from now on */
+	for (unsigned tries = 0; fd >= 0 && setns(fd, CLONE_NEWNET) < 0; tries++)
+		if (tries == HOME_TRIES)
+			return xb_fail(err, -errno, "return from the TAP's network namespace");
 	return 0;
 }

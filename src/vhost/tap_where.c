@@ -40,7 +40,7 @@ bool xb_tap_is_reached(const struct xb_tap *tap)
 	if (there < 0)
 		return true; /* it was, when it was opened */
 	id = xb_netns_id(there);
-	return xb_netns_id_same(&id, &tap->netns);
+	return !id.ino || xb_netns_id_same(&id, &tap->netns);
 }
 
 /* Is the interface of that name which `ctl_fd` sees the TAP itself? Only MAC addresses tell where
@@ -95,7 +95,7 @@ int xb_tap_follow(struct xb_tap *tap)
 	xb_auto_fd int there = ask_netns(tap);
 	struct xb_netns_id id = xb_netns_id(there);
 
-	if (there < 0)
+	if (there < 0 || !id.ino)
 		return 0;
 	if (xb_netns_id_same(&id, &tap->netns)) {
 		if (tap->ctl_fd < 0) /* descriptors may have been short */

@@ -2,6 +2,7 @@
 #include "xsk/netdev.h"
 
 #include "core/cleanup.h"
+#include "xsk/netlink.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -149,12 +150,12 @@ bool xb_netdev_is_aggregate(const struct xb_netdev *netdev)
 
 int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE])
 {
-	struct nl_sock *socket = nl_socket_alloc();
+	struct nl_sock *socket;
 	struct rtnl_link *link = NULL;
 	int ret = -ENODEV;
 	int32_t netns;
 
-	if (socket && nl_connect(socket, NETLINK_ROUTE) == 0 &&
+	if (xb_netlink_open(NETLINK_ROUTE, &socket) == 0 &&
 	    rtnl_link_get_kernel(socket, (int)ifindex, NULL, &link) == 0 &&
 	    rtnl_link_get_link_netnsid(link, &netns) < 0 &&
 	    if_indextoname((unsigned)rtnl_link_get_link(link), ret_peer))

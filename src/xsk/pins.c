@@ -90,6 +90,10 @@ int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err)
 		return ret;
 	*ret_made = ret;
 	ret = make_folder(xb_pin_path(instance, "internal").text, err);
+	if (ret < 0 && *ret_made) {
+		rmdir(xb_pin_path(instance, "").text);
+		rmdir(XB_PIN_ROOT); /* goes with the last instance */
+	}
 	return ret < 0 ? ret : 0;
 }
 

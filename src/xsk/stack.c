@@ -2,6 +2,7 @@
 #include "xsk/stack.h"
 
 #include "core/cleanup.h"
+#include "xsk/netlink.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -204,6 +205,8 @@ static int nl_code(int ret)
 	case NLE_INTR:
 	case NLE_DUMP_INTR:
 		return -EAGAIN;
+	case NLE_AGAIN:
+		return -ETIMEDOUT;
 	default:
 		return -EIO;
 	}
@@ -214,10 +217,7 @@ static int run_query(struct query *query)
 	struct rtnl_link *uplink;
 	int ret;
 
-	query->socket = nl_socket_alloc();
-	if (!query->socket)
-		return -NLE_NOMEM;
-	ret = nl_connect(query->socket, NETLINK_ROUTE);
+	ret = xb_netlink_open(NETLINK_ROUTE, &query->socket);
 	if (!ret)
 		ret = rtnl_link_alloc_cache(query->socket, AF_UNSPEC, &query->links);
 	if (!ret)

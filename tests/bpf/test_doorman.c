@@ -31,7 +31,7 @@ static int setup(void **state)
 	strcpy(config.name, NAME);
 	strcpy(config.uplinks[0].ifname, "up0");
 	config.n_uplinks = 1;
-	return xb_loop_init(&loop) || xb_doorman_start(&doorman, &loop, &config, NULL);
+	return xb_loop_init(&loop, NULL) || xb_doorman_start(&doorman, &loop, &config, NULL);
 }
 
 static int teardown(void **state)

@@ -498,6 +498,15 @@ class Bed:
             problems += [f"left behind: {uplink} is promiscuous"] if link and link["promiscuity"] else []
         return problems
 
+    def remove_leftovers(self):
+        """Makes room for the next daemon, whatever the last one has left."""
+        shutil.rmtree(self._pins(), ignore_errors=True)
+        for path in self._run_files():
+            os.unlink(path)
+        self.kern.run("ip", "link", "del", "tap0", check=False)
+        for uplink in self.uplinks:
+            self.host.run("ip", "link", "set", uplink, "xdp", "off", check=False)
+
     def _remove(self):
         """Removes what there is, whoever left it; returns processes that had to be killed."""
         problems = []

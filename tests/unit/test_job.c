@@ -29,7 +29,7 @@ static int setup(void **state)
 {
 	(void)state;
 	memset(said, 0, sizeof(said));
-	return xb_loop_init(&loop);
+	return xb_loop_init(&loop, NULL);
 }
 
 static int teardown(void **state)
