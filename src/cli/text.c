@@ -33,6 +33,8 @@ static void print_takes(struct json_object *list)
 
 static const char *state(struct json_object *port)
 {
+	if (json_object_is_type(xb_json_field(port, "doing"), json_type_string))
+		return text(port, "doing");
 	if (!is(port, "running"))
 		return is(port, "lost") ? "gone" : "stopped";
 	if (is(port, "up") && xb_json_field(port, "carrier") && !is(port, "carrier"))

@@ -55,6 +55,21 @@ static void fail(struct xb_instance_uplink *entry, const struct xb_error *err)
 	entry->again_ns = xb_now_ns() + RETRY_NS;
 }
 
+/* Stops the uplink, step by step. Returns whether that is done, or has taken too long; otherwise
+ * the state is called again. */
+static bool is_stopped(struct xb_instance_uplink *entry)
+{
+	int ret = xb_uplink_stop(entry->uplink, &entry->instance->cache);
+
+	if (ret == -EAGAIN)
+		xb_job_poke(&entry->job);
+	else if (ret == -EBUSY && !xb_job_is_late(&entry->job))
+		xb_job_again(&entry->job);
+	else
+		return true;
+	return false;
+}
+
 /* ---- attaching and binding ---- */
 
 static void finish(struct xb_instance_uplink *entry)
@@ -77,6 +92,18 @@ static void finish(struct xb_instance_uplink *entry)
 	xb_instance_check(instance, true); /* what has changed meanwhile, and what follows it */
 }
 
+/* What could not be bound is closed again. */
+static void unbinding(struct xb_job *job)
+{
+	struct xb_instance_uplink *entry = entry_of(job);
+	struct xb_error err = entry->failed;
+
+	if (is_stopped(entry)) {
+		entry->failed = (struct xb_error){0};
+		fail(entry, &err);
+	}
+}
+
 static void binding(struct xb_job *job)
 {
 	struct xb_instance_uplink *entry = entry_of(job);
@@ -92,8 +119,8 @@ static void binding(struct xb_job *job)
 	} else if (ret == -EBUSY && !xb_job_is_late(job)) {
 		xb_job_again(job);
 	} else if (ret < 0) {
-		xb_uplink_stop(entry->uplink, &instance->cache);
-		fail(entry, &err);
+		entry->failed = err;
+		xb_job_enter(job, &instance->loop, "releasing", RELEASE_MS, unbinding);
 	} else {
 		finish(entry);
 	}
@@ -197,9 +224,9 @@ static void releasing(struct xb_job *job)
 {
 	struct xb_instance_uplink *entry = entry_of(job);
 
-	if (xb_uplink_stop(entry->uplink, &entry->instance->cache) < 0 && !xb_job_is_late(job))
-		xb_job_again(job);
-	else if (entry->lost)
+	if (!is_stopped(entry))
+		return;
+	if (entry->lost)
 		xb_job_rest(job); /* the next look takes it back */
 	else
 		reopen(entry);

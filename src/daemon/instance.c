@@ -16,10 +16,10 @@
 /* Packets that may be under way beside those that rings hold. */
 #define FRAMES_SLACK 8192u
 
-/* How long the end may take: less than the second that is promised, so that there is time for what
- * follows. */
-#define END_MS     800u
-#define WORKERS_MS 400u /* how long of that workers may take to end */
+/* How long the end may wait for others: less than the second that is promised, since the kernel
+ * takes its time to free what is closed then. */
+#define END_MS     650u
+#define WORKERS_MS 300u /* how long of that workers may take to end */
 
 /* ---- what a configuration needs ---- */
 
@@ -472,7 +472,8 @@ static void await_detached(struct xb_job *life)
 static void close_ports(struct xb_instance *instance)
 {
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		xb_uplink_stop(instance->uplinks[i].uplink, &instance->cache);
+		while (xb_uplink_stop(instance->uplinks[i].uplink, &instance->cache) == -EAGAIN)
+			;
 	if (instance->kernel.port)
 		xb_kernel_port_close(&instance->kernel, &instance->cache);
 	instance->kernel_running = false;

@@ -1,26 +1,60 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-void xb_log(enum xb_level level, const char *fmt, ...)
+static void put(enum xb_level level, const char *line)
 {
 	static const char *const names[] = {
 		[XB_LOG_ERROR] = "error: ", [XB_LOG_WARNING] = "warning: "};
-	char line[1024];
-	va_list args;
 
-	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
-	va_end(args);
 	if (getenv("JOURNAL_STREAM"))
 		fprintf(stderr, "<%d>%s\n", level, line);
 	else
 		fprintf(stderr, "xbridge: %s%s\n", level <= XB_LOG_WARNING ? names[level] : "",
 			line);
+}
+
+/* Whether standard error takes a line now. A pipe that nobody reads, or a terminal that stands
+ * still, would hold us up; one that says yes takes at least PIPE_BUF bytes, which is more than a
+ * line. */
+static bool takes_line(void)
+{
+	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	return poll(&out, 1, 0) != 0;
+}
+
+void xb_log(enum xb_level level, const char *fmt, ...)
+{
+	static unsigned lost;
+	char line[1024];
+	va_list args;
+
+	if (!takes_line()) {
+		lost++;
+		return;
+	}
+	if (lost) {
+		snprintf(line, sizeof(line), "%u lines of this log are lost: nobody has read it",
+			 lost);
+		lost = 0;
+		put(XB_LOG_WARNING, line);
+		if (!takes_line()) {
+			lost = 1;
+			return;
+		}
+	}
+	va_start(args, fmt);
+	vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	put(level, line);
 }
 
 void xb_log_error(enum xb_level level, const char *prefix, const struct xb_error *err)

@@ -15,6 +15,9 @@ enum xb_level {
 	XB_LOG_INFO = 6,
 };
 
+/** Says a line on standard error. Never waits: what nobody reads is lost, and how much is said
+ * later.
+ */
 void xb_log(enum xb_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /** Says a recorded failure: "PREFIX: WHAT: REASON; HINT". */

@@ -311,7 +311,9 @@ void xb_uplink_free(struct xb_uplink *uplink, struct xb_cache *cache)
 	if (!uplink)
 		return;
 	if (cache)
-		xb_uplink_stop(uplink, cache);
+		while (xb_uplink_stop(uplink, cache) == -EAGAIN)
+			;
+	xb_xsk_set_close(&uplink->own->set);
 	if (uplink->own->attached)
 		xb_gate_release_slot(uplink->own->gate, uplink->slot);
 	else
@@ -474,7 +476,8 @@ static int finish_start(struct xb_uplink *uplink, struct xb_cache *cache, struct
 	if (!ret)
 		ret = open_gate(uplink, err);
 	if (ret < 0) {
-		xb_uplink_stop(uplink, cache);
+		while (xb_uplink_stop(uplink, cache) == -EAGAIN)
+			;
 		return ret;
 	}
 	xb_uplink_start_delivery(uplink);
@@ -494,8 +497,9 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
 	return ret ? ret : finish_start(uplink, cache, err);
 }
 
-/* Closes the gate and the sockets; returns whether the kernel may still hold frames then. */
-static bool close_sockets(struct xb_uplink *uplink, struct xb_cache *cache)
+/* Closes the gate, and takes a last look at the sockets, which are to be closed next; returns
+ * whether the kernel may still hold frames when they are. */
+static bool leave_sockets(struct xb_uplink *uplink, struct xb_cache *cache)
 {
 	struct xb_uplink_private *own = uplink->own;
 	struct xb_port *port = &uplink->port;
@@ -520,7 +524,6 @@ static bool close_sockets(struct xb_uplink *uplink, struct xb_cache *cache)
 	own->wake_epoll_fd = -1;
 	xb_group_tap_close(&own->tap, cache);
 	xb_packet_tx_close(&own->packet_tx);
-	xb_xsk_set_close(&own->set);
 	return held;
 }
 
@@ -529,12 +532,12 @@ int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache)
 	struct xb_uplink_private *own = uplink->own;
 
 	if (uplink->running) {
-		own->unreleased = close_sockets(uplink, cache) ? uplink->port.n_queues : 0;
+		own->unreleased = leave_sockets(uplink, cache) ? uplink->port.n_queues : 0;
 		uplink->running = false; /* now: the last look at the counters was part of that */
 		own->unreleased_ifindex = uplink->ifindex;
-	} else if (own->set.queue) { /* they were being bound: nothing was posted on them */
-		xb_xsk_set_close(&own->set);
 	}
+	if (xb_xsk_set_close_next(&own->set) < 0)
+		return -EAGAIN;
 	if (own->unreleased && xb_xsk_look_released(own->unreleased_ifindex, own->unreleased) < 0)
 		return -EBUSY;
 	own->unreleased = 0;

@@ -147,8 +147,9 @@ int xb_uplink_start(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_
  * kernel has let go of the frames, gives those back: what was posted for sending counts as
  * tx_reset.
  *
- * Returns 0, or -EBUSY where the kernel has not let go of some frames yet: those stay RX- or
- * TX-owned, and the next stop, start or free tries again. Harmless where nothing runs, or where the
+ * Returns 0; -EAGAIN: to be called again, since sockets are closed one by one; or -EBUSY where the
+ * kernel has not let go of some frames yet: those stay RX- or TX-owned, and the next stop, start or
+ * free tries again. Harmless where nothing runs, or where the
  * interface is gone.
  */
 int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache);

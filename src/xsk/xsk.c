@@ -170,15 +170,22 @@ static int bind_next(struct xb_xsk_set *set, struct xb_error *err)
 	return ret < 0 ? fail_bind(set, ret, err) : 0;
 }
 
+/* Closes the last socket: queue 0, whose socket is the UMEM's, comes last of all. */
+static void close_last(struct xb_xsk_set *set)
+{
+	if (set->n_bound)
+		close_queue(&set->queue[--set->n_bound]);
+	if (set->n_bound || !set->umem)
+		return;
+	xsk_umem__delete(set->umem);
+	set->umem = NULL;
+}
+
 static void close_sockets(struct xb_xsk_set *set)
 {
-	/* queue 0, whose socket is the UMEM's, last */
-	for (unsigned q = set->n; q;)
-		close_queue(&set->queue[--q]);
-	if (set->umem)
-		xsk_umem__delete(set->umem);
-	set->umem = NULL;
-	set->n_bound = 0;
+	do
+		close_last(set);
+	while (set->n_bound);
 }
 
 int xb_xsk_set_bind(struct xb_xsk_set *set, struct xb_error *err)
@@ -198,6 +205,17 @@ int xb_xsk_set_bind(struct xb_xsk_set *set, struct xb_error *err)
 	}
 	xb_xsk_set_close(set);
 	return ret;
+}
+
+int xb_xsk_set_close_next(struct xb_xsk_set *set)
+{
+	if (!set->queue)
+		return 0;
+	close_last(set);
+	if (set->n_bound)
+		return -EAGAIN;
+	xb_xsk_set_close(set);
+	return 0;
 }
 
 void xb_xsk_set_close(struct xb_xsk_set *set)

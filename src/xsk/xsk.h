@@ -73,7 +73,11 @@ int xb_xsk_set_open(struct xb_xsk_set *set, const struct xb_arena *arena,
  */
 int xb_xsk_set_bind(struct xb_xsk_set *set, struct xb_error *err);
 
-/** Closes the sockets. See above for what becomes of the frames. A zeroed set is allowed. */
+/** Closes the last socket that is open: to be called until it returns 0, for which the set is
+ * closed. Each takes a grace period of the kernel. -EAGAIN: there are more. See above for what
+ * becomes of the frames. A zeroed set is allowed. */
+int xb_xsk_set_close_next(struct xb_xsk_set *set);
+/** Closes all of them at once. */
 void xb_xsk_set_close(struct xb_xsk_set *set);
 
 /** Looks whether queues 0 to n_queues - 1, just closed, have let go of their frames. Returns 0

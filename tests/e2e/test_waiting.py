@@ -164,6 +164,35 @@ def test_sigterm_ends_a_start_that_waits_for_libxdps_lock(bed):
         daemon.stop()
 
 
+# ---- the log ----
+
+def read_until(log, what):
+    said = b""
+    while what not in said:
+        more = log.read(4096)
+        assert more, f"it ended before it said {what}: {said}"
+        said += more
+    return said
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody(bed):
+    """Standard error is a pipe that is full. What was lost is counted once there is room again."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    daemon = bed.start(wrap=["bash", "-c", f'exec "$@" 2>&{writer}', "bash"], fds=[writer], ready=False)
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as log:
+        read_until(log, b"ready: ")
+        for mtu in range(1400, 1424):  # some lines each
+            bed.host.ip(f"link set va mtu {mtu}")
+            wait_for(lambda: daemon.port("va")["mtu"] == mtu, "it follows")  # pylint: disable=cell-var-from-loop
+        check_answers(daemon)
+        said = log.read(4096)
+        bed.host.ip("link set va mtu 1500")
+        assert b"MTU 1400" in said and b"MTU 1423" not in read_until(log, b" are lost: nobody has read it")
+        daemon.stop()
+
+
 # ---- queues ----
 
 @pytest.mark.vm
