@@ -156,11 +156,16 @@ def test_commands_of_a_page_work_as_they_stand(host, page):
             host.begin()
         if any(",dedicated" in line or "--config" in line for line in block.commands):
             host.bed.host.ip("addr flush dev eth0")  # the page speaks of a NIC of its own, without an address
+        if starts:
+            host.shell.type("ip netns del dataplane")
+        if starts and not any("netns add" in line for line in block.commands):
+            host.shell.type("ip netns add dataplane")
         for i, line in enumerate(block.commands):
             host.type(line, block.place)
             if host.runs and not any(" addr add " in later for later in block.commands[i + 1:]):
                 host.check_traffic(f"{block.place}: after `{line}`")
         if not host.runs:
+            host.shell.type("ip link del tap0")  # which may be one that persists
             host.bed.host.ip(f"addr replace {OWN_IP}/24 dev eth0")
 
 
