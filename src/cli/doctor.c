@@ -40,6 +40,7 @@ static const struct check {
 	{"vhost-net", ALWAYS, xb_check_vhost_net},
 	{"io_uring", ALWAYS, xb_check_io_uring},
 	{"af_xdp", ALWAYS, xb_check_af_xdp},
+	{"af_packet", ALWAYS, xb_check_af_packet},
 	{"bpf", ALWAYS, xb_check_bpf},
 	{"bpffs", ALWAYS, xb_check_bpffs},
 	{"btf", ALWAYS, xb_check_btf},
@@ -59,6 +60,7 @@ static const struct check {
 	{"interfaces", WITHOUT_INTERFACE, xb_check_interfaces},
 	/* behind the interface, whose queues say how much memory is needed */
 	{"memlock", ALWAYS, xb_check_memlock},
+	{"cgroup", ALWAYS, xb_check_cgroup},
 	{"huge-pages", ALWAYS, xb_check_huge_pages},
 };
 #define N_CHECKS (sizeof(checks) / sizeof(checks[0]))

@@ -9,6 +9,7 @@
 #include "core/cleanup.h"
 #include "xsk/bpffs.h"
 #include "xsk/extension.h"
+#include "xsk/netdev.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -18,6 +19,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 
 #define BTF "/sys/kernel/btf/vmlinux"
 
@@ -57,8 +59,9 @@ static void check_jit(struct xb_checkup *checkup)
 
 	if (xb_doctor_number("/proc/sys/net/core/bpf_jit_enable", &jit) < 0 || jit)
 		return;
-	xb_found(checkup, XB_FINDING_WARN,
-		 "BPF programs are interpreted: XDP is several times slower");
+	xb_found(checkup, XB_FINDING_FAIL,
+		 "BPF programs are interpreted (net.core.bpf_jit_enable is 0), and xbridge's needs "
+		 "the JIT");
 	xb_remedy(checkup, "sysctl -w net.core.bpf_jit_enable=1");
 }
 
@@ -101,10 +104,16 @@ void xb_check_bpf(struct xb_checkup *checkup)
 void xb_check_bpffs(struct xb_checkup *checkup)
 {
 	const char *path = xb_bpffs();
+	struct statvfs fs;
 
 	if (xb_is_bpffs(path) && access(path, R_OK | X_OK) < 0) {
 		xb_found(checkup, XB_FINDING_NOTE, "mounted at %s, but not to be read here", path);
 		xb_remedy(checkup, "sudo xbridge doctor");
+	} else if (xb_is_bpffs(path) && statvfs(path, &fs) == 0 && fs.f_flag & ST_RDONLY) {
+		xb_found(checkup, XB_FINDING_FAIL,
+			 "mounted read-only at %s: programs and maps can't be pinned", path);
+		xb_remedy(checkup, "mount -o remount,rw %s; in a service, ReadWritePaths=%s", path,
+			  path);
 	} else if (xb_is_bpffs(path) && xb_bpffs_is_private()) {
 		xb_found(
 			checkup, XB_FINDING_WARN,
@@ -184,13 +193,31 @@ void xb_check_af_xdp(struct xb_checkup *checkup)
 			 "not tried to open an AF_XDP socket: CAP_NET_RAW "
 			 "is needed");
 		xb_remedy(checkup, "sudo xbridge doctor");
-	} else if (errno == EAFNOSUPPORT) {
+	} else if (errno == EAFNOSUPPORT && !xb_netdev_has_protocol("XDP")) {
 		xb_found(checkup, XB_FINDING_FAIL, "the kernel has no AF_XDP sockets");
 		xb_remedy(checkup, "a kernel with CONFIG_XDP_SOCKETS has them");
 	} else {
 		xb_found(checkup, XB_FINDING_FAIL, "an AF_XDP socket is refused: %s",
 			 strerror(errno));
 		xb_remedy(checkup, "allow AF_XDP in the container's seccomp profile or the "
+				   "service's RestrictAddressFamilies=");
+	}
+}
+
+void xb_check_af_packet(struct xb_checkup *checkup)
+{
+	xb_auto_fd int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0) {
+		xb_found(checkup, XB_FINDING_OK, "packet sockets can be opened");
+	} else if (errno == EPERM && !xb_doctor_capable(CAP_NET_RAW)) {
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "not tried to open a packet socket: CAP_NET_RAW is needed");
+		xb_remedy(checkup, "sudo xbridge doctor");
+	} else {
+		xb_found(checkup, XB_FINDING_FAIL, "a packet socket is refused: %s",
+			 strerror(errno));
+		xb_remedy(checkup, "allow AF_PACKET in the container's seccomp profile or the "
 				   "service's RestrictAddressFamilies=");
 	}
 }

@@ -50,6 +50,7 @@ void xb_remedy(struct xb_checkup *checkup, const char *fmt, ...)
 void xb_check_kernel(struct xb_checkup *checkup);
 void xb_check_capabilities(struct xb_checkup *checkup);
 void xb_check_memlock(struct xb_checkup *checkup);
+void xb_check_cgroup(struct xb_checkup *checkup);
 void xb_check_huge_pages(struct xb_checkup *checkup);
 void xb_check_io_uring(struct xb_checkup *checkup);
 void xb_check_bpf(struct xb_checkup *checkup);
@@ -57,6 +58,7 @@ void xb_check_btf(struct xb_checkup *checkup);
 void xb_check_bpffs(struct xb_checkup *checkup);
 void xb_check_extensions(struct xb_checkup *checkup);
 void xb_check_af_xdp(struct xb_checkup *checkup);
+void xb_check_af_packet(struct xb_checkup *checkup);
 void xb_check_tap(struct xb_checkup *checkup);
 void xb_check_vhost_net(struct xb_checkup *checkup);
 

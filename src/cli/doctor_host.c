@@ -4,6 +4,7 @@
  */
 #include "cli/doctor_checks.h"
 #include "core/frame.h"
+#include "daemon/limits.h"
 #include "xsk/uplink.h"
 
 #include <cap-ng.h>
@@ -152,6 +153,46 @@ void xb_check_memlock(struct xb_checkup *checkup)
 		 (unsigned long)limit.rlim_max >> 10, needed >> 20);
 	xb_remedy(checkup, "as root: ulimit -l unlimited; in a service: LimitMEMLOCK=infinity, or "
 			   "CAP_IPC_LOCK; or fewer --frames");
+}
+
+#define TASKS_NEEDED 16ull /* of an instance of few queues, with its doormen */
+
+static void check_tasks(struct xb_checkup *checkup)
+{
+	unsigned long long needed = TASKS_NEEDED + 2 * checkup->netdev.rx_queues;
+	struct xb_cgroup_limit limit;
+
+	if (!xb_limits_cgroup("pids", &limit) || limit.used + needed <= limit.most)
+		return;
+	xb_found(checkup, XB_FINDING_WARN,
+		 "%llu processes and threads are allowed (%.200s), and about %llu more are needed; "
+		 "since Linux 6.4 vhost-net's count, too",
+		 (unsigned long long)limit.most, limit.path, needed);
+	xb_remedy(checkup,
+		  "in a service: TasksMax=infinity; in a container: a higher --pids-limit");
+}
+
+void xb_check_cgroup(struct xb_checkup *checkup)
+{
+	unsigned long needed = arena_bytes(checkup);
+	unsigned before = checkup->n;
+	struct xb_cgroup_limit limit;
+
+	if (xb_limits_cgroup("memory", &limit) && needed + needed / 4 > limit.most) {
+		xb_found(
+			checkup, XB_FINDING_FAIL,
+			"the cgroup may have %llu MiB (%.200s), and xbridge takes about %lu MiB: it "
+			"would be killed",
+			(unsigned long long)limit.most >> 20, limit.path,
+			(needed + needed / 4) >> 20);
+		xb_remedy(checkup,
+			  "in a service: MemoryMax=%luM; or fewer --frames (4 KiB each, %lu by "
+			  "default)",
+			  (needed + needed / 4) >> 20, needed / XB_FRAME_BYTES);
+	}
+	check_tasks(checkup);
+	if (checkup->n == before)
+		xb_found(checkup, XB_FINDING_OK, "no cgroup's limit is too low");
 }
 
 void xb_check_huge_pages(struct xb_checkup *checkup)

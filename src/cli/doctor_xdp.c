@@ -94,6 +94,12 @@ void xb_check_xdp(struct xb_checkup *checkup)
 			  checkup->ifname);
 		return;
 	}
+	if ((features & NATIVE) == NATIVE && !strcmp(netdev->driver, "vmxnet3")) {
+		xb_found(checkup, XB_FINDING_WARN,
+			 "vmxnet3 has native XDP, but loses it when its link or MTU changes");
+		xb_remedy(checkup, "xbridge run --uplink %s,xdp=generic", checkup->ifname);
+		return;
+	}
 	if ((features & NATIVE) == NATIVE) {
 		xb_found(checkup, XB_FINDING_OK, "%s: native XDP%s%s", driver,
 			 features & NETDEV_XDP_ACT_XSK_ZEROCOPY ? ", AF_XDP without a copy"

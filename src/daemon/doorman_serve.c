@@ -91,6 +91,9 @@ static void serve_gate(const struct xb_config *config, const struct xb_gate_orde
 	pid_t ended = pid;
 	int status = 0;
 
+	if (pid < 0)
+		outcome.code = -errno;
+
 	if (pid == 0) {
 		end_with(self);
 		carry_out(config, order, &outcome);

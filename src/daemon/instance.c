@@ -2,6 +2,7 @@
 #include "daemon/instance.h"
 
 #include "daemon/capturing.h"
+#include "daemon/limits.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
 #include "daemon/remarks.h"
@@ -368,6 +369,8 @@ static int make_memory(struct xb_instance *instance, struct xb_error *err)
 
 	if (!ret)
 		ret = check_frames(config, &count, err);
+	if (!ret)
+		ret = xb_limits_check_memory(pick_frames(config, &count), err);
 	if (!ret)
 		ret = xb_arena_init(&instance->arena, pick_frames(config, &count),
 				    xb_kernel_port_ring_bytes(config), err);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/log.h"
 
+#include "daemon/limits.h"
+
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -59,9 +61,11 @@ void xb_log(enum xb_level level, const char *fmt, ...)
 
 void xb_log_error(enum xb_level level, const char *prefix, const struct xb_error *err)
 {
-	char text[512];
+	struct xb_error told = *err;
+	char text[1024];
 
-	xb_log(level, "%s: %s", prefix, xb_error_text(err, text, sizeof(text)));
+	xb_limits_explain(&told);
+	xb_log(level, "%s: %s", prefix, xb_error_text(&told, text, sizeof(text)));
 }
 
 void xb_log_trouble(char *said, unsigned long bytes, const char *name, const struct xb_error *err)

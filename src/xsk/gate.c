@@ -13,6 +13,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define NO_BPF                                                                               \
+	"CAP_BPF and CAP_NET_ADMIN are needed, and that no seccomp profile of a container, " \
+	"or lockdown, refuses bpf()"
+
 #define N_QUEUES          (XB_UPLINKS_MAX * XB_QUEUES_MAX)
 #define QUEUES_BYTES      (N_QUEUES * sizeof(struct xb_queue_state))
 #define RULE_STATS_BYTES  (XB_RULES_MAX * sizeof(struct xb_rule_stats))
@@ -59,6 +63,17 @@ static int keep_warning(enum libbpf_print_level level, const char *fmt, va_list 
 	return 0;
 }
 
+/* Without it programs are interpreted, and what some of our calls want is missing. */
+static bool is_jit_off(void)
+{
+	FILE *file = fopen("/proc/sys/net/core/bpf_jit_enable", "re");
+	int first = file ? fgetc(file) : '1';
+
+	if (file)
+		fclose(file);
+	return first == '0';
+}
+
 int xb_gate_load_object(struct steer_bpf *skeleton, const char *what, struct xb_error *err)
 {
 	int ret;
@@ -67,12 +82,14 @@ int xb_gate_load_object(struct steer_bpf *skeleton, const char *what, struct xb_
 	ret = steer_bpf__load(skeleton);
 	if (ret == 0)
 		return 0;
+	if (ret == -EBADF) /* libbpf has gone on without a descriptor that it didn't get */
+		ret = -EMFILE;
 	xb_fail(err, ret, "load %s into the kernel", what);
-	if (ret == -EPERM)
-		xb_hint(err,
-			"CAP_BPF and CAP_NET_ADMIN are needed; a container or lockdown may refuse "
-			"BPF altogether");
-	else if (first_warning[0])
+	if (is_jit_off())
+		xb_hint(err, "the program needs the JIT: sysctl -w net.core.bpf_jit_enable=1");
+	else if (ret == -EPERM)
+		xb_hint(err, NO_BPF);
+	else if (first_warning[0] && ret != -EMFILE && ret != -ENFILE)
 		xb_hint(err, "%s", first_warning);
 	return ret;
 }
@@ -115,8 +132,13 @@ static int open_pinned(struct xb_gate *gate, const struct steer_bpf *skeleton, s
 		struct xb_pin_path path = xb_pin_path(gate->instance, gate_maps[i].pin);
 		int fd = bpf_obj_get(path.text);
 
-		if (fd < 0 && errno != ENOENT)
-			return xb_fail(err, -errno, "open the pinned map %s", path.text);
+		if (fd < 0 && errno != ENOENT) {
+			int ret = xb_fail(err, -errno, "open the pinned map %s", path.text);
+
+			if (ret == -EPERM)
+				xb_hint(err, NO_BPF);
+			return ret;
+		}
 		*map_fd(gate, &gate_maps[i]) = fd < 0 ? -1 : fd;
 		if (fd < 0)
 			continue;

@@ -2,6 +2,7 @@
 #include "xsk/group_tap.h"
 
 #include "core/cleanup.h"
+#include "xsk/netdev.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,8 +46,12 @@ int xb_group_tap_open(struct xb_group_tap *tap, uint32_t ifindex, const char *if
 	/* protocol 0: nothing comes in before the filter stands */
 	xb_auto_fd int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd < 0)
-		return xb_fail(err, -errno, "open a packet socket for %s", ifname);
+	if (fd < 0) {
+		int ret = xb_fail(err, -errno, "open a packet socket for %s", ifname);
+
+		xb_netdev_hint_family(err, "AF_PACKET", "PACKET");
+		return ret;
+	}
 	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) < 0 ||
 	    set_option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1) < 0 ||
 	    set_option(fd, SOL_PACKET, PACKET_AUXDATA, 1) < 0 ||

@@ -191,3 +191,29 @@ int xb_netdev_promisc(uint32_t ifindex)
 		return -errno;
 	return XB_TAKE_FD(fd);
 }
+
+/* ---- families of sockets ---- */
+
+bool xb_netdev_has_protocol(const char *protocol)
+{
+	FILE *file = fopen("/proc/net/protocols", "re");
+	char line[256], name[32];
+	bool found = false;
+
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = sscanf(line, "%31s", name) == 1 && !strcmp(name, protocol);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+void xb_netdev_hint_family(struct xb_error *err, const char *family, const char *protocol)
+{
+	if (xb_netdev_has_protocol(protocol))
+		xb_hint(err,
+			"the kernel has %s, but a sandbox forbids it: a service's "
+			"RestrictAddressFamilies= or a container's seccomp profile",
+			family);
+	else
+		xb_hint(err, "this kernel has no %s (CONFIG_XDP_SOCKETS, CONFIG_PACKET)", family);
+}

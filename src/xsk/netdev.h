@@ -47,4 +47,11 @@ bool xb_netdev_loses_tags(const char *ifname, const struct xb_netdev *netdev,
  *  back when the process dies. Returns the socket or -errno. Needs CAP_NET_RAW. */
 int xb_netdev_promisc(uint32_t ifindex);
 
+/** After a socket was refused: says whether the kernel lacks the family (as /proc/net/protocols has
+ *  it: `protocol`), or a sandbox forbids it. */
+void xb_netdev_hint_family(struct xb_error *err, const char *family, const char *protocol);
+
+/** Whether the kernel has a family of sockets, as /proc/net/protocols names it. */
+bool xb_netdev_has_protocol(const char *protocol);
+
 #endif

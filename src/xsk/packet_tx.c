@@ -3,6 +3,7 @@
 
 #include "core/cleanup.h"
 #include "core/l4.h"
+#include "xsk/netdev.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -33,8 +34,12 @@ int xb_packet_tx_open(struct xb_packet_tx *tx, uint32_t ifindex, const char *ifn
 	xb_auto_fd int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	const int on = 1, bytes = SOCKET_BYTES;
 
-	if (fd < 0)
-		return xb_fail(err, -errno, "open a packet socket for %s", ifname);
+	if (fd < 0) {
+		int ret = xb_fail(err, -errno, "open a packet socket for %s", ifname);
+
+		xb_netdev_hint_family(err, "AF_PACKET", "PACKET");
+		return ret;
+	}
 	if (setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) < 0)
 		return xb_fail(err, -errno, "set up the packet socket for %s", ifname);
 	/* failing that, a slow interface refuses packets sooner */

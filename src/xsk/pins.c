@@ -67,9 +67,19 @@ struct xb_pin_path xb_pin_slot_path(const char *instance, const char *kind, uint
 /* Returns 1 where the folder is new, 0 where it was there. */
 static int make_folder(const char *path, struct xb_error *err)
 {
+	int ret;
+
 	if (mkdir(path, 0700) == 0)
 		return 1;
-	return errno == EEXIST ? 0 : xb_fail(err, -errno, "make the folder %s", path);
+	if (errno == EEXIST)
+		return 0;
+	ret = xb_fail(err, -errno, "make the folder %s", path);
+	if (ret == -EROFS)
+		xb_hint(err,
+			"bpffs is read-only here: mount -o remount,rw %s; in a service, "
+			"ReadWritePaths=%s",
+			xb_bpffs(), xb_bpffs());
+	return ret;
 }
 
 int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err)

@@ -166,6 +166,8 @@ static int prepare(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_e
 		xb_fail(err, ret, "make %s promiscuous", uplink->options.ifname);
 		if (ret == -EPERM)
 			xb_hint(err, "CAP_NET_RAW is needed");
+		else if (ret == -EAFNOSUPPORT)
+			xb_netdev_hint_family(err, "AF_PACKET", "PACKET");
 		return ret;
 	}
 	return 0;

@@ -2,6 +2,7 @@
 #include "xsk/xsk.h"
 
 #include "core/cleanup.h"
+#include "xsk/netdev.h"
 
 #include <errno.h>
 #include <linux/if_xdp.h>
@@ -51,7 +52,7 @@ static int open_umem(struct xb_xsk_set *set, struct xb_error *err)
 	else if (ret == -EPERM)
 		xb_hint(err, "CAP_NET_RAW is needed");
 	else if (ret == -EAFNOSUPPORT)
-		xb_hint(err, "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)");
+		xb_netdev_hint_family(err, "AF_XDP", "XDP");
 	return ret;
 }
 
