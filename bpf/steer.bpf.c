@@ -77,7 +77,8 @@ struct {
 
 /* What people see of the rules; nothing here reads it. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, XB_RULES_MAX);
 	__type(key, __u32); /* the rule's slot */
 	__type(value, struct xb_rule);
@@ -294,8 +295,8 @@ static __always_inline void write_meta(struct xdp_md *ctx, const struct xb_decis
 }
 
 static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_config *uplink,
-				    const struct xb_decision *decision, struct xb_xdp_stats *stats,
-				    __u64 bytes, int tells)
+				    const struct xb_decision *decision, __u32 generation,
+				    struct xb_xdp_stats *stats, __u64 bytes, int tells)
 {
 	__u32 key = XB_QUEUE_SLOT(slot, ctx->rx_queue_index);
 	volatile struct xb_queue_state *queue = NULL;
@@ -328,7 +329,7 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct xb_steer_co
 		return XDP_PASS;
 	}
 	if (tells)
-		write_meta(ctx, decision, uplink->generation);
+		write_meta(ctx, decision, generation);
 	queue->redirected++;
 	stats->redirect++;
 	return XDP_REDIRECT;
@@ -347,6 +348,17 @@ static __always_inline int pass(const struct xb_decision *decision, struct xb_xd
 		stats->pass_verdict++;
 	}
 	return XDP_PASS;
+}
+
+/* The table that frames are judged by. One that was not confirmed in time ends here, whether the
+ * daemon is there to take it back or not. */
+static __always_inline struct xb_in_force table_in_force(const struct xb_table *now)
+{
+	__u64 confirm_by_ns = XB_LOAD_ONCE(&now->confirm_by_ns);
+
+	if (confirm_by_ns && bpf_ktime_get_coarse_ns() >= confirm_by_ns)
+		return xb_in_force_read(&now->confirmed);
+	return xb_in_force_read(&now->in_force);
 }
 
 static __always_inline int is_in_turn(const struct xb_table *now)
@@ -381,7 +393,7 @@ static __always_inline int judge(struct xdp_md *ctx, int tells)
 	struct question *question;
 	__u32 key = slot, zero = 0;
 	struct xb_scene scene;
-	__u64 in_force;
+	struct xb_in_force in_force;
 
 	uplink = bpf_map_lookup_elem(&config, &key);
 	stats = bpf_map_lookup_elem(&verdict_stats, &key);
@@ -393,14 +405,19 @@ static __always_inline int judge(struct xdp_md *ctx, int tells)
 		stats->pass_runt++;
 		return XDP_PASS;
 	}
+	if (!uplink->schema) { /* nobody uses the slot */
+		stats->pass_verdict++;
+		return XDP_PASS;
+	}
+	in_force = table_in_force(now);
 	scene.shared = uplink->shared;
-	scene.verdict = uplink->verdict;
+	scene.verdict = in_force.verdict;
+	scene.in = uplink->port;
+	scene.uplink = 1;
 	scene.group = eth->h_dest[0] & 1;
 	scene.own = !scene.group && is_own(now, eth);
-	in_force = *(const volatile __u64 *)&now->in_force;
-	if (XB_IN_FORCE_RULES(in_force) && !xb_is_kept_group(&scene) &&
-	    ask_rules(ctx, question, XB_IN_FORCE_GENERATION(in_force), uplink->port,
-		      xb_own_of(&scene)))
+	if (in_force.n_rules && !xb_is_kept_group(&scene) &&
+	    ask_rules(ctx, question, in_force.generation, uplink->port, xb_own_of(&scene)))
 		rule = &question->rule;
 	decision = xb_classify(&scene, rule);
 	if (explain)
@@ -413,7 +430,7 @@ static __always_inline int judge(struct xdp_md *ctx, int tells)
 	}
 
 	switch (decision.verdict) {
-	case XB_VERDICT_NONE: /* a slot that nobody has configured */
+	case XB_VERDICT_NONE: /* there is no table yet */
 	case XB_VERDICT_PASS:
 		return pass(&decision, stats);
 	case XB_VERDICT_DROP:
@@ -422,7 +439,7 @@ static __always_inline int judge(struct xdp_md *ctx, int tells)
 		show_drop(ctx, now, uplink->port, &decision, 0);
 		return XDP_DROP;
 	default:
-		return redirect(ctx, uplink, &decision, stats, bytes, tells);
+		return redirect(ctx, uplink, &decision, in_force.generation, stats, bytes, tells);
 	}
 }
 

@@ -39,7 +39,7 @@ static struct steer_bpf *load_steer(bool forgetful)
 {
 	struct steer_bpf *steer = steer_bpf__open();
 	struct xb_steer_config config = {
-		.schema = XB_SCHEMA, .verdict = XB_VERDICT_DROP, .stall_ns = 1000000000u};
+		.schema = XB_SCHEMA, .stall_ns = 1000000000u};
 	uint32_t key = SLOT;
 
 	if (!steer)
@@ -65,12 +65,14 @@ static void put_rules(struct steer_bpf *steer, const struct xb_rule *rules, unsi
 
 	if (bpf_map_lookup_elem(bpf_map__fd(steer->maps.table), &key, &table) < 0)
 		die("read the table: %s", strerror(errno));
-	generation = XB_IN_FORCE_GENERATION(table.in_force) + 1;
-	for (unsigned i = 0; i < n; i++)
-		ranked[i] = (struct xb_ranked_rule){.rule = &rules[i],
-						    .slot = i,
-						    .verdict = XB_VERDICT_DROP,
-						    .in = strcmp(rules[i].in, "tap0") == 0};
+	generation = table.in_force.generation + 1;
+	for (unsigned i = 0; i < n; i++) {
+		ranked[i] = (struct xb_ranked_rule){
+			.rule = &rules[i], .slot = i, .verdict = XB_VERDICT_DROP, .in = XB_IN_ANY};
+		if (XB_RULE_TESTS(&rules[i], XB_MATCH_IN))
+			ranked[i].in = 1ull << !strcmp(rules[i].in, "tap0");
+		memcpy(ranked[i].dmac, rules[i].dmac, sizeof(ranked[i].dmac));
+	}
 	if (xb_image_build(ranked, n, generation, &image, &err) < 0)
 		die("%s", err.what);
 	images = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -80,7 +82,8 @@ static void put_rules(struct steer_bpf *steer, const struct xb_rule *rules, unsi
 	memcpy(images + generation % XB_IMAGES * sizeof(*image), image, image->head.bytes);
 	munmap(images, bytes);
 	free(image);
-	table.in_force = XB_IN_FORCE(generation, n);
+	table.in_force = (struct xb_in_force){
+		.generation = generation, .n_rules = (uint16_t)n, .verdict = XB_VERDICT_DROP};
 	if (bpf_map_update_elem(bpf_map__fd(steer->maps.table), &key, &table, 0) < 0)
 		die("flip: %s", strerror(errno));
 }

@@ -20,9 +20,9 @@ XB_BUILD_PACKAGES=(
 	libnl-3-dev libnl-route-3-dev liburing-dev libjson-c-dev
 	libcap-ng-dev libpcap-dev libseccomp-dev libsystemd-dev linux-libc-dev
 )
-XB_DEMO_PACKAGES=(iproute2 iputils-ping iperf3 ethtool tcpdump)
+XB_DEMO_PACKAGES=(netbase iproute2 iputils-ping iperf3 ethtool tcpdump)
 XB_TEST_PACKAGES=(
-	libcmocka-dev python3 python3-pytest python3-scapy
+	netbase libcmocka-dev python3 python3-pytest python3-scapy
 	iperf3 ethtool iproute2 tcpdump tshark iputils-ping iputils-arping procps xdp-tools groff-base zsh
 	qemu-system-x86 busybox-static cpio xz-utils zstd kmod
 )

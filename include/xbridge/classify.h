@@ -2,9 +2,13 @@
 /*
  * The verdict on a frame, the same lines for the XDP program and for userspace (DESIGN.md, 5).
  *
- * The order: group frames of a shared uplink, rules, own MACs, the default verdict. Whoever calls
+ * The order: group frames of a shared uplink, rules, own MACs, the default verdict. The caller
  * looks the destination up among the own MACs before, since rules too may ask for it (`dmac own`),
  * and asks the rules (image.h).
+ *
+ * No verdict sends a frame back to the port that it came from: a rule whose verdict is that port
+ * does not apply to the frame, which is compiled into the image, and a default verdict that is that
+ * port means `bridge`.
  */
 #ifndef XBRIDGE_CLASSIFY_H
 #define XBRIDGE_CLASSIFY_H
@@ -17,6 +21,9 @@ struct xb_scene {
 	__u32 shared; /* the uplink keeps group frames to itself. In userspace 0: what arrives there
 			 of a shared uplink's group frames is xbridge's own copy */
 	__u32 verdict; /* the default verdict */
+	__u32 in;      /* id of the port that the frame came in by */
+	__u32 uplink;  /* that port has a stack of its own to pass to; `pass` of a frame from
+			  another port means `bridge` */
 	__u32 own;     /* the destination is an own MAC of the uplink */
 	__u32 group;   /* the destination is a group address */
 };
@@ -47,11 +54,23 @@ XB_INLINE enum xb_own xb_own_of(const struct xb_scene *scene)
 	return scene->shared ? XB_OWN_KEPT : XB_OWN_YES;
 }
 
-XB_INLINE struct xb_decision xb_decided(__u32 verdict, enum xb_stage stage)
+XB_INLINE struct xb_decision xb_decided(const struct xb_scene *scene, __u32 verdict,
+					enum xb_stage stage)
 {
 	struct xb_decision decision = {.verdict = (__u16)verdict, .stage = (__u16)stage};
 
+	if (verdict == XB_VERDICT_PASS && !scene->uplink)
+		decision.verdict = XB_VERDICT_BRIDGE;
 	return decision;
+}
+
+XB_INLINE struct xb_decision xb_decided_by_default(const struct xb_scene *scene)
+{
+	__u32 verdict = scene->verdict;
+
+	if (verdict == XB_VERDICT_PORT(scene->in))
+		verdict = XB_VERDICT_BRIDGE;
+	return xb_decided(scene, verdict, XB_STAGE_DEFAULT);
 }
 
 /** @rule: the first rule that matches, or NULL; not looked for where xb_is_kept_group. */
@@ -61,15 +80,15 @@ XB_INLINE struct xb_decision xb_classify(const struct xb_scene *scene,
 	struct xb_decision decision;
 
 	if (xb_is_kept_group(scene))
-		return xb_decided(XB_VERDICT_PASS, XB_STAGE_GROUP);
+		return xb_decided(scene, XB_VERDICT_PASS, XB_STAGE_GROUP);
 	if (rule) {
-		decision = xb_decided(rule->verdict, XB_STAGE_RULE);
+		decision = xb_decided(scene, rule->verdict, XB_STAGE_RULE);
 		decision.rule = rule->id;
 		return decision;
 	}
 	if (scene->own)
-		return xb_decided(XB_VERDICT_PASS, XB_STAGE_OWN_MAC);
-	return xb_decided(scene->verdict, XB_STAGE_DEFAULT);
+		return xb_decided(scene, XB_VERDICT_PASS, XB_STAGE_OWN_MAC);
+	return xb_decided_by_default(scene);
 }
 
 #endif

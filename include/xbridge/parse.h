@@ -61,7 +61,7 @@ struct xb_key {
 	__u32 has; /* bits 1 << enum xb_match */
 	__u8 in;
 	__u8 own;   /* enum xb_own */
-	__u16 vlan; /* identifier of the outermost tag */
+	__u16 vlan; /* identifier of the outermost tag, or XB_VLAN_NONE */
 	__u8 smac[ETH_ALEN];
 	__u16 ethertype; /* behind the tags */
 	__u8 dmac[ETH_ALEN];
@@ -184,9 +184,10 @@ static inline __attribute__((always_inline)) const void *xb_see(const struct xb_
 #define XB_HAS(what) (1u << XB_MATCH_##what)
 
 /* What is known of a plain frame (xb_key_plain). */
-#define XB_HAS_PLAIN                                                                    \
-	(XB_HAS(IN) | XB_HAS(SMAC) | XB_HAS(DMAC) | XB_HAS(ETHERTYPE) | XB_HAS(PROTO) | \
-	 XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(SPORT) | XB_HAS(DPORT) | XB_HAS(DSCP) | XB_HAS(FRAG))
+#define XB_HAS_PLAIN                                                                   \
+	(XB_HAS(IN) | XB_HAS(VLAN) | XB_HAS(SMAC) | XB_HAS(DMAC) | XB_HAS(ETHERTYPE) | \
+	 XB_HAS(PROTO) | XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(SPORT) | XB_HAS(DPORT) |   \
+	 XB_HAS(DSCP) | XB_HAS(FRAG))
 
 #define XB_TCP_BYTES     20u
 #define XB_IPV4_BYTES    20u
@@ -351,15 +352,12 @@ static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight 
 static inline __attribute__((always_inline)) void
 xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin, struct xb_key *ret)
 {
-	ret->has = XB_HAS(IN) | XB_HAS(SMAC) | XB_HAS(DMAC) | XB_HAS(ETHERTYPE);
+	ret->has = XB_HAS(IN) | XB_HAS(VLAN) | XB_HAS(SMAC) | XB_HAS(DMAC) | XB_HAS(ETHERTYPE);
 	ret->in = origin->in;
 	xb_copy_mac(ret->smac, parsed->smac);
 	xb_copy_mac(ret->dmac, parsed->dmac);
 	ret->ethertype = XB_NTOHS(parsed->ethertype);
-	if (parsed->n_tags) {
-		ret->vlan = XB_NTOHS(parsed->tci[0]) & 0xfff;
-		ret->has |= XB_HAS(VLAN);
-	}
+	ret->vlan = parsed->n_tags ? XB_NTOHS(parsed->tci[0]) & 0xfff : XB_VLAN_NONE;
 	ret->own = origin->own;
 	if (origin->own)
 		ret->has |= XB_HAS(DMAC_OWN);
@@ -394,7 +392,8 @@ xb_key_plain(const void *data, const void *end, const struct xb_origin *origin, 
 	if (origin->own)
 		has |= XB_HAS(DMAC_OWN);
 	ports = __builtin_bswap32(XB_LOAD(__u32, transport)); /* source, destination */
-	words[0] = has | (__u64)origin->in << 32 | (__u64)origin->own << 40;
+	words[0] = has | (__u64)origin->in << 32 | (__u64)origin->own << 40 |
+		   (__u64)XB_VLAN_NONE << 48;
 	words[1] = (XB_LOAD(__u64, frame + 6) & mac_bits) | (__u64)ETH_P_IP << 48;
 	words[2] = (XB_LOAD(__u64, frame) & mac_bits) | (__u64)ip[9] << 48 |
 		   (__u64)(ip[1] >> 2) << 56;

@@ -8,6 +8,7 @@
 #ifndef XBRIDGE_STEER_H
 #define XBRIDGE_STEER_H
 
+#include "gcra.h"
 #include "rule.h"
 
 #include <linux/bpf.h>
@@ -51,13 +52,11 @@ enum xb_stage {
 /** What the program knows of its uplink, written by the daemon: an element of the array `config`.
  */
 struct xb_steer_config {
-	__u32 schema;     /* of all these maps, XB_SCHEMA; 0: the slot is free */
-	__u32 ifindex;    /* of the uplink's interface */
-	__u32 generation; /* of this configuration; in each frame's metadata */
-	__u32 shared;     /* 1: the uplink keeps its own MACs and group frames */
-	__u32 verdict;    /* the default verdict, enum xb_verdict */
-	__u32 port;       /* the uplink's id among the ports */
-	__u64 stall_ns;   /* a heartbeat older than so many nanoseconds: nobody reads the queue */
+	__u32 schema;   /* of all these maps, XB_SCHEMA; 0: the slot is free */
+	__u32 ifindex;  /* of the uplink's interface */
+	__u32 shared;   /* 1: the uplink keeps its own MACs and group frames */
+	__u32 port;     /* the uplink's id among the ports */
+	__u64 stall_ns; /* a heartbeat older than so many nanoseconds: nobody reads the queue */
 };
 
 /** An address that belongs to an uplink's stack, its own or that of a device stacked on it: a key
@@ -77,7 +76,7 @@ struct xb_own_mac {
 #define XB_META_MAGIC 0x58425247u /* "XBRG" */
 struct xb_meta {
 	__u32 magic;      /* XB_META_MAGIC */
-	__u32 generation; /* of the configuration that decided */
+	__u32 generation; /* of the table that decided */
 	__u16 verdict;
 	__u16 stage; /* enum xb_stage */
 	__u32 rule;  /* id of the rule, 0 where none matched */
@@ -152,10 +151,20 @@ struct xb_fdb_map_entry {
 	struct bpf_spin_lock lock; /* the kernel's, so that an entry changes where it lies */
 };
 
-/** The only element of the array `table`: what each frame is asked first. Memory-mapped.
- */
+/** A steering table, in one word, so that it is read and replaced whole. */
+struct xb_in_force {
+	__u32 generation; /* its lowest bit tells which of the two `images` is asked */
+	__u16 n_rules;    /* 0: none is asked */
+	__u16 verdict;    /* the default verdict, enum xb_verdict; 0: there is no table yet, and
+			     frames pass */
+};
+
+/** The steering table as the programs know it: the only element of the array `table`. */
 struct xb_table {
-	__u64 in_force;                 /* XB_IN_FORCE(generation, n_rules) */
+	struct xb_in_force in_force;    /* the table that frames are judged by */
+	struct xb_in_force confirmed;   /* the one that comes back at `confirm_by_ns` */
+	__u64 confirm_by_ns;            /* CLOCK_MONOTONIC: a table on trial is in force until
+					   then, unless it is confirmed; 0: none is on trial */
 	__u64 now_ns;                   /* CLOCK_MONOTONIC, to a second */
 	__u64 watched;                  /* 1: what is dropped goes into `dropped` */
 	__u64 unseen;                   /* what found no room there */
@@ -164,12 +173,6 @@ struct xb_table {
 	__u32 turns[XB_UPLINKS_MAX];    /* by slot: the turn of the program that judges; others of
 					   the slot, before and behind it, pass everything */
 };
-/** The table in force, in one word: which of the two `images` is asked is told by the generation's
- *  lowest bit; without rules none is. */
-#define XB_IN_FORCE(generation, n_rules) ((__u64)(n_rules) << 32 | (generation))
-#define XB_IN_FORCE_GENERATION(in_force) ((__u32)(in_force))
-#define XB_IN_FORCE_RULES(in_force)      ((__u32)((in_force) >> 32))
-
 /** A frame that a program has dropped, for who watches: a record of the ring buffer `dropped`. */
 #define XB_DROPPED_BYTES 2048u
 struct xb_dropped {
@@ -187,5 +190,18 @@ struct xb_dropped {
 
 #define XB_OWN_BIT(mac) (1ull << (((mac)[3] ^ (mac)[4] ^ (mac)[5]) & 63))
 #define XB_IMAGES       2u
+
+/** A table's word, to be read or written whole; it lies in struct xb_table at a multiple of 8. */
+typedef __u64 __attribute__((may_alias)) xb_in_force_word;
+
+static inline __attribute__((always_inline)) struct xb_in_force
+xb_in_force_read(const struct xb_in_force *at)
+{
+	xb_in_force_word word = XB_LOAD_ONCE((const xb_in_force_word *)at);
+	struct xb_in_force in_force;
+
+	__builtin_memcpy(&in_force, &word, sizeof(in_force));
+	return in_force;
+}
 
 #endif

@@ -18,35 +18,58 @@
 /* The rule that the words make; the daemon says the same of it, if one runs. */
 static int check_rule(int argc, char **argv, struct xb_error *err)
 {
-	struct xb_rule rule;
+	const char **words = calloc((size_t)argc + 1, sizeof(*words));
 	char *text = NULL;
-	size_t bytes;
-	FILE *out = open_memstream(&text, &bytes);
-	int ret;
+	struct xb_rule rule;
+	int n = 0, ret;
 
-	if (!out)
-		return xb_fail(err, -ENOMEM, "out of memory");
-	for (int i = 0; i < argc; i++)
-		fprintf(out, "%s%s", i ? " " : "", argv[i]);
-	fclose(out);
-	ret = xb_rule_parse(text, &rule, err);
+	for (int i = 0; words && i < argc; i++) {
+		if (!strcmp(argv[i], "--confirm"))
+			i++;
+		else
+			words[n++] = argv[i];
+	}
+	if (words)
+		text = xb_rule_join(n, words);
+	ret = text ? xb_rule_parse(text, &rule, err) : xb_fail(err, -ENOMEM, "out of memory");
 	free(text);
+	free(words);
 	return ret;
 }
 
-static int check_id(int argc, char **argv, struct xb_error *err)
+static int check_id(const char *word, struct xb_error *err)
 {
-	for (int i = 0; i < argc; i++) {
-		char *end;
-		unsigned long id = strtoul(argv[i], &end, 10);
+	char *end;
+	unsigned long id = strtoul(word, &end, 10);
 
-		if (!id || id > UINT32_MAX || *end || argv[i][0] == '-')
-			return xb_fail(err, -EINVAL,
-				       "steer: '%.32s': a rule's number is expected; `xbridge "
-				       "steer list` shows them",
-				       argv[i]);
+	if (id && id <= UINT32_MAX && !*end && *word != '-')
+		return 0;
+	return xb_fail(
+		err, -EINVAL,
+		"steer: '%.32s': a rule's number is expected; `xbridge steer list` shows them",
+		word);
+}
+
+static int check_ids(int argc, char **argv, struct xb_error *err)
+{
+	int ret = 0;
+
+	for (int i = 0; !ret && i < argc; i++) {
+		if (!strcmp(argv[i], "--confirm"))
+			i++;
+		else
+			ret = check_id(argv[i], err);
 	}
-	return 0;
+	return ret;
+}
+
+/* ID RULE; --confirm SECONDS may stand in front of them. */
+static int check_replace(int argc, char **argv, struct xb_error *err)
+{
+	int at = !strcmp(argv[0], "--confirm") ? 2 : 0;
+	int ret = check_id(argv[at], err);
+
+	return ret ? ret : check_rule(argc - at - 1, argv + at + 1, err);
 }
 
 /* ---- options and examples ---- */
@@ -56,9 +79,19 @@ static const struct xb_command_option list_options[] = {
 	{0},
 };
 
+#define CONFIRM_OPTION                                                                       \
+	{                                                                                    \
+		"--confirm", NULL, "SECONDS",                                                \
+			"on trial: the table from before comes back unless `steer confirm` " \
+			"follows in time",                                                   \
+			1, 86400                                                             \
+	}
+
+static const struct xb_command_option change_options[] = {CONFIRM_OPTION, {0}};
+
 static const struct xb_command_option load_options[] = {
-	{"--confirm", NULL, "SECONDS",
-	 "the previous table comes back unless `steer confirm` follows in time", 1, 86400},
+	CONFIRM_OPTION,
+	{"--empty", NULL, NULL, "a text without any rule is meant so: it removes all rules", 0, 0},
 	{0},
 };
 
@@ -66,60 +99,101 @@ static const struct xb_command_option load_options[] = {
 	static const struct xb_command_example name##_examples[] = {__VA_ARGS__, {0}}
 
 EXAMPLES(add, {"xbridge steer add proto tcp dport 179 to kernel", NULL},
-	 {"xbridge steer add proto icmp to kernel limit 100", NULL},
-	 {"xbridge steer add prio 100 src 198.51.100.0/24 to drop", NULL});
-EXAMPLES(del, {"xbridge steer del 3", NULL});
+	 {"xbridge steer add in uplink proto icmp to kernel limit 100", NULL},
+	 {"xbridge steer add prio 100 src 198.51.100.0/24 to drop comment test-net", NULL});
+EXAMPLES(replace, {"xbridge steer replace 3 proto tcp dport bgp to kernel limit 1000", NULL});
+EXAMPLES(del, {"xbridge steer del 3", NULL}, {"xbridge steer del 4 5 6 --confirm 30", NULL});
+EXAMPLES(show, {"xbridge steer show 3", NULL});
 EXAMPLES(list, {"xbridge steer list -s", NULL}, {"xbridge steer list > rules", NULL});
 EXAMPLES(load, {"xbridge steer load rules --confirm 30", NULL},
 	 {"xbridge steer load - < rules", NULL});
-EXAMPLES(default, {"xbridge steer default drop", NULL});
+EXAMPLES(check, {"xbridge steer check rules", NULL});
+EXAMPLES(default, {"xbridge steer default", "prints it"}, {"xbridge steer default drop", NULL});
 
 /* ---- the table ---- */
 
 const struct xb_command xb_steer_commands[] = {
 	{.words = "steer add",
-	 .args = "RULE",
+	 .args = "RULE [--confirm SECONDS]",
 	 .summary = "add a rule, and print its id",
 	 .details = "`xbridge help rules` explains RULE.",
+	 .options = change_options,
 	 .examples = add_examples,
 	 .min_words = 1,
 	 .max_words = XB_WORDS_ANY,
 	 .check = check_rule,
 	 .text = xb_text_id},
+	{.words = "steer replace",
+	 .args = "ID RULE [--confirm SECONDS]",
+	 .summary = "put another rule into the place of one, with its id",
+	 .details = "Its counters start again, unless it says the same.",
+	 .options = change_options,
+	 .examples = replace_examples,
+	 .min_words = 2,
+	 .max_words = XB_WORDS_ANY,
+	 .check = check_replace,
+	 .text = xb_text_warnings},
 	{.words = "steer del",
-	 .args = "ID",
-	 .summary = "remove a rule",
+	 .args = "ID... [--confirm SECONDS]",
+	 .summary = "remove rules: all that are named, or none",
+	 .options = change_options,
 	 .examples = del_examples,
 	 .min_words = 1,
+	 .max_words = XB_WORDS_ANY,
+	 .check = check_ids},
+	{.words = "steer show",
+	 .args = "ID",
+	 .summary = "one rule, with its counters and what is doubtful about it",
+	 .examples = show_examples,
+	 .min_words = 1,
 	 .max_words = 1,
-	 .check = check_id},
+	 .check = check_ids,
+	 .text = xb_text_rule},
 	{.words = "steer list",
 	 .args = "[-s]",
-	 .summary = "the rules in the order in which they are asked",
+	 .summary = "the table: the default verdict and the rules in their order",
 	 .details = "`steer load` reads what this prints.",
 	 .options = list_options,
 	 .examples = list_examples,
 	 .text = xb_text_rules},
 	{.words = "steer load",
-	 .args = "FILE|- [--confirm SECONDS]",
-	 .summary = "replace all rules at once or, if one is wrong, none",
-	 .details = "Rules that stay the same keep their ids, counters and limits.",
+	 .args = "FILE|- [--empty] [--confirm SECONDS]",
+	 .summary = "replace the whole table or, if a line is wrong, nothing",
+	 .details = "A line is a rule, or `default VERDICT`; without that line the default verdict "
+		    "stays. Rules that stay the same keep their ids, counters and limits. A text "
+		    "with neither is refused.",
 	 .options = load_options,
 	 .examples = load_examples,
 	 .min_words = 1,
 	 .max_words = 1,
 	 .run = xb_steer_load},
+	{.words = "steer check",
+	 .args = "FILE|-",
+	 .summary = "say what `steer load` would say, and change nothing",
+	 .examples = check_examples,
+	 .min_words = 1,
+	 .max_words = 1,
+	 .run = xb_steer_check},
 	{.words = "steer confirm",
 	 .args = "",
-	 .summary = "keep what `steer load --confirm` has loaded"},
-	{.words = "steer flush", .args = "", .summary = "remove all rules"},
+	 .summary = "keep a change that was made with --confirm"},
+	{.words = "steer revert",
+	 .args = "",
+	 .summary = "take back at once what was changed with --confirm"},
+	{.words = "steer flush",
+	 .args = "[--confirm SECONDS]",
+	 .summary = "remove all rules; the default verdict stays",
+	 .options = change_options},
 	{.words = "steer default",
-	 .args = "VERDICT",
-	 .summary = "what becomes of a frame that no rule matches",
-	 .details = "VERDICT is `bridge`, `pass`, `drop`, `kernel` or the name of a port.",
+	 .args = "[VERDICT] [--confirm SECONDS]",
+	 .summary = "what becomes of a frame that no rule matches; alone: print it",
+	 .details =
+		 "VERDICT is `bridge`, `pass`, `drop`, `kernel` or the name of a port. A port as "
+		 "the default is no answer for its own frames: they are bridged.",
+	 .options = change_options,
 	 .examples = default_examples,
-	 .min_words = 1,
-	 .max_words = 1},
+	 .max_words = 1,
+	 .text = xb_text_default},
 	{0},
 };
 
@@ -127,16 +201,22 @@ const struct xb_command xb_steer_commands[] = {
 
 static const struct xb_command_option rule_words[] = {
 	{"prio", NULL, "N", "higher is asked first; default: 32768", 0, 0},
-	{"in", NULL, "NAME", "the port that the frame came from", 0, 0},
-	{"vlan", NULL, "ID", "the outermost VLAN tag", 0, 0},
+	{"in", NULL, "NAME[,NAME]|uplink",
+	 "the ports that the frame came from; `uplink`: any uplink", 0, 0},
+	{"vlan", NULL, "ID|none", "the outermost VLAN tag; `none`: untagged", 0, 0},
 	{"smac", NULL, "MAC", "source address", 0, 0},
-	{"dmac", NULL, "MAC|own", "destination; `own`: the uplink's own addresses", 0, 0},
+	{"dmac", NULL, "MAC|own|kernel",
+	 "destination; `own`: the uplink's own addresses; `kernel`: the kernel port's address, as it "
+	 "is at the moment",
+	 0, 0},
 	{"ethertype", NULL, "T", "ipv4, ipv6, arp or a number from 0x0600", 0, 0},
-	{"proto", NULL, "P", "tcp, udp, icmp, icmpv6, sctp or a number", 0, 0},
+	{"proto", NULL, "P", "a name (tcp, icmpv6, gre; /etc/protocols) or a number", 0, 0},
 	{"src", NULL, "CIDR", "IPv4 or IPv6 source: an address or a prefix", 0, 0},
 	{"dst", NULL, "CIDR", "IPv4 or IPv6 destination: an address or a prefix", 0, 0},
-	{"sport", NULL, "N[-M]", "TCP, UDP or SCTP source port or range", 0, 0},
-	{"dport", NULL, "N[-M]", "TCP, UDP or SCTP destination port or range", 0, 0},
+	{"sport", NULL, "N[-M]",
+	 "TCP, UDP or SCTP source port: a number, a range, or a service's name (bgp; /etc/services)",
+	 0, 0},
+	{"dport", NULL, "N[-M]", "destination port, likewise", 0, 0},
 	{"tcp-flags", NULL, "SET/MASK",
 	 "of the flags in MASK exactly those in SET are set: fin, syn, rst, psh, ack, urg, ece, "
 	 "cwr, joined by commas",
@@ -146,10 +226,14 @@ static const struct xb_command_option rule_words[] = {
 	{"frag", NULL, "no|first|later", "unfragmented, the first fragment, or a later one", 0, 0},
 	{"to", NULL, "VERDICT",
 	 "pass: stays with the uplink's own stack. bridge: goes where its destination was "
-	 "learned. drop. A port's name, or `kernel`: goes there",
+	 "learned. drop. A port's name, or `kernel`: goes there; the rule does not apply to frames "
+	 "that come from that port",
 	 0, 0},
 	{"limit", NULL, "PPS[:BURST]",
-	 "so many frames per second, and BURST at once; what exceeds it is dropped", 0, 0},
+	 "so many frames per second, and BURST at once (default: max(8, PPS/10)); what exceeds it is "
+	 "dropped. It counts what the rule matches, in either direction unless `in` says otherwise",
+	 0, 0},
+	{"comment", NULL, "\"TEXT\"", "up to 63 bytes, for people", 0, 0},
 	{0},
 };
 
@@ -157,14 +241,18 @@ const struct xb_topic xb_rules_topic = {
 	"rules",
 	"the language of rules",
 	"A rule is one line, its words in any order up to `to`:\n\n"
-	"  RULE := [prio N] [in NAME] [vlan ID] [smac MAC] [dmac MAC|own]\n"
-	"          [ethertype T] [proto tcp|udp|icmp|icmpv6|sctp|N]\n"
-	"          [src CIDR] [dst CIDR] [sport N[-M]] [dport N[-M]]\n"
-	"          [tcp-flags SET/MASK] [icmp-type N[-M]] [dscp N]\n"
-	"          [frag no|first|later] to VERDICT [limit PPS[:BURST]]\n\n"
+	"  RULE := [prio N] [in NAME[,NAME...]|uplink] [vlan ID|none]\n"
+	"          [smac MAC] [dmac MAC|own|kernel] [ethertype T]\n"
+	"          [proto tcp|udp|icmp|icmpv6|sctp|N] [src CIDR] [dst CIDR]\n"
+	"          [sport N[-M]] [dport N[-M]] [tcp-flags SET/MASK]\n"
+	"          [icmp-type N[-M]] [dscp N] [frag no|first|later]\n"
+	"          to VERDICT [limit PPS[:BURST]] [comment \"TEXT\"]\n\n"
 	"Rules are asked first, the highest prio first, of equals the lowest id; the first that "
 	"matches decides. Then, frames to an own address of the uplink pass. For all others the "
 	"default verdict holds. On a shared uplink only rules with `dmac own` take frames to its "
-	"own addresses.",
+	"own addresses.\n\n"
+	"No frame is sent back to the port that it came from: a rule whose verdict is that port does "
+	"not apply to it, and the next rule is asked. So `proto icmp to kernel` gives the kernel what "
+	"arrives, and leaves the kernel's own replies alone.",
 	rule_words,
 };

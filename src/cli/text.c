@@ -167,31 +167,67 @@ void xb_text_fdb(struct json_object *result)
 }
 
 /* What `steer load` reads again: all that is no rule stands behind a '#'. */
+/* To stderr, so that what `list` prints stays what `load` reads. */
+void xb_text_warnings(struct json_object *result)
+{
+	struct json_object *list = xb_json_field(result, "warnings");
+
+	for (size_t i = 0; list && i < json_object_array_length(list); i++)
+		fprintf(stderr, "xbridge: warning: %s\n",
+			json_object_get_string(json_object_array_get_idx(list, i)));
+}
+
+static void print_rule(struct json_object *rule)
+{
+	printf("id %" PRIu64 " %s", xb_json_u64(rule, "id"), text(rule, "rule"));
+	if (xb_json_field(rule, "packets"))
+		printf("  # %" PRIu64 " packets, %" PRIu64 " bytes", xb_json_u64(rule, "packets"),
+		       xb_json_u64(rule, "bytes"));
+	if (xb_json_field(rule, "last_hit_ms"))
+		printf(", last %.1f s ago", (double)xb_json_u64(rule, "last_hit_ms") / 1e3);
+	printf("\n");
+}
+
+void xb_text_rule(struct json_object *result)
+{
+	print_rule(result);
+	fflush(stdout);
+	xb_text_warnings(result);
+}
+
 void xb_text_rules(struct json_object *result)
 {
 	struct json_object *list = xb_json_field(result, "rules");
 
-	printf("# default %s\n", text(result, "default"));
 	if (xb_json_field(result, "confirm_within_s"))
-		printf("# the rules before come back in %" PRIu64
+		printf("# on trial: the table from before comes back in %" PRIu64
 		       " s unless `steer confirm` follows\n",
 		       xb_json_u64(result, "confirm_within_s"));
-	for (size_t i = 0; i < json_object_array_length(list); i++) {
-		struct json_object *rule = json_object_array_get_idx(list, i);
+	printf("default %s\n", text(result, "default"));
+	for (size_t i = 0; i < json_object_array_length(list); i++)
+		print_rule(json_object_array_get_idx(list, i));
+}
 
-		printf("id %" PRIu64 " %s", xb_json_u64(rule, "id"), text(rule, "rule"));
-		if (xb_json_field(rule, "packets"))
-			printf("  # %" PRIu64 " packets, %" PRIu64 " bytes",
-			       xb_json_u64(rule, "packets"), xb_json_u64(rule, "bytes"));
-		if (xb_json_field(rule, "last_hit_ms"))
-			printf(", last %.1f s ago", (double)xb_json_u64(rule, "last_hit_ms") / 1e3);
-		printf("\n");
-	}
+void xb_text_checked(struct json_object *result)
+{
+	printf("good: %" PRIu64 " rules, default %s%s\n", xb_json_u64(result, "rules"),
+	       text(result, "default"),
+	       json_object_get_boolean(xb_json_field(result, "default_stays")) ? " (as it is)"
+									       : "");
+	fflush(stdout);
+	xb_text_warnings(result);
+}
+
+void xb_text_default(struct json_object *result)
+{
+	printf("%s\n", text(result, "default"));
 }
 
 void xb_text_id(struct json_object *result)
 {
 	printf("%" PRIu64 "\n", xb_json_u64(result, "id"));
+	fflush(stdout);
+	xb_text_warnings(result);
 }
 
 static void print_decision(struct json_object *decision)

@@ -207,20 +207,21 @@ static enum xb_drop judge(struct xb_worker *worker, const struct xb_snapshot *sn
 			  const struct xb_port *port, const struct l2 *l2, struct xb_frame *pkt)
 {
 	struct xb_origin origin = {.in = (uint8_t)port->id};
+	/* Own MACs passed in the XDP program; what has come all the same obeys the default verdict.
+	 */
+	const struct xb_scene scene = {
+		.verdict = snapshot->verdict, .in = port->id, .uplink = port->caps.uplink};
 	struct xb_image_rule rule;
 	enum xb_rules_answer answer = XB_RULES_NONE;
+	struct xb_decision decision;
 
 	if (snapshot->rules.image) {
 		origin.own = (uint8_t)own_of(snapshot, port, l2);
 		answer = xb_rules_ask(&snapshot->rules, &worker->rules_cache, pkt, &origin,
 				      worker->now_ns, &rule);
 	}
-	pkt->fate = (struct xb_fate){.verdict = snapshot->verdict, .stage = XB_STAGE_DEFAULT};
-	if (answer != XB_RULES_NONE)
-		pkt->fate = (struct xb_fate){
-			.verdict = (uint16_t)rule.verdict, .stage = XB_STAGE_RULE, .rule = rule.id};
-	if (pkt->fate.verdict == XB_VERDICT_PASS && !port->caps.uplink)
-		pkt->fate.verdict = XB_VERDICT_BRIDGE; /* it has no stack to pass to */
+	decision = xb_classify(&scene, answer == XB_RULES_NONE ? NULL : &rule);
+	pkt->fate = (struct xb_fate){decision.verdict, decision.stage, decision.rule};
 	return answer == XB_RULES_BEYOND ? XB_DROP_LIMIT : XB_DROP_COUNT;
 }
 
@@ -315,6 +316,8 @@ static struct xb_decision decide(const struct xb_snapshot *snapshot, const struc
 	struct xb_scene scene = {
 		.shared = shared,
 		.verdict = snapshot->verdict,
+		.in = port->id,
+		.uplink = port->caps.uplink,
 		.own = own != XB_OWN_NO,
 		.group = is_group(l2->dmac),
 	};
@@ -336,8 +339,6 @@ void xb_bridge_explain(const struct xb_snapshot *snapshot, const struct xb_port 
 
 	*ret = (struct xb_explanation){
 		.decision = decide(snapshot, port, &l2, data + bytes, port->caps.shared)};
-	if (!port->caps.uplink && ret->decision.verdict == XB_VERDICT_PASS)
-		ret->decision.verdict = XB_VERDICT_BRIDGE; /* it has no stack to pass to */
 	verdict = ret->decision.verdict;
 	if (ret->decision.stage == XB_STAGE_GROUP) {
 		ret->copied = true;

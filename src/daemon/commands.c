@@ -1,53 +1,54 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/commands.h"
+#include "daemon/command.h"
 
 #include "daemon/capturing.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
-#include "daemon/rule_text.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define usage(err, ...) (xb_fail(err, -EINVAL, __VA_ARGS__), XB_USAGE)
-
-struct request {
-	struct xb_instance *instance;
-	int argc; /* words behind the command */
-	const char *const *argv;
-	struct json_object **ret_result;
-	struct xb_hold *hold;
-	struct xb_error *err;
-};
-
-static int done(const struct request *request)
+int xb_done(const struct xb_request *request)
 {
 	*request->ret_result = json_object_new_object();
 	return 0;
 }
 
+int xb_read_count(const struct xb_request *request, const char *what, const char *word,
+		  unsigned long max, unsigned long *ret_count)
+{
+	char *end;
+
+	errno = 0;
+	*ret_count = strtoul(word, &end, 10);
+	if (errno || *end || end == word || *word == '-' || !*ret_count || *ret_count > max)
+		return xb_usage(request->err, "%s '%.32s': a number from 1 to %lu is expected",
+				what, word, max);
+	return 0;
+}
+
 /* ---- queries ---- */
 
-static int status(const struct request *request)
+static int status(const struct xb_request *request)
 {
 	*request->ret_result = xb_query_status(request->instance);
 	return 0;
 }
 
-static int stats(const struct request *request)
+static int stats(const struct xb_request *request)
 {
 	*request->ret_result = xb_query_stats(request->instance);
 	return 0;
 }
 
-static int port_list(const struct request *request)
+static int port_list(const struct xb_request *request)
 {
 	*request->ret_result = xb_query_ports(request->instance);
 	return 0;
 }
 
-static int fdb_list(const struct request *request)
+static int fdb_list(const struct xb_request *request)
 {
 	*request->ret_result = xb_query_fdb(request->instance);
 	return 0;
@@ -55,7 +56,7 @@ static int fdb_list(const struct request *request)
 
 /* ---- ports ---- */
 
-static int no_port(const struct request *request, const char *name)
+int xb_no_port(const struct xb_request *request, const char *name)
 {
 	xb_refuse(request->err, -ENOENT, "there is no port '%.64s'", name);
 	xb_hint(request->err, "`xbridge port list` names them");
@@ -67,7 +68,7 @@ struct port_change {
 	long queues, learn_max, storm_pps;
 };
 
-static int parse_port_change(const struct request *request, struct port_change *ret_change)
+static int parse_port_change(const struct xb_request *request, struct port_change *ret_change)
 {
 	struct port_change change = {-1, -1, -1};
 	const struct {
@@ -82,8 +83,8 @@ static int parse_port_change(const struct request *request, struct port_change *
 	const size_t n = sizeof(options) / sizeof(options[0]);
 
 	if (request->argc < 3 || request->argc % 2 == 0)
-		return usage(request->err,
-			     "port set NAME [--queues N] [--learn-max N] [--storm PPS]");
+		return xb_usage(request->err,
+				"port set NAME [--queues N] [--learn-max N] [--storm PPS]");
 	for (int i = 1; i < request->argc; i += 2) {
 		const char *value = request->argv[i + 1];
 		size_t o = 0;
@@ -92,15 +93,15 @@ static int parse_port_change(const struct request *request, struct port_change *
 		while (o < n && strcmp(request->argv[i], options[o].name) != 0)
 			o++;
 		if (o == n)
-			return usage(request->err, "port set has no option '%.64s'",
-				     request->argv[i]);
+			return xb_usage(request->err, "port set has no option '%.64s'",
+					request->argv[i]);
 		errno = 0;
 		*options[o].value = strtol(value, &end, 10);
 		if (errno || *end || end == value || *options[o].value < options[o].min ||
 		    *options[o].value > options[o].max)
-			return usage(request->err,
-				     "%s '%.32s': a number from %ld to %ld is expected",
-				     options[o].name, value, options[o].min, options[o].max);
+			return xb_usage(request->err,
+					"%s '%.32s': a number from %ld to %ld is expected",
+					options[o].name, value, options[o].min, options[o].max);
 	}
 	*ret_change = change;
 	return 0;
@@ -128,7 +129,7 @@ static int resume_resize(struct xb_instance *instance, struct xb_hold *hold,
 	return change->code;
 }
 
-static int resize(const struct request *request, unsigned queues)
+static int resize(const struct xb_request *request, unsigned queues)
 {
 	struct xb_change *change = calloc(1, sizeof(*change));
 	int ret;
@@ -145,7 +146,7 @@ static int resize(const struct request *request, unsigned queues)
 	return resume_resize(request->instance, request->hold, request->ret_result, request->err);
 }
 
-static int port_set(const struct request *request)
+static int port_set(const struct xb_request *request)
 {
 	struct xb_instance *instance = request->instance;
 	struct port_change change;
@@ -156,7 +157,7 @@ static int port_set(const struct request *request)
 		return ret;
 	port = xb_instance_port(instance, request->argv[0]);
 	if (!port)
-		return no_port(request, request->argv[0]);
+		return xb_no_port(request, request->argv[0]);
 	if (change.queues >= 0 && port != instance->kernel.port) {
 		xb_refuse(request->err, -EOPNOTSUPP,
 			  "the queues of the uplink %s can't be set here", port->name);
@@ -170,7 +171,7 @@ static int port_set(const struct request *request)
 	if (change.storm_pps >= 0)
 		atomic_store(&port->storm.pps, (uint32_t)change.storm_pps);
 	/* last: it goes on when all the rest is done */
-	return change.queues >= 0 ? resize(request, (unsigned)change.queues) : done(request);
+	return change.queues >= 0 ? resize(request, (unsigned)change.queues) : xb_done(request);
 }
 
 /* ---- forwarding table ---- */
@@ -182,7 +183,7 @@ struct fdb_words {
 	const char *port;
 };
 
-static int parse_fdb(const struct request *request, struct fdb_words *ret_words)
+static int parse_fdb(const struct xb_request *request, struct fdb_words *ret_words)
 {
 	struct fdb_words words = {0};
 	char tail;
@@ -190,10 +191,10 @@ static int parse_fdb(const struct request *request, struct fdb_words *ret_words)
 	if (request->argc < 1 || sscanf(request->argv[0], "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c",
 					&words.mac[0], &words.mac[1], &words.mac[2], &words.mac[3],
 					&words.mac[4], &words.mac[5], &tail) != 6)
-		return usage(request->err,
-			     "a MAC address like 02:00:00:00:00:01 is expected first");
+		return xb_usage(request->err,
+				"a MAC address like 02:00:00:00:00:01 is expected first");
 	if (words.mac[0] & 1)
-		return usage(request->err, "'%.32s' is a group address", request->argv[0]);
+		return xb_usage(request->err, "'%.32s' is a group address", request->argv[0]);
 	for (int i = 1; i < request->argc; i += 2) {
 		const char *value = i + 1 < request->argc ? request->argv[i + 1] : NULL;
 		char *end;
@@ -204,20 +205,21 @@ static int parse_fdb(const struct request *request, struct fdb_words *ret_words)
 		} else if (value && !strcmp(request->argv[i], "vlan")) {
 			id = strtoul(value, &end, 10);
 			if (*end || end == value || id >= XB_FDB_VLAN_ANY)
-				return usage(request->err, "vlan '%.32s': 0 to 4094 is expected",
-					     value);
+				return xb_usage(request->err, "vlan '%.32s': 0 to 4094 is expected",
+						value);
 			words.vlan = (uint16_t)id;
 		} else {
-			return usage(request->err,
-				     "'%.32s': 'port NAME' or 'vlan ID' is expected after the MAC",
-				     request->argv[i]);
+			return xb_usage(
+				request->err,
+				"'%.32s': 'port NAME' or 'vlan ID' is expected after the MAC",
+				request->argv[i]);
 		}
 	}
 	*ret_words = words;
 	return 0;
 }
 
-static int fdb_add(const struct request *request)
+static int fdb_add(const struct xb_request *request)
 {
 	struct fdb_words words;
 	struct xb_port *port;
@@ -226,10 +228,10 @@ static int fdb_add(const struct request *request)
 	if (ret < 0)
 		return ret;
 	if (!words.port)
-		return usage(request->err, "fdb add MAC port NAME [vlan ID]");
+		return xb_usage(request->err, "fdb add MAC port NAME [vlan ID]");
 	port = xb_instance_port(request->instance, words.port);
 	if (!port)
-		return no_port(request, words.port);
+		return xb_no_port(request, words.port);
 	ret = xb_fdb_set(request->instance->fdb, xb_fdb_key(words.mac, words.vlan), port->id,
 			 XB_FDB_STATIC);
 	if (ret < 0) {
@@ -241,10 +243,10 @@ static int fdb_add(const struct request *request)
 						     : "its place in the table is full of them");
 		return ret;
 	}
-	return done(request);
+	return xb_done(request);
 }
 
-static int fdb_del(const struct request *request)
+static int fdb_del(const struct xb_request *request)
 {
 	struct xb_fdb *fdb = request->instance->fdb;
 	struct fdb_words words;
@@ -261,7 +263,7 @@ static int fdb_del(const struct request *request)
 				      "address stays");
 		return -ENOENT;
 	}
-	return done(request);
+	return xb_done(request);
 }
 
 struct flush {
@@ -279,17 +281,17 @@ static bool stays(const struct xb_fdb_row *row, void *arg)
 	return false;
 }
 
-static int fdb_flush(const struct request *request)
+static int fdb_flush(const struct xb_request *request)
 {
 	struct flush flush = {.port = -1};
 
 	if (request->argc > 1)
-		return usage(request->err, "fdb flush [PORT]");
+		return xb_usage(request->err, "fdb flush [PORT]");
 	if (request->argc == 1) {
 		struct xb_port *port = xb_instance_port(request->instance, request->argv[0]);
 
 		if (!port)
-			return no_port(request, request->argv[0]);
+			return xb_no_port(request, request->argv[0]);
 		flush.port = port->id;
 	}
 	xb_fdb_sweep(request->instance->fdb, stays, &flush);
@@ -298,165 +300,25 @@ static int fdb_flush(const struct request *request)
 	return 0;
 }
 
-/* ---- rules ---- */
-
-/* A change of the table is done: now the workers see it. */
-static int steered(const struct request *request, int ret)
-{
-	if (ret < 0)
-		return ret;
-	xb_instance_publish(request->instance);
-	return *request->ret_result ? 0 : done(request);
-}
-
-/* What the words of a rule say; wrong words are wrong usage. */
-static int parse_rule(const struct request *request, struct xb_rule *ret_rule,
-		      struct xb_rule_places *ret_places)
-{
-	size_t bytes = 1;
-	char *text;
-	int ret;
-
-	for (int i = 0; i < request->argc; i++)
-		bytes += strlen(request->argv[i]) + 1;
-	text = calloc(1, bytes);
-	if (!text)
-		return xb_fail(request->err, -ENOMEM, "read the rule");
-	for (int i = 0; i < request->argc; i++) {
-		strcat(text, i ? " " : "");
-		strcat(text, request->argv[i]);
-	}
-	ret = xb_rule_parse_places(text, ret_rule, ret_places, request->err);
-	free(text);
-	return ret == -EINVAL ? XB_USAGE : ret;
-}
-
-static int steer_add(const struct request *request)
-{
-	struct xb_rule_source source = {0};
-	struct xb_rule rule;
-	int ret = parse_rule(request, &rule, &source.places);
-	uint32_t id;
-
-	if (ret < 0)
-		return ret;
-	ret = xb_steering_add(&request->instance->steering, &rule, source, &id, request->err);
-	if (ret < 0)
-		return ret;
-	*request->ret_result = json_object_new_object();
-	xb_json_add(*request->ret_result, "id", json_object_new_uint64(id));
-	return steered(request, 0);
-}
-
-static int parse_count(const struct request *request, const char *what, const char *word,
-		       unsigned long max, unsigned long *ret_count)
-{
-	char *end;
-
-	errno = 0;
-	*ret_count = strtoul(word, &end, 10);
-	if (errno || *end || end == word || *word == '-' || !*ret_count || *ret_count > max)
-		return usage(request->err, "%s '%.32s': a number from 1 to %lu is expected", what,
-			     word, max);
-	return 0;
-}
-
-static int steer_del(const struct request *request)
-{
-	unsigned long id;
-	int ret;
-
-	if (request->argc != 1)
-		return usage(request->err, "steer del ID");
-	ret = parse_count(request, "steer del", request->argv[0], UINT32_MAX, &id);
-	if (ret < 0)
-		return ret;
-	return steered(request,
-		       xb_steering_del(&request->instance->steering, (uint32_t)id, request->err));
-}
-
-static int steer_list(const struct request *request)
-{
-	bool counters = request->argc == 1;
-
-	if (counters && strcmp(request->argv[0], "-s") != 0)
-		return usage(request->err, "steer list has no option '%.64s'", request->argv[0]);
-	*request->ret_result = xb_query_rules(request->instance, counters);
-	return 0;
-}
-
-/* TEXT [--confirm SECONDS]; the client has read the file. */
-static int steer_load(const struct request *request)
-{
-	struct xb_rule_list list = {0};
-	unsigned long confirm_s = 0;
-	int ret = 0;
-
-	if (request->argc != 1 &&
-	    (request->argc != 3 || strcmp(request->argv[1], "--confirm") != 0))
-		return usage(request->err, "steer load FILE|- [--confirm SECONDS]");
-	if (request->argc == 3)
-		ret = parse_count(request, "--confirm", request->argv[2], 86400, &confirm_s);
-	if (!ret)
-		ret = xb_rule_list_parse(&list, request->argv[0], request->err);
-	if (!ret)
-		ret = xb_steering_load(&request->instance->steering, &list, (unsigned)confirm_s,
-				       request->err);
-	xb_rule_list_free(&list);
-	return steered(request, ret);
-}
-
-static int steer_confirm(const struct request *request)
-{
-	int ret = xb_steering_confirm(&request->instance->steering, xb_now_ns(), request->err);
-
-	return ret < 0 ? ret : done(request);
-}
-
-static int steer_flush(const struct request *request)
-{
-	struct xb_rule_list none = {0};
-
-	return steered(request,
-		       xb_steering_load(&request->instance->steering, &none, 0, request->err));
-}
-
-static int steer_default(const struct request *request)
-{
-	struct xb_instance *instance = request->instance;
-	const struct xb_port *port;
-	uint16_t verdict;
-	int ret;
-
-	if (request->argc != 1)
-		return usage(request->err, "steer default VERDICT");
-	if (xb_verdict_parse(&instance->config, request->argv[0], &verdict) < 0) {
-		port = xb_instance_port(instance, request->argv[0]);
-		if (!port)
-			return no_port(request, request->argv[0]);
-		verdict = XB_VERDICT_PORT(port->id);
-	}
-	ret = xb_instance_set_verdict(instance, verdict, request->err);
-	return ret < 0 ? ret : done(request);
-}
+/* ---- packets ---- */
 
 /* PORT FRAME…: what the client has parsed, made or read from a file; see daemon/explain.h. */
-static int explain(const struct request *request)
+static int explain(const struct xb_request *request)
 {
 	const struct xb_port *port;
 
 	if (request->argc < 2)
-		return usage(request->err, "explain PORT FRAME...");
+		return xb_usage(request->err, "explain PORT FRAME...");
 	port = xb_instance_port(request->instance, request->argv[0]);
 	if (!port)
-		return no_port(request, request->argv[0]);
+		return xb_no_port(request, request->argv[0]);
 	*request->ret_result = xb_explain_frames(request->instance, port, request->argc - 1,
 						 request->argv + 1, request->err);
 	return *request->ret_result ? 0 : XB_USAGE;
 }
 
 /* [PORT] [--drops] [--snap BYTES]; goes on until the client hangs up. */
-static int capture(const struct request *request)
+static int capture(const struct xb_request *request)
 {
 	struct xb_capture_filter filter = {.port = -1, .snap = XB_CAPTURE_SNAP_MAX};
 
@@ -469,17 +331,17 @@ static int capture(const struct request *request)
 		if (!strcmp(word, "--drops")) {
 			filter.drops = true;
 		} else if (!strcmp(word, "--snap") && i + 1 < request->argc) {
-			ret = parse_count(request, word, request->argv[++i], XB_CAPTURE_SNAP_MAX,
-					  &snap);
+			ret = xb_read_count(request, word, request->argv[++i], XB_CAPTURE_SNAP_MAX,
+					    &snap);
 			if (ret < 0)
 				return ret;
 			filter.snap = (uint32_t)snap;
 		} else if (*word == '-' || filter.port >= 0) {
-			return usage(request->err, "capture: unexpected '%.64s'", word);
+			return xb_usage(request->err, "capture: unexpected '%.64s'", word);
 		} else {
 			port = xb_instance_port(request->instance, word);
 			if (!port)
-				return no_port(request, word);
+				return xb_no_port(request, word);
 			filter.port = port->id;
 		}
 	}
@@ -493,7 +355,7 @@ static int capture(const struct request *request)
 
 static const struct command {
 	const char *word[2]; /* the second NULL: a single word */
-	int (*run)(const struct request *request);
+	int (*run)(const struct xb_request *request);
 	int argc_max;
 } commands[] = {
 	{{"status"}, status, 0},
@@ -504,13 +366,17 @@ static const struct command {
 	{{"fdb", "add"}, fdb_add, 5},
 	{{"fdb", "del"}, fdb_del, 5},
 	{{"fdb", "flush"}, fdb_flush, 1},
-	{{"steer", "add"}, steer_add, WORDS_MAX},
-	{{"steer", "del"}, steer_del, 1},
-	{{"steer", "list"}, steer_list, 1},
-	{{"steer", "load"}, steer_load, 3},
-	{{"steer", "confirm"}, steer_confirm, 0},
-	{{"steer", "flush"}, steer_flush, 0},
-	{{"steer", "default"}, steer_default, 1},
+	{{"steer", "add"}, xb_command_steer_add, WORDS_MAX},
+	{{"steer", "replace"}, xb_command_steer_replace, WORDS_MAX},
+	{{"steer", "del"}, xb_command_steer_del, XB_RULES_MAX + 2},
+	{{"steer", "show"}, xb_command_steer_show, 1},
+	{{"steer", "list"}, xb_command_steer_list, 1},
+	{{"steer", "check"}, xb_command_steer_check, 1},
+	{{"steer", "load"}, xb_command_steer_load, 4},
+	{{"steer", "confirm"}, xb_command_steer_confirm, 0},
+	{{"steer", "revert"}, xb_command_steer_revert, 0},
+	{{"steer", "flush"}, xb_command_steer_flush, 2},
+	{{"steer", "default"}, xb_command_steer_default, 3},
 	{{"capture"}, capture, 4},
 	{{"explain"}, explain, 1 + XB_EXPLAIN_FRAMES_MAX},
 };
@@ -521,37 +387,22 @@ static bool names(const struct command *command, int argc, const char *const *ar
 	       (!command->word[1] || (argc > 1 && !strcmp(argv[1], command->word[1])));
 }
 
-/* Whether it may change the rules: no worker may look at those before the last any more. */
-static bool steers(const struct command *command)
-{
-	static const char *const queries[] = {"list", "show", "check", "confirm"};
-
-	if (strcmp(command->word[0], "steer") != 0)
-		return false;
-	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
-		if (!strcmp(command->word[1], queries[i]))
-			return false;
-	return true;
-}
-
 int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
 		   struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err)
 {
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		const struct command *command = &commands[i];
 		int words = command->word[1] ? 2 : 1;
-		struct request request = {instance,   argc - words, argv + words,
-					  ret_result, hold,         err};
+		struct xb_request request = {instance,   argc - words, argv + words,
+					     ret_result, hold,         err};
 
 		if (!names(command, argc, argv))
 			continue;
 		if (request.argc > command->argc_max)
-			return usage(err, "%s: unexpected '%.64s'", command->word[words - 1],
-				     argv[words + command->argc_max]);
-		if (steers(command) && !xb_instance_is_settled(instance))
-			return XB_LATER;
+			return xb_usage(err, "%s: unexpected '%.64s'", command->word[words - 1],
+					argv[words + command->argc_max]);
 		return command->run(&request);
 	}
-	return usage(err, "there is no command '%.64s%s%.64s'", argv[0], argc > 1 ? " " : "",
-		     argc > 1 ? argv[1] : "");
+	return xb_usage(err, "there is no command '%.64s%s%.64s'", argv[0], argc > 1 ? " " : "",
+			argc > 1 ? argv[1] : "");
 }

@@ -48,6 +48,8 @@ struct json_object *xb_query_stats(struct xb_instance *instance);
 struct json_object *xb_query_ports(struct xb_instance *instance);
 struct json_object *xb_query_fdb(struct xb_instance *instance);
 struct json_object *xb_query_rules(struct xb_instance *instance, bool counters);
+struct json_object *xb_query_rule(struct xb_instance *instance,
+				  const struct xb_steered_rule *steered, bool counters);
 
 /** The port name that a verdict or a person says. */
 const char *xb_port_name(const struct xb_instance *instance, unsigned id);

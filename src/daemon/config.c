@@ -356,26 +356,16 @@ void xb_config_fini(struct xb_config *config)
 	xb_rule_list_free(&config->rules);
 }
 
-int xb_verdict_parse(const struct xb_config *config, const char *word, uint16_t *ret_verdict)
+bool xb_config_knows_verdict(const struct xb_config *config, const char *word)
 {
-	static const char *const words[] = {"pass", "bridge", "drop", NULL};
-	int i = xb_value_one_of(word, words);
+	static const char *const words[] = {"pass", "bridge", "drop", "kernel", NULL};
 
-	if (i >= 0) {
-		*ret_verdict = (uint16_t)(XB_VERDICT_PASS + i);
-		return 0;
-	}
 	if (!*word)
-		return -EINVAL;
-	if (!strcmp(word, "kernel") || !strcmp(word, config->kernel.ifname)) {
-		*ret_verdict = XB_VERDICT_PORT(0);
-		return 0;
-	}
-	for (unsigned u = 0; u < config->n_uplinks; u++) {
-		if (strcmp(word, config->uplinks[u].ifname) != 0)
-			continue;
-		*ret_verdict = XB_VERDICT_PORT(1 + u);
-		return 0;
-	}
-	return -EINVAL;
+		return false;
+	if (xb_value_one_of(word, words) >= 0 || !strcmp(word, config->kernel.ifname))
+		return true;
+	for (unsigned u = 0; u < config->n_uplinks; u++)
+		if (!strcmp(word, config->uplinks[u].ifname))
+			return true;
+	return false;
 }

@@ -59,8 +59,8 @@ struct xb_config {
 	struct xb_kernel_config kernel;
 	unsigned n_uplinks;
 	struct xb_uplink_options uplinks[XB_UPLINKS_MAX];
-	uint16_t verdict;            /* the default verdict; from xb_config_finish on */
-	char verdict_word[IFNAMSIZ]; /* as it was last read: `steer default` leaves it */
+	char verdict_word[IFNAMSIZ]; /* the default verdict as it was last read: `steer default`
+					leaves it */
 	struct xb_rule_list rules;
 	unsigned workers; /* 0: the smaller of CPUs and the most queues of a port */
 	unsigned n_cpus;  /* 0: not pinned */
@@ -116,8 +116,8 @@ struct xb_config_option {
 /** The option of that number, from 0 on. False: there are no more. */
 bool xb_config_option_at(unsigned n, struct xb_config_option *ret_option);
 
-/** "pass", "bridge", "drop" or the name of a port: `kernel` (port 0), its interface, or an uplink
- * (1 for the first, and so on). 0 or -EINVAL. */
-int xb_verdict_parse(const struct xb_config *config, const char *word, uint16_t *ret_verdict);
+/** Whether a default verdict is a word that it may be, or one of the ports of this configuration.
+ */
+bool xb_config_knows_verdict(const struct xb_config *config, const char *word);
 
 #endif

@@ -129,12 +129,11 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 			err, -EINVAL,
 			"name '%s': letters, digits and _-.@+ are expected, no '/', and no '.' at the beginning",
 			config->name);
-	if (xb_verdict_parse(config, config->verdict_word, &config->verdict) < 0)
+	if (!xb_config_knows_verdict(config, config->verdict_word))
 		return xb_fail(err, -EINVAL, "default '%s': %s is expected", config->verdict_word,
 			       XB_VERDICT_EXPECTED);
 	for (unsigned i = 0; i < config->n_uplinks; i++) {
 		config->uplinks[i].stall_ns = (uint64_t)config->stall_ms * 1000000u;
-		config->uplinks[i].verdict = config->verdict;
 		config->uplinks[i].lends_mac = i == 0 && kernel->mac_source == XB_MAC_UPLINK;
 		if (!strcmp(config->uplinks[i].ifname, kernel->ifname))
 			return xb_fail(err, -EINVAL, "'%s' is both uplink and ifname",

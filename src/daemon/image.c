@@ -148,9 +148,11 @@ static enum xb_match match_of(unsigned axis)
 	return axis == XB_AXIS_DST6 ? XB_MATCH_DST : (enum xb_match)axis;
 }
 
-static bool asks(const struct xb_rule *rule, unsigned axis)
+static bool asks(const struct xb_ranked_rule *ranked, unsigned axis)
 {
-	return XB_RULE_TESTS(rule, match_of(axis));
+	if (axis == XB_MATCH_IN)
+		return xb_ranked_rule_ports(ranked) != XB_IN_ANY;
+	return XB_RULE_TESTS(ranked->rule, match_of(axis));
 }
 
 /* The values that a rule, which asks the axis, wants there; false where none could do: it asks for
@@ -161,9 +163,6 @@ static bool span_of(const struct xb_ranked_rule *ranked, unsigned axis, struct s
 	const struct xb_prefix *prefix = match_of(axis) == XB_MATCH_SRC ? &rule->src : &rule->dst;
 
 	switch (axis) {
-	case XB_MATCH_IN:
-		*ret_span = span_of_number(ranked->in);
-		return true;
 	case XB_MATCH_VLAN:
 		*ret_span = span_of_number(rule->vlan);
 		return true;
@@ -171,7 +170,7 @@ static bool span_of(const struct xb_ranked_rule *ranked, unsigned axis, struct s
 		*ret_span = span_of_number(xb_mac_value(rule->smac));
 		return true;
 	case XB_MATCH_DMAC:
-		*ret_span = span_of_number(xb_mac_value(rule->dmac));
+		*ret_span = span_of_number(xb_mac_value(ranked->dmac));
 		return true;
 	case XB_MATCH_DMAC_OWN:
 		*ret_span = (struct span){number(XB_OWN_YES), number(XB_OWN_KEPT), 0};
@@ -197,8 +196,9 @@ static bool span_of(const struct xb_ranked_rule *ranked, unsigned axis, struct s
 	case XB_MATCH_FRAG:
 		*ret_span = span_of_number(rule->frag);
 		return true;
+	case XB_MATCH_IN:
 	case XB_MATCH_TCP_FLAGS:
-		*ret_span = (struct span){0}; /* a mask is no interval: see write_places */
+		*ret_span = (struct span){0}; /* a mask is no interval: see is_wanted */
 		return true;
 	default:
 		*ret_span = span_of_prefix(prefix);
@@ -335,6 +335,22 @@ static void take_tables(struct build *build, struct xb_axis *axis, uint32_t piec
 	axis->extra = take(build, pieces * sizeof(uint32_t));
 }
 
+/* Whether a rule, by its span, wants the value of a place. */
+static bool is_wanted(const struct build *build, unsigned id, const struct span *span,
+		      unsigned place)
+{
+	const struct xb_ranked_rule *ranked = &build->rules[span->rank];
+
+	switch (id) {
+	case XB_MATCH_IN:
+		return xb_ranked_rule_ports(ranked) >> place & 1;
+	case XB_MATCH_TCP_FLAGS:
+		return (place & ranked->rule->tcp_mask) == ranked->rule->tcp_flags;
+	default:
+		return place >= span->first.upper && place <= span->last.upper;
+	}
+}
+
 /* An axis with a place for each value: every rule is asked about every value. */
 static void write_places(struct build *build, struct xb_axis *axis, unsigned id, unsigned places,
 			 const struct set *indifferent, unsigned n_spans)
@@ -347,17 +363,9 @@ static void write_places(struct build *build, struct xb_axis *axis, unsigned id,
 			*set = (struct set){0};
 		else
 			*set = *indifferent;
-		for (unsigned i = 0; i < n_spans; i++) {
-			const struct span *span = &build->spans[i];
-			const struct xb_rule *rule = build->rules[span->rank].rule;
-			bool wanted = id == XB_MATCH_TCP_FLAGS
-					      ? (place & rule->tcp_mask) == rule->tcp_flags
-					      : place >= span->first.upper &&
-							place <= span->last.upper;
-
-			if (wanted)
-				set_bit(set, span->rank);
-		}
+		for (unsigned i = 0; i < n_spans; i++)
+			if (is_wanted(build, id, &build->spans[i], place))
+				set_bit(set, build->spans[i].rank);
 		if (place % BLOCK == BLOCK - 1 || place == places - 1)
 			write_block(build, axis, place & ~(BLOCK - 1), place % BLOCK + 1);
 	}
@@ -470,7 +478,7 @@ static int write_axis(struct build *build, struct xb_axis *axis, unsigned id)
 	for (unsigned rank = 0; rank < build->n; rank++) {
 		struct span span;
 
-		if (!asks(build->rules[rank].rule, id)) {
+		if (!asks(&build->rules[rank], id)) {
 			set_bit(&indifferent, rank);
 		} else if (span_of(&build->rules[rank], id, &span)) {
 			span.rank = rank;
@@ -504,7 +512,8 @@ static void write_rules(struct build *build, struct xb_image_head *image)
 			.each_ns = each_ns,
 			.ahead_ns = pps ? each_ns * (ranked->rule->limit_burst - 1) : 0,
 		};
-		image->used |= ranked->rule->match;
+		for (unsigned what = 0; what < XB_MATCH_COUNT; what++)
+			image->used |= (uint32_t)asks(ranked, what) << what;
 	}
 }
 

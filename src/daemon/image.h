@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 
+#include <assert.h>
 #include <stdint.h>
 
 /** A rule with its names resolved. */
@@ -16,8 +17,23 @@ struct xb_ranked_rule {
 	const struct xb_rule *rule;
 	uint32_t slot;    /* its element in the maps of rules, counters and limits */
 	uint32_t verdict; /* enum xb_verdict */
-	uint32_t in;      /* id of its port, where it names one */
+	uint64_t in;      /* bits 1 << id: the ports whose frames it names; all: it names none */
+	uint8_t dmac[6];  /* the destination that it asks for, where it does */
 };
+
+static_assert(XB_PORTS_MAX <= 64, "a set of ports fits a word");
+
+#define XB_IN_ANY (~0ull)
+
+/** The ports whose frames a rule is for: those that it names, but for the one to which it sends. */
+static inline uint64_t xb_ranked_rule_ports(const struct xb_ranked_rule *ranked)
+{
+	uint64_t to = 0;
+
+	if (ranked->verdict >= XB_VERDICT_PORT0)
+		to = 1ull << (ranked->verdict - XB_VERDICT_PORT0);
+	return ranked->in & ~to;
+}
 
 /**
  * Makes the image of `n` rules, the one that is asked first in front. Its first head.bytes bytes

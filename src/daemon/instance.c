@@ -278,26 +278,6 @@ static void await_bound(struct xb_job *life)
 	go_on(instance, detach_unnamed);
 }
 
-static int port_of_name(const void *arg, const char *name, bool *ret_uplink)
-{
-	const struct xb_port *port = xb_instance_port((struct xb_instance *)arg, name);
-
-	if (!port)
-		return -ENOENT;
-	*ret_uplink = port->caps.uplink;
-	return port->id;
-}
-
-static int start_steering(struct xb_instance *instance, struct xb_error *err)
-{
-	struct xb_rule_names names = {.port = port_of_name, .arg = instance};
-	int ret = xb_steering_init(&instance->steering,
-				   instance->gate_open ? &instance->gate : NULL, &names, err);
-
-	/* without any rule, too: an earlier run may have left some */
-	return ret ? ret : xb_steering_load(&instance->steering, &instance->config.rules, 0, err);
-}
-
 static void await_kernel(struct xb_job *life)
 {
 	struct xb_instance *instance = instance_of(life);
@@ -310,7 +290,7 @@ static void await_kernel(struct xb_job *life)
 	if (!instance->kernel_door.published)
 		return; /* it pokes us */
 	/* before any frame comes in; its ports have their names now */
-	if (start_steering(instance, &err) < 0) {
+	if (xb_instance_start_steering(instance, &err) < 0) {
 		fail_start(instance, &err);
 		return;
 	}
@@ -549,27 +529,11 @@ struct xb_port *xb_instance_port(struct xb_instance *instance, const char *name)
 	return NULL;
 }
 
-/* ---- the default verdict ---- */
-
-int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, struct xb_error *err)
-{
-	instance->generation++;
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		int ret = xb_uplink_set_verdict(instance->uplinks[i].uplink, verdict,
-						instance->generation, err);
-
-		if (ret < 0)
-			return ret;
-	}
-	instance->config.verdict = verdict;
-	xb_instance_publish(instance);
-	return 0;
-}
-
 void xb_instance_tick(struct xb_instance *instance)
 {
 	if (instance->gate_open)
 		xb_gate_tick(&instance->gate, xb_now_ns());
+	xb_instance_check_steering(instance);
 	xb_workers_wake(&instance->workers);
 	xb_cpus_pin(&instance->pinning, &instance->workers, &instance->config);
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));

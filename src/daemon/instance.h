@@ -156,7 +156,7 @@ struct xb_instance {
 	_Atomic bool workers_privileged; /* one could not give up its capabilities */
 	struct xb_published published;
 	struct xb_steering steering;
-	struct xb_timer unconfirmed; /* when rules that nobody has confirmed are taken back */
+	struct xb_timer trial_end; /* of the steering table */
 	/* daemon/capturing.h */
 	struct xb_captures captures;
 	unsigned n_captures_left;
@@ -164,7 +164,6 @@ struct xb_instance {
 	struct xb_drop_feed *drops; /* NULL: nobody watches, or there is no gate */
 	struct xb_watch drops_watch;
 	uint64_t boot_ns;    /* from CLOCK_MONOTONIC to CLOCK_REALTIME */
-	uint32_t generation; /* of the default verdict */
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -265,8 +264,20 @@ int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct
 /** Nobody waits for `change` any more. It goes on. */
 void xb_instance_forget_change(struct xb_instance *instance, const struct xb_change *change);
 
-/** Changes the default verdict, in the XDP programs and for the workers. */
-int xb_instance_set_verdict(struct xb_instance *instance, uint16_t verdict, struct xb_error *err);
+/* The steering table (instance_steering.c). */
+
+/** Puts the configuration's rules and default verdict in force; the ports have their names. */
+int xb_instance_start_steering(struct xb_instance *instance, struct xb_error *err);
+
+/** After each change of the steering table: shows it to the workers. */
+void xb_instance_steered(struct xb_instance *instance);
+
+/** Whether the table may be changed now; `joins`: by a change that joins a trial, if there is one.
+ * Where not, ask again soon. */
+bool xb_instance_may_steer(struct xb_instance *instance, bool joins);
+
+/** Once a second, and after own addresses were read anew. */
+void xb_instance_check_steering(struct xb_instance *instance);
 
 /** Looks at each port's interface (check.c): takes out what is gone or broken, brings back what has
  *  returned, adopts what has changed. After link events (then own addresses are read anew, too) and

@@ -10,8 +10,6 @@
  */
 #include "daemon/instance.h"
 
-#include "daemon/log.h"
-
 #include <stddef.h>
 #include <string.h>
 
@@ -37,7 +35,7 @@ static void fill(struct xb_instance *instance, struct xb_snapshot *snapshot)
 	const struct xb_kernel_door *kernel = &instance->kernel_door;
 
 	*snapshot = (struct xb_snapshot){
-		.verdict = instance->config.verdict,
+		.verdict = xb_steering_verdict(&instance->steering),
 		.fdb = instance->fdb,
 		.rules = xb_steering_rules(&instance->steering),
 		.captures = instance->captures,
@@ -54,44 +52,6 @@ static void fill(struct xb_instance *instance, struct xb_snapshot *snapshot)
 			 uplink->running && entry->published ? uplink->port.n_queues : 0);
 		add_own_macs(snapshot, uplink);
 	}
-}
-
-/* ---- rules that wait to be confirmed ---- */
-
-static void set_confirmation(struct xb_instance *instance);
-
-static void on_unconfirmed(struct xb_timer *timer)
-{
-	struct xb_instance *instance =
-		(struct xb_instance *)((char *)timer - offsetof(struct xb_instance, unconfirmed));
-	struct xb_error err = {0};
-	int ret;
-
-	/* a change of the rules takes the place of the one before the last, which nobody may read
-	 */
-	if (!xb_instance_is_settled(instance)) {
-		xb_loop_at(&instance->loop, timer, xb_now_ns() + 1000000u, on_unconfirmed);
-		return;
-	}
-	ret = xb_steering_expire(&instance->steering, xb_now_ns(), &err);
-	if (ret < 0)
-		xb_log_error(XB_LOG_ERROR, "take unconfirmed rules back", &err);
-	if (ret <= 0)
-		return;
-	xb_instance_publish(instance);
-	xb_log(XB_LOG_WARNING, "the rules were not confirmed in time: the %u before are back",
-	       instance->steering.now.n);
-}
-
-/* Each change of the rules is published; so this is where to look what is to happen when. */
-static void set_confirmation(struct xb_instance *instance)
-{
-	uint64_t by_ns = instance->steering.confirm_by_ns;
-
-	if (by_ns)
-		xb_loop_at(&instance->loop, &instance->unconfirmed, by_ns, on_unconfirmed);
-	else
-		xb_loop_forget(&instance->loop, &instance->unconfirmed);
 }
 
 /* ---- publishing ---- */
@@ -139,7 +99,6 @@ uint64_t xb_instance_publish(struct xb_instance *instance)
 	if (published->offered != published->wanted && !xb_job_is_busy(&published->job))
 		xb_job_enter(&published->job, &instance->loop, "publishing", XB_JOB_NO_LIMIT,
 			     publishing);
-	set_confirmation(instance);
 	return published->wanted;
 }
 
@@ -157,7 +116,7 @@ bool xb_instance_is_settled(struct xb_instance *instance)
 void xb_instance_unpublish_all(struct xb_instance *instance)
 {
 	xb_job_rest(&instance->published.job);
-	xb_loop_forget(&instance->loop, &instance->unconfirmed);
+	xb_loop_forget(&instance->loop, &instance->trial_end);
 	if (instance->workers.worker)
 		xb_workers_offer(&instance->workers, NULL);
 }

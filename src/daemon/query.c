@@ -187,7 +187,8 @@ struct json_object *xb_query_status(struct xb_instance *instance)
 	struct json_object *arena = json_object_new_object();
 	char verdict[XB_NAME_BYTES];
 
-	xb_verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
+	xb_verdict_text(instance, xb_steering_verdict(&instance->steering), verdict,
+			sizeof(verdict));
 	xb_json_add_text(to, "name", instance->config.name);
 	xb_json_add_text(to, "version", XB_VERSION);
 	xb_json_add_u64(to, "pid", (uint64_t)getpid());
@@ -376,30 +377,35 @@ static void add_counters(struct json_object *to, const struct xb_rule_stats *sta
 		xb_json_add_null(to, "last_hit_ms");
 }
 
+struct json_object *xb_query_rule(struct xb_instance *instance,
+				  const struct xb_steered_rule *steered, bool counters)
+{
+	struct json_object *to = json_object_new_object();
+
+	xb_json_add_u64(to, "id", steered->rule.id);
+	xb_json_add_u64(to, "prio", steered->rule.prio);
+	xb_json_add(to, "rule", rule_text(&steered->rule));
+	xb_json_add_text(to, "verdict", steered->rule.verdict);
+	if (steered->rule.comment[0])
+		xb_json_add_text(to, "comment", steered->rule.comment);
+	xb_json_add_u64(to, "slot", steered->slot);
+	if (counters)
+		add_counters(to, &instance->steering.rules.stats[steered->slot], xb_now_ns());
+	return to;
+}
+
 struct json_object *xb_query_rules(struct xb_instance *instance, bool counters)
 {
 	const struct xb_steering *steering = &instance->steering;
 	struct json_object *to = json_object_new_object();
 	struct json_object *list = json_object_new_array();
 	uint64_t now_ns = xb_now_ns();
-	char verdict[XB_NAME_BYTES];
 
 	for (unsigned rank = 0; rank < steering->now.n; rank++) {
-		const struct xb_steered_rule *steered = &steering->now.rules[rank];
-		struct json_object *one = json_object_new_object();
-
-		xb_json_add_u64(one, "id", steered->rule.id);
-		xb_json_add_u64(one, "prio", steered->rule.prio);
-		xb_json_add(one, "rule", rule_text(&steered->rule));
-		xb_json_add_text(one, "verdict", steered->rule.verdict);
-		xb_json_add_u64(one, "slot", steered->slot);
-		if (counters)
-			add_counters(one, &steering->rules.stats[steered->slot], now_ns);
-		xb_json_push(list, one);
+		xb_json_push(list, xb_query_rule(instance, &steering->now.rules[rank], counters));
 	}
-	xb_verdict_text(instance, instance->config.verdict, verdict, sizeof(verdict));
 	xb_json_add(to, "rules", list);
-	xb_json_add_text(to, "default", verdict);
+	xb_json_add_text(to, "default", steering->now.word);
 	if (steering->confirm_by_ns)
 		xb_json_add_u64(to, "confirm_within_s",
 				steering->confirm_by_ns > now_ns

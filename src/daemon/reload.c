@@ -49,26 +49,6 @@ static void apply_queues(struct xb_instance *instance, unsigned queues)
 		xb_log_error(XB_LOG_ERROR, "queues", &err);
 }
 
-static void apply_verdict(struct xb_instance *instance, const char *word)
-{
-	struct xb_config *config = &instance->config;
-	struct xb_error err = {0};
-	uint16_t verdict;
-
-	if (!strcmp(word, config->verdict_word))
-		return;
-	if (xb_verdict_parse(config, word, &verdict) < 0) {
-		needs_restart("default"); /* so has the port of that name */
-		return;
-	}
-	if (xb_instance_set_verdict(instance, verdict, &err) < 0) {
-		xb_log_error(XB_LOG_ERROR, "default verdict", &err);
-		return;
-	}
-	strcpy(config->verdict_word, word);
-	xb_log(XB_LOG_INFO, "the default verdict has changed");
-}
-
 static bool same_rules(const struct xb_rule_list *a, const struct xb_rule_list *b)
 {
 	return a->n == b->n && (!a->n || !memcmp(a->rules, b->rules, a->n * sizeof(a->rules[0])));
@@ -88,25 +68,39 @@ static void take_out(struct xb_rule_list *list, const struct xb_rule *rule)
 	}
 }
 
-/* The file's rules change as the file did; those that were added since stay. */
-static void apply_rules(struct xb_instance *instance, struct xb_rule_list *new)
+/* The table in force, with the file's changes applied to it. */
+static int make_table(const struct xb_instance *instance, const struct xb_config *new,
+		      struct xb_rule_list *wanted, struct xb_error *err)
 {
-	struct xb_rule_list *old = &instance->config.rules, wanted = {0}, swap;
+	const struct xb_config *old = &instance->config;
+	int ret = xb_steering_copy(&instance->steering, wanted, err);
+
+	for (unsigned i = 0; !ret && i < old->rules.n; i++)
+		take_out(wanted, &old->rules.rules[i]);
+	for (unsigned i = 0; !ret && i < new->rules.n; i++)
+		ret = xb_rule_list_add(wanted, &new->rules.rules[i], new->rules.sources[i], err);
+	if (!ret && strcmp(old->verdict_word, new->verdict_word))
+		ret = xb_rule_list_set_verdict(wanted, new->verdict_word, 0, err);
+	return ret;
+}
+
+/* The file's rules and default verdict change as the file did; what was changed since stays. */
+static void apply_table(struct xb_instance *instance, struct xb_config *new)
+{
+	struct xb_config *old = &instance->config;
+	struct xb_rule_list wanted = {0}, swap;
 	struct xb_error err = {0};
 	int ret;
 
-	if (same_rules(old, new))
+	if (same_rules(&old->rules, &new->rules) && !strcmp(old->verdict_word, new->verdict_word))
 		return;
 	if (instance->steering.confirm_by_ns) {
-		xb_log(XB_LOG_ERROR, "rules: those that were loaded last wait for `steer confirm`; "
-				     "the file's have not been applied");
+		xb_log(XB_LOG_ERROR,
+		       "rules: a change of the table is on trial (`steer confirm`); the "
+		       "file's rules have not been applied");
 		return;
 	}
-	ret = xb_steering_copy(&instance->steering, &wanted, &err);
-	for (unsigned i = 0; !ret && i < old->n; i++)
-		take_out(&wanted, &old->rules[i]);
-	for (unsigned i = 0; !ret && i < new->n; i++)
-		ret = xb_rule_list_add(&wanted, &new->rules[i], new->sources[i], &err);
+	ret = make_table(instance, new, &wanted, &err);
 	if (!ret)
 		ret = xb_steering_load(&instance->steering, &wanted, 0, &err);
 	xb_rule_list_free(&wanted);
@@ -114,11 +108,13 @@ static void apply_rules(struct xb_instance *instance, struct xb_rule_list *new)
 		xb_log_error(XB_LOG_ERROR, "rules", &err);
 		return;
 	}
-	xb_instance_publish(instance);
-	swap = *old;
-	*old = *new;
-	*new = swap;
-	xb_log(XB_LOG_INFO, "the rules have changed: %u now", instance->steering.now.n);
+	xb_instance_steered(instance);
+	swap = old->rules;
+	old->rules = new->rules;
+	new->rules = swap;
+	strcpy(old->verdict_word, new->verdict_word);
+	xb_log(XB_LOG_INFO, "the steering table has changed: %u rules, default %s",
+	       instance->steering.now.n, instance->steering.now.word);
 }
 
 static void apply_mtu(struct xb_instance *instance, unsigned mtu)
@@ -255,10 +251,9 @@ static void reload(struct xb_instance *instance)
 	}
 	name_the_rest(instance, &config);
 	apply_queues(instance, config.kernel.queues);
-	apply_verdict(instance, config.verdict_word);
 	apply_mtu(instance, config.kernel.mtu);
 	apply_mac(instance, &config.kernel);
-	apply_rules(instance, &config.rules);
+	apply_table(instance, &config);
 	xb_config_fini(&config);
 	xb_log(XB_LOG_INFO, "read %s again", config.file);
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/rule_list.h"
 
+#include "daemon/rule_words.h"
+
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,16 +44,76 @@ int xb_rule_list_add(struct xb_rule_list *list, const struct xb_rule *rule,
 	return 0;
 }
 
+void xb_rule_list_remove(struct xb_rule_list *list, unsigned i)
+{
+	list->n--;
+	memmove(&list->rules[i], &list->rules[i + 1], (list->n - i) * sizeof(*list->rules));
+	memmove(&list->sources[i], &list->sources[i + 1], (list->n - i) * sizeof(*list->sources));
+}
+
+int xb_rule_list_set_verdict(struct xb_rule_list *list, const char *word, unsigned line,
+			     struct xb_error *err)
+{
+	if (!xb_word_port(word, list->verdict)) {
+		xb_refuse(err, -EINVAL,
+			  "default '%.40s': pass, bridge, drop or the name of a port is "
+			  "expected",
+			  word);
+		return -EINVAL;
+	}
+	list->verdict_line = line;
+	return 0;
+}
+
+/* Cuts a comment off, which starts at a '#' that is in no quoted text. */
+static void cut_comment(char *line)
+{
+	bool quoted = false;
+
+	for (; *line && *line != '\r'; line++) {
+		if (quoted && *line == '\\' && line[1])
+			line++;
+		else if (*line == '"')
+			quoted = !quoted;
+		else if (*line == '#' && !quoted)
+			break;
+	}
+	*line = '\0';
+}
+
+/* The VERDICT of a line `default VERDICT`, or NULL. */
+static char *default_in(char *line)
+{
+	static const char keyword[] = "default";
+	char *at = line + strspn(line, " \t");
+
+	if (strncmp(at, keyword, strlen(keyword)) != 0)
+		return NULL;
+	at += strlen(keyword);
+	if (*at && *at != ' ' && *at != '\t')
+		return NULL;
+	at += strspn(at, " \t");
+	at[strcspn(at, " \t")] = '\0';
+	return at;
+}
+
 /* Returns 0 for a line without a rule, too. */
 static int parse_line(struct xb_rule_list *list, char *line, unsigned number, struct xb_error *err)
 {
 	struct xb_rule_source source = {.line = number};
 	struct xb_rule rule;
+	char *verdict;
 	int ret;
 
-	line[strcspn(line, "#\r")] = '\0';
+	cut_comment(line);
 	if (!line[strspn(line, " \t")])
 		return 0;
+	verdict = default_in(line);
+	if (verdict && list->verdict_line)
+		return xb_refuse(err, -EINVAL, "the default verdict was set in line %u",
+				 list->verdict_line);
+	if (verdict)
+		return xb_rule_list_set_verdict(list, verdict, number, err);
 	ret = xb_rule_parse_places(line, &rule, &source.places, err);
 	return ret < 0 ? ret : xb_rule_list_add(list, &rule, source, err);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Rules in a row, as somebody wants them: from the command line, a configuration or `steer load`.
+ * A table as somebody wants it, rules and default verdict: from the command line, a configuration
+ * or `steer load`.
  */
 #ifndef XB_DAEMON_RULE_LIST_H
 #define XB_DAEMON_RULE_LIST_H
@@ -16,19 +17,31 @@ struct xb_rule_source {
 	struct xb_rule_places places;
 };
 
-/** Zeroed it is empty. An id of 0 means that the rule has yet to get one. */
+/** Zeroed it is empty, and says nothing of the default verdict. An id of 0 means that the rule has
+ * yet to get one. */
 struct xb_rule_list {
 	unsigned n;
 	struct xb_rule *rules; /* from the heap */
 	struct xb_rule_source *sources;
+	char verdict[XB_RULE_NAME_BYTES]; /* the default verdict's word; "": not said */
+	unsigned verdict_line;            /* where it is said; 0: there is one line only */
 };
 
 /** Appends a copy. Returns 0, -ENOMEM, or -E2BIG beyond XB_RULES_MAX. */
 int xb_rule_list_add(struct xb_rule_list *list, const struct xb_rule *rule,
 		     struct xb_rule_source source, struct xb_error *err);
 
+/** Removes the rule at place `i`. */
+void xb_rule_list_remove(struct xb_rule_list *list, unsigned i);
+
+/** Says what the default verdict is to be. Returns 0, or -EINVAL where the word is too long to be
+ * one. */
+int xb_rule_list_set_verdict(struct xb_rule_list *list, const char *word, unsigned line,
+			     struct xb_error *err);
+
 /**
- * Appends the rules of a text, one a line; '#' starts a comment.
+ * Appends the rules of a text, one a line, and takes a line `default VERDICT`, of which there may
+ * be one; '#' starts a comment, but for one in a quoted text.
  *
  * Returns 0 or what is wrong with a line, which the error names; the list then holds the rules
  * before it.

@@ -1,44 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/rule_names.h"
 
+#include "daemon/rule_words.h"
+
 #include <errno.h>
 #include <string.h>
 
-/* Says that there is no such port: where the name stands, or else behind which word. */
-static int no_port(unsigned place, const char *before, const char *name, const char *hint,
-		   struct xb_error *err)
+static const char ports_hint[] = "`xbridge port list` names them";
+static const char verdicts_hint[] =
+	"`xbridge port list` names them; pass, bridge and drop are verdicts";
+
+/* Says what is the matter with a name: where it stands, or, of no text, after which word. */
+static int wrong(unsigned place, const char *before, const char *name, const char *why,
+		 const char *hint, struct xb_error *err)
 {
 	if (place)
-		xb_refuse(err, -EINVAL, "rule, character %u, '%s': there is no such port", place,
-			  name);
+		xb_refuse(err, -EINVAL, "rule, character %u, '%s': %s", place, name, why);
 	else
-		xb_refuse(err, -EINVAL, "%s %s: there is no such port", before, name);
+		xb_refuse(err, -EINVAL, "%s %s: %s", before, name, why);
 	xb_hint(err, "%s", hint);
 	return -EINVAL;
 }
 
-static int resolve_verdict(const struct xb_rule_names *names, const struct xb_rule *rule,
-			   const struct xb_rule_places *places, uint32_t *ret_verdict,
-			   struct xb_error *err)
+/* ---- verdicts ---- */
+
+static int find_verdict(const struct xb_rule_names *names, const char *word)
 {
 	static const char *const words[] = {"pass", "bridge", "drop"};
-	bool uplink;
 	int port;
 
-	for (uint32_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(rule->verdict, words[i]) != 0)
-			continue;
-		*ret_verdict = XB_VERDICT_PASS + i;
-		return 0;
-	}
-	port = names->port(names->arg, rule->verdict, &uplink);
-	if (port < 0)
-		return no_port(places->verdict, "to", rule->verdict,
-			       "`xbridge port list` names them; pass, bridge and drop are verdicts",
-			       err);
-	*ret_verdict = XB_VERDICT_PORT(port);
+	for (int i = 0; i < (int)(sizeof(words) / sizeof(words[0])); i++)
+		if (!strcmp(word, words[i]))
+			return (int)XB_VERDICT_PASS + i;
+	port = names->port(names->arg, word);
+	return port < 0 ? port : XB_VERDICT_PORT(port);
+}
+
+int xb_verdict_resolve(const struct xb_rule_names *names, const char *word, uint16_t *ret_verdict,
+		       struct xb_error *err)
+{
+	int verdict = find_verdict(names, word);
+
+	if (verdict < 0)
+		return wrong(0, "default", word, "there is no such port", verdicts_hint, err);
+	*ret_verdict = (uint16_t)verdict;
 	return 0;
 }
+
+/* ---- ports that frames come from ---- */
 
 /* Only an uplink's frames have a stack to pass to. */
 static int refuse_pass(const struct xb_rule *rule, const struct xb_rule_places *places,
@@ -55,27 +64,70 @@ static int refuse_pass(const struct xb_rule *rule, const struct xb_rule_places *
 	return -EINVAL;
 }
 
+static int resolve_in(const struct xb_rule_names *names, const struct xb_rule *rule,
+		      const struct xb_rule_places *places, uint64_t *ret_ports,
+		      struct xb_error *err)
+{
+	unsigned place = places->in;
+	const char *next = rule->in;
+	uint64_t ports = 0;
+
+	while (*next) {
+		char name[XB_RULE_NAME_BYTES];
+		const char *at = next;
+		int port;
+
+		next = xb_next_port(next, name);
+		if (!strcmp(name, "uplink")) {
+			ports |= names->uplinks(names->arg);
+		} else {
+			port = names->port(names->arg, name);
+			if (port < 0)
+				return wrong(place, "in", name, "there is no such port", ports_hint,
+					     err);
+			ports |= 1ull << port;
+		}
+		place += place ? (unsigned)(next - at) : 0;
+	}
+	*ret_ports = ports;
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+static int resolve_dmac(const struct xb_rule_names *names, const struct xb_rule *rule,
+			uint8_t ret_mac[6], struct xb_error *err)
+{
+	if (!rule->dmac_kernel) {
+		memcpy(ret_mac, rule->dmac, sizeof(rule->dmac));
+		return 0;
+	}
+	if (names->kernel_mac(names->arg, ret_mac))
+		return 0;
+	xb_refuse(err, -EINVAL, "dmac kernel: there is no kernel port");
+	xb_hint(err, "give the address itself");
+	return -EINVAL;
+}
+
 int xb_rule_resolve(const struct xb_rule_names *names, const struct xb_rule *rule,
 		    const struct xb_rule_places *places, struct xb_ranked_rule *ret_ranked,
 		    struct xb_error *err)
 {
-	uint32_t verdict;
-	int ret = resolve_verdict(names, rule, places, &verdict, err);
-	bool uplink = false;
-	int port = 0;
+	struct xb_ranked_rule ranked = {.rule = rule, .in = XB_IN_ANY};
+	int verdict = find_verdict(names, rule->verdict);
+	int ret;
 
-	if (ret < 0)
-		return ret;
-	if (XB_RULE_TESTS(rule, XB_MATCH_IN)) {
-		port = names->port(names->arg, rule->in, &uplink);
-		if (port < 0)
-			return no_port(places->in, "in", rule->in, "`xbridge port list` names them",
-				       err);
-		if (verdict == XB_VERDICT_PASS && !uplink)
-			return refuse_pass(rule, places, err);
+	if (verdict < 0)
+		return wrong(places->verdict, "to", rule->verdict, "there is no such port",
+			     verdicts_hint, err);
+	ranked.verdict = (uint32_t)verdict;
+	ret = resolve_dmac(names, rule, ranked.dmac, err);
+	if (!ret && XB_RULE_TESTS(rule, XB_MATCH_IN)) {
+		ret = resolve_in(names, rule, places, &ranked.in, err);
+		if (!ret && verdict == XB_VERDICT_PASS && ranked.in & ~names->uplinks(names->arg))
+			ret = refuse_pass(rule, places, err);
 	}
-	ret_ranked->rule = rule;
-	ret_ranked->verdict = verdict;
-	ret_ranked->in = (uint32_t)port;
-	return 0;
+	if (!ret)
+		*ret_ranked = ranked;
+	return ret;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The names in a rule: which ports they mean, now.
+ * The names in a rule: what they mean, now.
  */
 #ifndef XB_DAEMON_RULE_NAMES_H
 #define XB_DAEMON_RULE_NAMES_H
@@ -11,19 +11,26 @@
 
 #include <stdbool.h>
 
-/** An instance's ports. */
+/** What an instance knows of its ports. */
 struct xb_rule_names {
-	/** The port's id, or -ENOENT; says whether frames from it may pass to a stack of its own.
-	 */
-	int (*port)(const void *arg, const char *name, bool *ret_uplink);
+	/** The port's id, or -ENOENT. */
+	int (*port)(const void *arg, const char *name);
+	/** Bits 1 << id: the uplinks. Frames from them have a stack of their own to pass to. */
+	uint64_t (*uplinks)(const void *arg);
+	/** The address of the kernel port, at this moment; false: there is no such port. */
+	bool (*kernel_mac)(const void *arg, uint8_t ret_mac[6]);
 	const void *arg;
 };
 
+/** Finds what a verdict's word means. Returns 0, or -EINVAL where no port has that name. */
+int xb_verdict_resolve(const struct xb_rule_names *names, const char *word, uint16_t *ret_verdict,
+		       struct xb_error *err);
+
 /**
- * Finds the ports that a rule names.
+ * Finds what the names in a rule mean: ports, and the kernel port's address.
  *
- * @places:     where it names them, for the error.
- * @ret_ranked: gets the rule, its verdict and its port; the slot is the caller's.
+ * @places:     where it names ports, for the error.
+ * @ret_ranked: gets the rule and what it means; the slot is the caller's.
  *
  * Returns 0, or -EINVAL for a name that no port has and for a verdict that makes no sense there.
  */

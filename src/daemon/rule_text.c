@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/rule_text.h"
 
+#include "daemon/net_names.h"
+#include "daemon/rule_sense.h"
 #include "daemon/rule_words.h"
 
+#include <assert.h>
+#include <ctype.h>
 #include <errno.h>
-#include <linux/if_ether.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,9 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD_BYTES     64u /* an IPv6 prefix in its longest form fits */
+#define WORD_BYTES     128u /* a list of ports, and an IPv6 prefix in its longest form */
 #define ETHERTYPE_MIN  0x600u
 #define BURST_FRACTION 10u /* of a second's worth: the default burst */
+#define BURST_MIN      8u  /* of it: as many as an exchange of ARP or the like takes at once */
+
+static_assert(WORD_BYTES >= XB_RULE_IN_BYTES, "a word holds the longest list of ports");
 
 /* The rule as it is read: where we are, and where the word that is being read began. */
 struct reader {
@@ -61,40 +67,35 @@ static int wrong(const struct reader *in, const char *at, const char *first, con
 {
 	size_t len = strcspn(at, " \t");
 
-	return xb_fail(in->err, -EINVAL, "rule, character %d, '%.*s': %s%s",
-		       (int)(at - in->text) + 1, (int)(len < NAMED_MAX ? len : NAMED_MAX), at,
-		       first, then);
+	return xb_refuse(in->err, -EINVAL, "rule, character %d, '%.*s': %s%s",
+			 (int)(at - in->text) + 1, (int)(len < NAMED_MAX ? len : NAMED_MAX), at,
+			 first, then);
 }
 
 static int unexpected(const struct reader *in, const char *expected)
 {
 	if (!*in->word)
-		return xb_fail(in->err, -EINVAL, "rule, at its end: %s is expected", expected);
+		return xb_refuse(in->err, -EINVAL, "rule, at its end: %s is expected", expected);
 	return wrong(in, in->word_at, expected, " is expected");
-}
-
-/* The match `what` can't be true beside others. */
-static int never(const struct reader *in, enum xb_match what, const char *why)
-{
-	return wrong(in, in->value_at[what], "no frame could match: ", why);
 }
 
 /* ---- matches ---- */
 
 enum kind {
 	OWN, /* the word `own`, and nothing to keep */
-	NAME,
+	PORTS,
 	NUMBER, /* __u16 */
 	MAC,
 	PREFIX,
 	RANGE,
-	FLAGS, /* two __u8: SET/MASK */
+	SERVICE, /* a range, or a name in the system's list */
+	FLAGS,   /* two __u8: SET/MASK */
 };
 
 #define FIELD(name) offsetof(struct xb_rule, name)
 
 static const char prefix_expected[] = "an address or a prefix like 10.0.0.0/8 or 2001:db8::/32";
-static const char range_expected[] = "a port or a range like 1024-65535";
+static const char range_expected[] = "a port, a range like 1024-65535 or the name of a service";
 
 /* The grammar of matches, in the order of enum xb_match. */
 static const struct match {
@@ -105,24 +106,25 @@ static const struct match {
 	const struct xb_word *names; /* of numbers */
 	const char *expected;
 } matches[XB_MATCH_COUNT] = {
-	[XB_MATCH_IN] = {"in", NAME, FIELD(in), .expected = "the name of a port"},
-	[XB_MATCH_VLAN] = {"vlan", NUMBER, FIELD(vlan), 0, 4094,
-			   .expected = "a VLAN's number from 0 to 4094"},
+	[XB_MATCH_IN] = {"in", PORTS, FIELD(in),
+			 .expected = "the name of a port, names joined by commas, or 'uplink'"},
+	[XB_MATCH_VLAN] = {"vlan", NUMBER, FIELD(vlan), 0, 4094, xb_vlan_words,
+			   "'none' or a VLAN's number from 0 to 4094"},
 	[XB_MATCH_SMAC] = {"smac", MAC, FIELD(smac),
 			   .expected = "a MAC address like 02:00:00:00:00:01"},
 	[XB_MATCH_DMAC] = {"dmac", MAC, FIELD(dmac),
-			   .expected = "'own' or a MAC address like 02:00:00:00:00:01"},
+			   .expected = "'own', 'kernel' or a MAC address like 02:00:00:00:00:01"},
 	[XB_MATCH_DMAC_OWN] = {.keyword = "dmac", .kind = OWN},
 	[XB_MATCH_ETHERTYPE] = {"ethertype", NUMBER, FIELD(ethertype), ETHERTYPE_MIN, UINT16_MAX,
 				xb_ethertype_words,
 				"ipv4, ipv6, arp or a number from 0x0600 to 0xffff"},
 	[XB_MATCH_PROTO] = {"proto", NUMBER, FIELD(proto), 0, UINT8_MAX, xb_proto_words,
-			    "tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255"},
+			    "the name of a protocol or a number from 0 to 255"},
 	[XB_MATCH_SRC] = {"src", PREFIX, FIELD(src), .expected = prefix_expected},
 	[XB_MATCH_DST] = {"dst", PREFIX, FIELD(dst), .expected = prefix_expected},
-	[XB_MATCH_SPORT] = {"sport", RANGE, FIELD(sport), 0, UINT16_MAX,
+	[XB_MATCH_SPORT] = {"sport", SERVICE, FIELD(sport), 0, UINT16_MAX,
 			    .expected = range_expected},
-	[XB_MATCH_DPORT] = {"dport", RANGE, FIELD(dport), 0, UINT16_MAX,
+	[XB_MATCH_DPORT] = {"dport", SERVICE, FIELD(dport), 0, UINT16_MAX,
 			    .expected = range_expected},
 	[XB_MATCH_TCP_FLAGS] = {"tcp-flags", FLAGS, FIELD(tcp_flags),
 				.expected = "SET/MASK, each a number or of "
@@ -139,6 +141,7 @@ static bool read_number(const struct match *match, const char *word, void *field
 	uint16_t value;
 
 	if (!(match->names && xb_word_named(match->names, word, &number)) &&
+	    !(match->at == FIELD(proto) && xb_net_protocol(word, &number)) &&
 	    !xb_word_number(word, match->min, match->max, &number))
 		return false;
 	value = (uint16_t)number;
@@ -164,8 +167,8 @@ static bool read_value(const struct match *match, char *word, struct xb_rule *ru
 	switch (match->kind) {
 	case OWN:
 		return !strcmp(word, "own");
-	case NAME:
-		return xb_word_port(word, field);
+	case PORTS:
+		return xb_word_ports(word, field);
 	case NUMBER:
 		return read_number(match, word, field);
 	case MAC:
@@ -174,6 +177,9 @@ static bool read_value(const struct match *match, char *word, struct xb_rule *ru
 		return xb_word_prefix(word, field);
 	case RANGE:
 		return xb_word_range(word, match->max, field);
+	case SERVICE: /* the number of a name depends on the protocol, which may follow:
+			 read_services */
+		return !isdigit((unsigned char)*word) || xb_word_range(word, match->max, field);
 	case FLAGS:
 		return read_flags(word, field);
 	}
@@ -199,19 +205,23 @@ static void print_value(const struct match *match, const struct xb_rule *rule, F
 	case OWN:
 		fputs("own", out);
 		break;
-	case NAME:
+	case PORTS:
 		fputs(field, out);
 		break;
 	case NUMBER:
 		print_number(match, *(const uint16_t *)field, out);
 		break;
 	case MAC:
-		xb_mac_print(field, out);
+		if (match->at == FIELD(dmac) && rule->dmac_kernel)
+			fputs("kernel", out);
+		else
+			xb_mac_print(field, out);
 		break;
 	case PREFIX:
 		xb_prefix_print(field, out);
 		break;
 	case RANGE:
+	case SERVICE:
 		xb_range_print(field, out);
 		break;
 	case FLAGS:
@@ -244,6 +254,10 @@ static int read_match(struct reader *in, const struct match *match)
 		match = &matches[XB_MATCH_DMAC_OWN];
 	in->rule.match |= 1u << (match - matches);
 	in->value_at[match - matches] = in->word_at;
+	if (match->at == FIELD(dmac) && !strcmp(word, "kernel")) {
+		in->rule.dmac_kernel = 1;
+		return 0;
+	}
 	return read_value(match, word, &in->rule) ? 0 : unexpected(in, match->expected);
 }
 
@@ -314,7 +328,7 @@ static int read_limit(struct reader *in)
 		*colon = '\0';
 	if (!xb_word_number(word, 1, XB_RULE_PPS_MAX, &pps))
 		return unexpected(in, expected);
-	burst = pps / BURST_FRACTION ? pps / BURST_FRACTION : 1;
+	burst = pps / BURST_FRACTION > BURST_MIN ? pps / BURST_FRACTION : BURST_MIN;
 	if (colon && !xb_word_number(colon + 1, 1, UINT32_MAX, &burst))
 		return unexpected(in, expected);
 	in->rule.limit_pps = (uint32_t)pps;
@@ -322,86 +336,103 @@ static int read_limit(struct reader *in)
 	return 0;
 }
 
-/* From behind `to`. */
+/* A word, or text in double quotes in which \" and \\ stand for " and \. */
+static int read_comment(struct reader *in)
+{
+	static const char expected[] =
+		"text in double quotes, of 63 bytes at most and on one line,";
+	const char *end = xb_word_text(in->at + strspn(in->at, " \t"), in->rule.comment);
+
+	if (!end) {
+		read_word(in);
+		return unexpected(in, expected);
+	}
+	in->at = end;
+	return 0;
+}
+
+/* What follows the verdict: limit and comment, each once. */
+static int read_tail(struct reader *in)
+{
+	bool commented = false;
+	int ret = 0;
+
+	for (read_word(in); !ret && *in->word; read_word(in)) {
+		if (!strcmp(in->word, "limit") && !in->rule.limit_pps) {
+			ret = read_limit(in);
+		} else if (!strcmp(in->word, "comment") && !commented) {
+			commented = true;
+			ret = read_comment(in);
+		} else {
+			return unexpected(in, "limit or comment, each once, or the end");
+		}
+	}
+	return ret;
+}
+
+/* What follows `to`. */
 static int read_action(struct reader *in)
 {
-	int ret;
-
 	read_word(in);
 	in->verdict_at = in->word_at;
 	if (!xb_word_port(in->word, in->rule.verdict))
 		return unexpected(in, "pass, bridge, drop or the name of a port");
-	read_word(in);
-	if (!strcmp(in->word, "limit")) {
-		ret = read_limit(in);
+	return read_tail(in);
+}
+
+/* ---- names of services ---- */
+
+static int no_service(const struct reader *in, enum xb_match what, int code)
+{
+	if (code == -ENOTUNIQ)
+		return wrong(in, in->value_at[what], "that service has several ports: ",
+			     "say which protocol, or the number");
+	return wrong(in, in->value_at[what], range_expected,
+		     " is expected, and the system's list (/etc/services) has none of that name");
+}
+
+/* The ports that were given by a service's name, now that the protocol is known. */
+static int read_services(struct reader *in)
+{
+	static const enum xb_match sides[] = {XB_MATCH_SPORT, XB_MATCH_DPORT};
+	unsigned proto = XB_RULE_TESTS(&in->rule, XB_MATCH_PROTO) ? in->rule.proto : 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const char *at = in->value_at[sides[i]];
+		char name[WORD_BYTES];
+		struct xb_range range;
+		size_t len;
+		int ret;
+
+		if (!at || isdigit((unsigned char)*at))
+			continue;
+		len = strcspn(at, " \t");
+		memcpy(name, at, len < WORD_BYTES ? len : 0);
+		name[len < WORD_BYTES ? len : 0] = '\0';
+		ret = xb_net_service(name, proto, &range.first);
 		if (ret < 0)
-			return ret;
-		read_word(in);
+			return no_service(in, sides[i], ret);
+		range.last = range.first;
+		memcpy((char *)&in->rule + matches[sides[i]].at, &range, sizeof(range));
 	}
-	return *in->word ? unexpected(in, in->rule.limit_pps ? "the end" : "limit or the end") : 0;
-}
-
-/* ---- sense ---- */
-
-static bool has_ports(unsigned proto)
-{
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
-}
-
-static bool tests_any(const struct xb_rule *rule, uint32_t bits)
-{
-	return rule->match & bits;
-}
-
-#define PORTS (1u << XB_MATCH_SPORT | 1u << XB_MATCH_DPORT)
-#define L4    (PORTS | 1u << XB_MATCH_TCP_FLAGS | 1u << XB_MATCH_ICMP_TYPE)
-#define ADDRS (1u << XB_MATCH_SRC | 1u << XB_MATCH_DST)
-#define L3    (L4 | ADDRS | 1u << XB_MATCH_PROTO | 1u << XB_MATCH_DSCP | 1u << XB_MATCH_FRAG)
-
-static int check_ip(const struct reader *in)
-{
-	const struct xb_rule *rule = &in->rule;
-	uint8_t family = rule->src.family ? rule->src.family : rule->dst.family;
-	bool v4 = rule->ethertype == ETH_P_IP, v6 = rule->ethertype == ETH_P_IPV6;
-
-	if (rule->src.family && rule->dst.family && rule->src.family != rule->dst.family)
-		return never(in, XB_MATCH_DST, "src and dst are of different families");
-	if (!XB_RULE_TESTS(rule, XB_MATCH_ETHERTYPE) || !tests_any(rule, L3))
-		return 0;
-	if (!v4 && !v6)
-		return never(in, XB_MATCH_ETHERTYPE,
-			     "what is asked for is found in IPv4 and IPv6 only, its ethertype "
-			     "is another");
-	if (family && (family == 4) != v4)
-		return never(in, XB_MATCH_ETHERTYPE,
-			     "the addresses are not of the ethertype's family");
 	return 0;
 }
 
-static int check_transport(const struct reader *in)
+/* ---- the whole ---- */
+
+static int check_sense(const struct reader *in)
 {
 	const struct xb_rule *rule = &in->rule;
-	bool any = !XB_RULE_TESTS(rule, XB_MATCH_PROTO);
-	enum xb_match port = XB_RULE_TESTS(rule, XB_MATCH_SPORT) ? XB_MATCH_SPORT : XB_MATCH_DPORT;
+	struct xb_rule_fault fault;
 
-	if (tests_any(rule, PORTS) && !any && !has_ports(rule->proto))
-		return never(in, port, "only tcp, udp and sctp have ports");
-	if (XB_RULE_TESTS(rule, XB_MATCH_TCP_FLAGS)) {
-		if (!any && rule->proto != IPPROTO_TCP)
-			return never(in, XB_MATCH_TCP_FLAGS, "only tcp has tcp-flags");
-		if (rule->tcp_flags & ~rule->tcp_mask)
-			return never(in, XB_MATCH_TCP_FLAGS,
-				     "tcp-flags: SET names flags that MASK leaves out");
-	}
-	if (XB_RULE_TESTS(rule, XB_MATCH_ICMP_TYPE) &&
-	    (any || (rule->proto != IPPROTO_ICMP && rule->proto != IPPROTO_ICMPV6)))
+	if (XB_RULE_TESTS(rule, XB_MATCH_ICMP_TYPE) && rule->proto != IPPROTO_ICMP &&
+	    rule->proto != IPPROTO_ICMPV6)
 		return wrong(in, in->value_at[XB_MATCH_ICMP_TYPE],
 			     "'proto icmp' or 'proto icmpv6' is expected beside icmp-type: ",
 			     "their numbers differ");
-	if (tests_any(rule, L4) && XB_RULE_TESTS(rule, XB_MATCH_FRAG) &&
-	    rule->frag == XB_FRAG_LATER)
-		return never(in, XB_MATCH_FRAG, "a later fragment has no ports, flags or types");
-	return 0;
+	if (!xb_rule_contradicts(&in->rule, &fault))
+		return 0;
+	return wrong(in, in->value_at[fault.at], "no frame could match: ", fault.why);
 }
 
 /* Reads a rule, or a match alone. */
@@ -412,9 +443,9 @@ static int parse(struct reader *in, struct xb_rule *ret_rule)
 	if (!ret && !in->match_only)
 		ret = read_action(in);
 	if (!ret)
-		ret = check_ip(in);
+		ret = read_services(in);
 	if (!ret)
-		ret = check_transport(in);
+		ret = check_sense(in);
 	if (!ret)
 		*ret_rule = in->rule;
 	return ret;
@@ -457,6 +488,28 @@ int xb_match_parse(const char *text, struct xb_rule *ret_match, struct xb_error 
 	return parse(&in, ret_match);
 }
 
+char *xb_rule_join(int argc, const char *const *argv)
+{
+	char *text = NULL;
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+
+	if (!out)
+		return NULL;
+	for (int i = 0; i < argc; i++) {
+		if (i)
+			fputc(' ', out);
+		if (i && !strcmp(argv[i - 1], "comment") && argv[i][0] != '"')
+			xb_text_print(argv[i], out);
+		else
+			fputs(argv[i], out);
+	}
+	if (!fclose(out))
+		return text;
+	free(text);
+	return NULL;
+}
+
 int xb_rule_each_match(const struct xb_rule *rule,
 		       void (*say)(void *arg, const char *keyword, const char *value), void *arg)
 {
@@ -494,4 +547,8 @@ void xb_rule_print(const struct xb_rule *rule, FILE *out)
 	fprintf(out, "to %s", rule->verdict);
 	if (rule->limit_pps)
 		fprintf(out, " limit %u:%u", rule->limit_pps, rule->limit_burst);
+	if (rule->comment[0]) {
+		fputs(" comment ", out);
+		xb_text_print(rule->comment, out);
+	}
 }

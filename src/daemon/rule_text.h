@@ -2,7 +2,7 @@
 /*
  * The rule language: text to rule and back (DESIGN.md, 5).
  *
- *     [id N] [prio N] MATCH… to VERDICT [limit PPS[:BURST]]
+ *     [id N] [prio N] MATCH… to VERDICT [limit PPS[:BURST]] [comment "TEXT"]
  *
  * Matches come in any order, each once. One table (rule_text.c) is the grammar and prints rules.
  */
@@ -18,7 +18,7 @@
 
 /**
  * Reads one rule. A prefix's bits beyond its length are cleared; a BURST that is not given becomes
- * max(1, PPS / 10); an `id` that is not given stays 0.
+ * max(8, PPS / 10); an `id` that is not given stays 0.
  *
  * Whether its ports exist is not asked here.
  *
@@ -42,6 +42,10 @@ int xb_rule_parse_places(const char *text, struct xb_rule *ret_rule,
  * xb_rule_parse.
  */
 int xb_match_parse(const char *text, struct xb_rule *ret_match, struct xb_error *err);
+
+/** Joins the words of a rule to a text as xb_rule_parse reads it; what follows `comment` may be a
+ * word with blanks, as the shell leaves it. Returns it from the heap, or NULL. */
+char *xb_rule_join(int argc, const char *const *argv);
 
 /** Calls `say` for each thing that a rule tests, in the language's words and order: "proto", "tcp".
  * The strings are good until it returns. Returns 0 or -ENOMEM. */

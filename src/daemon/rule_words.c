@@ -88,6 +88,8 @@ bool xb_word_prefix(char *word, struct xb_prefix *ret_prefix)
 	return true;
 }
 
+const struct xb_word xb_vlan_words[] = {{"none", XB_VLAN_NONE}, {0}};
+
 const struct xb_word xb_proto_words[] = {
 	{"tcp", IPPROTO_TCP},       {"udp", IPPROTO_UDP},   {"icmp", IPPROTO_ICMP},
 	{"icmpv6", IPPROTO_ICMPV6}, {"sctp", IPPROTO_SCTP}, {0},
@@ -158,6 +160,74 @@ bool xb_word_port(const char *word, char ret_name[XB_RULE_NAME_BYTES])
 		return false;
 	memcpy(ret_name, word, len + 1);
 	return true;
+}
+
+const char *xb_next_port(const char *list, char ret_name[XB_RULE_NAME_BYTES])
+{
+	size_t len = strcspn(list, ",");
+	size_t kept = len < XB_RULE_NAME_BYTES ? len : XB_RULE_NAME_BYTES - 1;
+
+	memcpy(ret_name, list, kept);
+	ret_name[kept] = '\0';
+	return list + len + (list[len] == ',');
+}
+
+bool xb_word_ports(const char *word, char ret_names[XB_RULE_IN_BYTES])
+{
+	size_t len = strlen(word);
+	size_t name = 0;
+
+	if (!len || len >= XB_RULE_IN_BYTES)
+		return false;
+	for (size_t i = 0; i <= len; i++) {
+		if (word[i] && word[i] != ',') {
+			name++;
+			continue;
+		}
+		if (!name || name >= XB_RULE_NAME_BYTES)
+			return false;
+		name = 0;
+	}
+	memcpy(ret_names, word, len + 1);
+	return true;
+}
+
+static bool is_control(char c)
+{
+	return (unsigned char)c < ' ' || c == 0x7f;
+}
+
+const char *xb_word_text(const char *at, char ret_text[XB_RULE_COMMENT_BYTES])
+{
+	bool quoted = *at == '"';
+	char text[XB_RULE_COMMENT_BYTES] = {0};
+	size_t n = 0;
+
+	for (at += quoted; quoted ? *at != '"' : *at && *at != ' ' && *at != '\t'; at++) {
+		if (quoted && *at == '\\' && (at[1] == '"' || at[1] == '\\'))
+			at++;
+		else if (*at == '"' || is_control(*at)) /* the end of the text, too */
+			return NULL;
+		if (n == sizeof(text) - 1)
+			return NULL;
+		text[n++] = *at;
+	}
+	at += quoted;
+	if (!n || (*at && *at != ' ' && *at != '\t'))
+		return NULL;
+	memcpy(ret_text, text, sizeof(text));
+	return at;
+}
+
+void xb_text_print(const char *text, FILE *out)
+{
+	fputc('"', out);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			fputc('\\', out);
+		fputc(*text, out);
+	}
+	fputc('"', out);
 }
 
 void xb_mac_print(const uint8_t mac[6], FILE *out)

@@ -18,6 +18,7 @@ struct xb_word {
 	unsigned number;
 };
 
+extern const struct xb_word xb_vlan_words[];
 extern const struct xb_word xb_proto_words[];
 extern const struct xb_word xb_ethertype_words[];
 extern const struct xb_word xb_frag_words[];
@@ -47,5 +48,23 @@ void xb_flags_print(uint8_t flags, FILE *out);
 
 /** The name of a port. */
 bool xb_word_port(const char *word, char ret_name[XB_RULE_NAME_BYTES]);
+
+/** Names of ports, joined by commas. */
+bool xb_word_ports(const char *word, char ret_names[XB_RULE_IN_BYTES]);
+
+/** Takes the first name off a list of ports; "" is left of the last one. Returns what follows it.
+ */
+const char *xb_next_port(const char *list, char ret_name[XB_RULE_NAME_BYTES]);
+
+/**
+ * A word, or text in double quotes, in which \" and \\ stand for " and \; no control characters.
+ * Other than the readers above, it begins at `at` and ends where it ends.
+ *
+ * Returns what follows it, or NULL.
+ */
+const char *xb_word_text(const char *at, char ret_text[XB_RULE_COMMENT_BYTES]);
+
+/** In quotes. */
+void xb_text_print(const char *text, FILE *out);
 
 #endif

@@ -5,6 +5,7 @@
 #include "daemon/instance.h"
 #include "daemon/links.h"
 #include "daemon/log.h"
+#include "daemon/net_names.h"
 #include "daemon/privileges.h"
 #include "daemon/reload.h"
 #include "daemon/troubles.h"
@@ -310,6 +311,7 @@ int xb_run(int argc, char **argv)
 		.links.fd = -1,
 		.netns_links.fd = -1,
 	};
+	xb_net_names_load(); /* while anything may be read, and nobody waits */
 	xb_control_init(&daemon.control);
 	daemon.instance.argc = argc;
 	daemon.instance.argv = argv;

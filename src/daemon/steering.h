@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The steering table of an instance: its rules in their order, their ids and counters, and the
- * image that frames are judged by.
+ * The steering table of an instance: its rules in their order, their ids and counters, the default
+ * verdict, and the image that frames are judged by.
  *
  * Each change makes a whole new table, which is put in force at once or not at all: a rule that
- * both tables have keeps its id, its counters and its limit's state. With an uplink the table lies
- * in the gate's maps, for the XDP programs to see; else in memory of our own.
+ * both tables have keeps its id, its counters and its limit's state. A change can be on trial:
+ * unless it is confirmed in time, the table from before comes back. Further changes may join the
+ * trial; the table that comes back is the one from before the first.
  *
  * Control thread. What workers see goes into the snapshots that the caller publishes after each
- * change (xb_steering_rules).
+ * change (xb_steering_rules, xb_steering_verdict).
  */
 #ifndef XB_DAEMON_STEERING_H
 #define XB_DAEMON_STEERING_H
 
 #include "core/rules.h"
+#include "daemon/image_store.h"
 #include "daemon/rule_list.h"
 #include "daemon/rule_names.h"
-#include "xsk/gate.h"
+#include "daemon/rule_sense.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,66 +30,134 @@ struct xb_steered_rule {
 	struct xb_rule_source source;
 };
 
-/** In the order in which they are asked. */
+/** A table; its rules in the order in which they are asked. */
 struct xb_steered_list {
 	unsigned n;
 	struct xb_steered_rule *rules; /* from the heap */
+	char word[XB_RULE_NAME_BYTES]; /* the default verdict, as it was given */
+	uint16_t verdict;              /* what that means */
+	bool names_kernel;             /* a rule says `dmac kernel`, which was taken for: */
+	uint8_t kernel_mac[6];
+};
+
+/** What was given out last. */
+struct xb_steered_counts {
+	uint32_t last_id;
+	uint32_t next_slot; /* where the search for a free one starts */
 };
 
 struct xb_steering {
 	struct xb_rule_names names;
-	struct xb_gate *gate;          /* NULL: no uplink */
+	struct xb_image_store store;
 	struct xb_steered_list now;    /* in force */
 	struct xb_steered_list before; /* comes back unless `now` is confirmed in time */
-	uint64_t confirm_by_ns;        /* CLOCK_MONOTONIC; 0: nothing is to be confirmed */
-	uint32_t last_id;
-	uint32_t next_slot; /* where the search for a free one starts */
-	uint32_t generation;
-	struct xb_rules rules;           /* where the table lies */
-	struct xb_image *own[XB_IMAGES]; /* without a gate */
+	uint64_t confirm_by_ns;        /* CLOCK_MONOTONIC; 0: nothing is on trial */
+	struct xb_steered_counts counts;
+	bool stands_back;         /* the confirmed table is in force while a trial is on, … */
+	struct xb_in_force trial; /* … in place of this */
+	struct xb_rules rules;    /* where the table lies */
+	uint16_t verdict;
 };
 
-/** Starts with no rules. What an earlier run has left in the gate is in force until the first
- *  change. `names` is asked at each change. Returns 0 or -ENOMEM. */
+/**
+ * Starts with no rules and `bridge` as the default verdict. What an earlier run has left in the
+ * gate is in force until the first change.
+ *
+ * @gate:  NULL: there is no uplink; the table lies in memory of its own.
+ * @names: asked at each change.
+ *
+ * Returns 0 or -ENOMEM.
+ */
 int xb_steering_init(struct xb_steering *steering, struct xb_gate *gate,
 		     const struct xb_rule_names *names, struct xb_error *err);
 void xb_steering_fini(struct xb_steering *steering);
 
-/**
- * Replaces all rules. One without an id gets that of a rule in force that says the same, else a new
- * one.
- *
- * @confirm_s: 0, or within how many seconds xb_steering_confirm must follow, or the rules of now
- *             come back.
- *
- * Returns 0, -EINVAL (a name that no port has, a verdict that makes no sense there, an id twice;
- * the error names the rule's line), or why the table could not be made; nothing has changed then.
+/*
+ * Changes. Each takes `confirm_s`: 0, or within how many seconds xb_steering_confirm must follow,
+ * or the table from before comes back. Each returns 0 or why nothing has changed: -EINVAL (a name
+ * that no port has, a verdict that makes no sense there, an id twice; the error names the rule's
+ * line), -EBUSY (one without `confirm_s` while another is on trial; one with it before
+ * xb_steering_stand_back), -ENOENT or -EEXIST (an id), or
+ * why the table could not be made.
  */
-int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *rules,
+
+/** Replaces all rules and, if the list says so, the default verdict. A rule without an id gets that
+ * of a rule in force that says the same, otherwise a new one. Without `confirm_s` it ends a trial.
+ */
+int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *wanted,
 		     unsigned confirm_s, struct xb_error *err);
 
-/** Appends the rules in force, with their ids, to a list of the caller's. Returns 0 or -ENOMEM. */
+/** Says what xb_steering_load would say, and changes nothing. */
+int xb_steering_check(const struct xb_steering *steering, const struct xb_rule_list *wanted,
+		      struct xb_error *err);
+
+/** Adds one rule, of a text in which its names stand at source.places. */
+int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
+		    struct xb_rule_source source, unsigned confirm_s, uint32_t *ret_id,
+		    struct xb_error *err);
+
+/** Puts a rule into the place of another, whose id it gets; its counters start at nothing unless it
+ *  says the same. */
+int xb_steering_replace(struct xb_steering *steering, uint32_t id, const struct xb_rule *rule,
+			struct xb_rule_source source, unsigned confirm_s, struct xb_error *err);
+
+/** Removes `n` rules: all of them or none. */
+int xb_steering_del(struct xb_steering *steering, const uint32_t *ids, unsigned n,
+		    unsigned confirm_s, struct xb_error *err);
+
+/** Sets the default verdict: pass, bridge, drop or the name of a port. */
+int xb_steering_set_default(struct xb_steering *steering, const char *word, unsigned confirm_s,
+			    struct xb_error *err);
+
+/** Makes the table again where what its names mean has changed: the kernel port's address. Returns
+ * 1 where it did, 0 where there was nothing to do, or why it could not. */
+int xb_steering_refresh(struct xb_steering *steering, struct xb_error *err);
+
+/** Keeps what is on trial. Returns -ENOENT where nothing is, -ETIME where it is too late at
+ * `time_ns` (CLOCK_MONOTONIC). */
+int xb_steering_confirm(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err);
+
+/** Takes what is on trial back. Returns -ENOENT where nothing is. */
+int xb_steering_revert(struct xb_steering *steering, struct xb_error *err);
+
+/**
+ * While a table is on trial, one of the two images is that of the confirmed one and must not be
+ * touched. So that a change may join the trial, the other one must be looked at by nobody: this
+ * puts the confirmed table in force for the moment. When the workers have seen it, make the change,
+ * or xb_steering_resume.
+ */
+void xb_steering_stand_back(struct xb_steering *steering);
+
+/** Whether a change must wait for that; `joins`: one with `confirm_s`. */
+bool xb_steering_must_stand_back(const struct xb_steering *steering, bool joins);
+
+/** Puts the table on trial in force again, if it stands back; returns whether it did. */
+bool xb_steering_resume(struct xb_steering *steering);
+
+/** Goes on with a trial: to be called once a second at least, or the programs end it, and at
+ *  confirm_by_ns, when it takes back what was not confirmed. Returns 1 where it did, otherwise 0.
+ */
+int xb_steering_tick(struct xb_steering *steering, uint64_t time_ns);
+
+/** Resets the counters of all rules. */
+void xb_steering_reset_stats(struct xb_steering *steering);
+
+/** The rule in force of that id, or NULL. */
+const struct xb_steered_rule *xb_steering_rule(const struct xb_steering *steering, uint32_t id);
+
+/** Appends the table in force, with its rules' ids, to an empty list of the caller's. Returns 0 or
+ *  -ENOMEM. */
 int xb_steering_copy(const struct xb_steering *steering, struct xb_rule_list *ret_list,
 		     struct xb_error *err);
 
-/** Adds one rule, of a text in which its names stand at source.places. Errors as xb_steering_load,
- * -EEXIST where its id is taken, and -EBUSY while rules wait to be confirmed. */
-int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
-		    struct xb_rule_source source, uint32_t *ret_id, struct xb_error *err);
-
-/** Removes one rule. Returns -ENOENT where there is none of that id, -EBUSY while rules wait to be
- * confirmed. */
-int xb_steering_del(struct xb_steering *steering, uint32_t id, struct xb_error *err);
-
-/** Keeps the rules that were loaded to be confirmed. Returns -ENOENT where there are none, -ETIME
- * where it is too late at `time_ns` (CLOCK_MONOTONIC). */
-int xb_steering_confirm(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err);
-
-/** Takes the rules back that were not confirmed by `time_ns`. Returns 1 where it did, 0 where there
- * was nothing to do, or why it could not. */
-int xb_steering_expire(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err);
+/** What is doubtful about a rule (rule_sense.h), as the ports are now. */
+unsigned xb_steering_doubts(const struct xb_steering *steering, const struct xb_rule *rule,
+			    const char *ret_doubts[XB_RULE_DOUBTS_MAX]);
 
 /** The table for a snapshot. Good until the second change from now. */
 struct xb_rules xb_steering_rules(const struct xb_steering *steering);
+
+/** The default verdict for a snapshot. */
+uint16_t xb_steering_verdict(const struct xb_steering *steering);
 
 #endif

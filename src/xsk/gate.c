@@ -39,7 +39,7 @@ static const struct gate_map {
 	{"rule_stats", "rule_stats", offsetof(struct xb_gate, rule_stats_fd)},
 	{"rule_limits", "internal/rule_limits", offsetof(struct xb_gate, rule_limits_fd)},
 	{"fdb", "fdb", offsetof(struct xb_gate, fdb_fd)},
-	{"table", "internal/table", offsetof(struct xb_gate, table_fd)},
+	{"table", "table", offsetof(struct xb_gate, table_fd)},
 	{"images", "internal/images", offsetof(struct xb_gate, images_fd)},
 	{"dropped", "internal/dropped", offsetof(struct xb_gate, dropped_fd)},
 };
@@ -289,9 +289,7 @@ static int open_maps(struct xb_gate *gate, bool *ret_made, struct xb_error *err)
 		ret = xb_gate_load_object(skeleton, "the BPF maps", err);
 	if (!ret)
 		ret = pin_new_maps(gate, skeleton, err);
-	if (ret < 0)
-		return ret;
-	return map_memory(gate, err);
+	return ret < 0 ? ret : map_memory(gate, err);
 }
 
 int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *err)
@@ -337,37 +335,12 @@ void xb_gate_close(struct xb_gate *gate)
 	gate->claimed = 0;
 }
 
-/* ---- the steering table ---- */
-
-int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err)
-{
-	uint32_t generation = XB_IN_FORCE_GENERATION(gate->table->in_force) + 1;
-	int ret = xb_grace_wait(&gate->grace, err);
-
-	if (ret < 0)
-		return ret;
-	if (!generation) /* 0 is no flow's, and 1 would be the place that is in force */
-		generation = 2;
-	image->head.generation = generation;
-	memcpy(&gate->images[generation % XB_IMAGES], image, image->head.bytes);
-	__atomic_store_n(&gate->table->in_force, XB_IN_FORCE(generation, image->head.n_rules),
-			 __ATOMIC_RELEASE);
-	return 0;
-}
-
-int xb_gate_show_rules(struct xb_gate *gate, const struct xb_rule *rules, struct xb_error *err)
-{
-	static __u32 slots[XB_RULES_MAX];
-	__u32 n = XB_RULES_MAX;
-
-	for (__u32 slot = 0; slot < XB_RULES_MAX; slot++)
-		slots[slot] = slot;
-	if (bpf_map_update_batch(gate->rules_fd, slots, rules, &n, NULL) < 0)
-		return xb_fail(err, -errno, "write the map `rules`");
-	return 0;
-}
-
 /* ---- what the maps hold ---- */
+
+int xb_gate_wait_grace(struct xb_gate *gate, struct xb_error *err)
+{
+	return xb_grace_wait(&gate->grace, err);
+}
 
 int xb_gate_set_config(struct xb_gate *gate, uint32_t slot, const struct xb_steer_config *config,
 		       struct xb_error *err)

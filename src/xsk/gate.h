@@ -5,9 +5,10 @@
  * One program is loaded for each uplink, in a slot of its own; all programs of an instance share
  * one set of maps. Everything is pinned, and closing the gate leaves it in force:
  *
- *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, verdict_stats, rules, rule_stats, fdb
- *                                     internal/xsks, queues, table, images, rule_limits,
- *                                              dropped, prog_<slot>, and, alone on its
+ *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, table, rules, rule_stats, fdb,
+ *                                     verdict_stats
+ *                                     internal/xsks, queues, images, rule_limits, dropped,
+ *                                              prog_<slot>, and, where it is alone on its
  *                                              interface, link_<slot>
  *
  * What is in them: docs/steering-maps.md. (bpffs allows no dot in a name: one in an instance's name
@@ -195,14 +196,8 @@ static inline void xb_gate_withhold(struct xb_gate *gate, uint32_t slot, uint32_
 			 __ATOMIC_RELAXED);
 }
 
-/**
- * Makes `image` the one that frames are judged by: from one frame to the next, each meets the old
- * one or the new one whole. Its head.generation is filled in.
- *
- * Waits, if need be, until no program looks at the image before the old one, whose place it takes;
- * that userspace doesn't, the caller has seen to. Returns 0 or -errno.
- */
-int xb_gate_set_image(struct xb_gate *gate, struct xb_image *image, struct xb_error *err);
+/** Waits until no program looks at an image that is not in force any more. Returns 0 or -errno. */
+int xb_gate_wait_grace(struct xb_gate *gate, struct xb_error *err);
 
 /** Tells the programs what time it is (CLOCK_MONOTONIC), for rules' last hits. Once a second. */
 static inline void xb_gate_tick(struct xb_gate *gate, uint64_t now_ns)
@@ -210,17 +205,15 @@ static inline void xb_gate_tick(struct xb_gate *gate, uint64_t now_ns)
 	__atomic_store_n(&gate->table->now_ns, now_ns, __ATOMIC_RELAXED);
 }
 
-/** Writes the map `rules`, which shows people what is in force: all XB_RULES_MAX elements, by slot.
- */
-int xb_gate_show_rules(struct xb_gate *gate, const struct xb_rule *rules, struct xb_error *err);
+/** Makes the map `rules`, which shows people what is in force, hold these `n` rules, each at its
+ *  slot, and no other. */
+int xb_gate_show_rules(struct xb_gate *gate, const uint32_t *slots, const struct xb_rule *rules,
+		       unsigned n, struct xb_error *err);
 
-/** The image that frames are judged by; good until the second xb_gate_set_image from now. Any
- *  thread. */
-static inline const struct xb_image *xb_gate_image(const struct xb_gate *gate)
+/** The table in force. Any thread. */
+static inline struct xb_in_force xb_gate_in_force(const struct xb_gate *gate)
 {
-	uint64_t in_force = __atomic_load_n(&gate->table->in_force, __ATOMIC_ACQUIRE);
-
-	return &gate->images[XB_IN_FORCE_GENERATION(in_force) % XB_IMAGES];
+	return xb_in_force_read(&gate->table->in_force);
 }
 
 /** What became of an uplink's frames in the program since the maps were made, all CPUs summed. */

@@ -91,7 +91,7 @@ void xb_lane_fill(struct xb_lane *lane, struct xb_cache *cache)
 }
 
 /* What the program says of a frame that it has redirected. */
-static void read_meta(struct xb_frame *frame, uint32_t generation)
+static void read_meta(struct xb_frame *frame, uint32_t since)
 {
 	struct xb_meta meta;
 
@@ -100,7 +100,8 @@ static void read_meta(struct xb_frame *frame, uint32_t generation)
 	if (frame->head != XB_FRAME_HEADROOM)
 		return;
 	memcpy(&meta, xb_frame_data(frame) - sizeof(meta), sizeof(meta));
-	if (meta.magic != XB_META_MAGIC || meta.generation != generation)
+	/* a difference: generations start again at some time */
+	if (meta.magic != XB_META_MAGIC || (int32_t)(meta.generation - since) < 0)
 		return;
 	frame->fate =
 		(struct xb_fate){.verdict = meta.verdict, .stage = meta.stage, .rule = meta.rule};
@@ -131,7 +132,7 @@ static struct xb_frame *harvest(struct xb_lane *lane, struct xb_cache *cache, ui
 }
 
 unsigned xb_lane_rx(struct xb_lane *lane, struct xb_cache *cache, struct xb_frame **pkts,
-		    unsigned max, uint32_t generation, uint8_t csum)
+		    unsigned max, uint32_t since, uint8_t csum)
 {
 	struct xsk_ring_cons *rx = &lane->xsk->rx;
 	uint32_t first = 0;
@@ -154,7 +155,7 @@ unsigned xb_lane_rx(struct xb_lane *lane, struct xb_cache *cache, struct xb_fram
 
 		if (!frame)
 			continue;
-		read_meta(frame, generation);
+		read_meta(frame, since);
 		frame->offload.csum = csum;
 		pkts[got++] = frame;
 	}

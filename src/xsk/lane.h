@@ -46,10 +46,11 @@ void xb_lane_fini(struct xb_lane *lane);
 /** Posts fresh frames for receiving, up to fill_frames, as far as there are any. */
 void xb_lane_fill(struct xb_lane *lane, struct xb_cache *cache);
 
-/** Takes up to `max` received packets, with the fate that the program wrote in front of them where
- * its table was `generation`; `csum` (enum xb_csum) is what is known about their checksums. */
+/** Takes up to `max` received packets, with the fate that the program wrote in front of them unless
+ * it obeyed a table from before the generation `since`; `csum` (enum xb_csum) is what is known
+ * about their checksums. */
 unsigned xb_lane_rx(struct xb_lane *lane, struct xb_cache *cache, struct xb_frame **pkts,
-		    unsigned max, uint32_t generation, uint8_t csum);
+		    unsigned max, uint32_t since, uint8_t csum);
 
 /** Packets that wait in the RX ring. */
 uint32_t xb_lane_rx_waiting(const struct xb_lane *lane);

@@ -88,9 +88,7 @@ static int write_config(struct xb_uplink *uplink, struct xb_error *err)
 {
 	const struct xb_steer_config config = {
 		.ifindex = uplink->ifindex,
-		.generation = atomic_load(&uplink->own->generation),
 		.shared = uplink->shared,
-		.verdict = uplink->options.verdict,
 		.port = uplink->options.port_id,
 		.stall_ns = uplink->options.stall_ns,
 	};
@@ -466,6 +464,7 @@ static int finish_start(struct xb_uplink *uplink, struct xb_cache *cache, struct
 	uplink->running = true;
 	uplink->zerocopy = own->set.zerocopy;
 	own->tap_turn = 0;
+	own->since = xb_gate_in_force(own->gate).generation;
 	for (unsigned q = 0; q < uplink->port.n_queues; q++) {
 		own->missed[q] = 0;
 		own->lanes[q].xsk = &own->set.queue[q];
@@ -630,12 +629,4 @@ int xb_uplink_refresh_link(struct xb_uplink *uplink)
 	uplink->tx_queues = netdev.tx_queues;
 	atomic_store(&uplink->port.up, netdev.up);
 	return 0;
-}
-
-int xb_uplink_set_verdict(struct xb_uplink *uplink, uint16_t verdict, uint32_t generation,
-			  struct xb_error *err)
-{
-	uplink->options.verdict = verdict;
-	atomic_store(&uplink->own->generation, generation);
-	return write_config(uplink, err);
 }

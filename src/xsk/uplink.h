@@ -73,7 +73,6 @@ struct xb_uplink_options {
 				 XB_QUEUES_MAX */
 	uint64_t stall_ns;    /* a heartbeat older than this means that nobody reads; 0: 1 s */
 	uint16_t port_id;     /* its id among the ports */
-	uint16_t verdict;     /* the default verdict: PASS, BRIDGE, DROP or XB_VERDICT_PORT(id) */
 	bool lends_mac; /* another port has this interface's address (--mac uplink): unless the
 			   uplink is shared, frames to it don't pass */
 };
@@ -182,10 +181,5 @@ void xb_uplink_check_delivery(struct xb_uplink *uplink, uint64_t now_ns);
  * somebody has taken the program off (port.up becomes false): stop, and reopen. Where descriptors
  * or memory are too short to look (xb_is_shortage), that, and nothing has changed. */
 int xb_uplink_refresh_link(struct xb_uplink *uplink);
-
-/** Changes what the program reads: the default verdict and the table's generation, which received
- *  metadata must carry to be believed. */
-int xb_uplink_set_verdict(struct xb_uplink *uplink, uint16_t verdict, uint32_t generation,
-			  struct xb_error *err);
 
 #endif

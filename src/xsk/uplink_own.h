@@ -17,8 +17,9 @@ struct xb_uplink_private {
 	struct xb_arena *arena;
 	struct xb_lane *lanes; /* queues_max */
 	unsigned tx_lanes;     /* lanes that the interface has TX queues for */
-	_Atomic uint32_t generation;
-	unsigned tap_turn; /* rounds until the tap is read; queue 0's owner */
+	uint32_t since;        /* generation of the table at the start: what older ones said is not
+				  believed */
+	unsigned tap_turn;     /* rounds until the tap is read; queue 0's owner */
 	struct xb_group_tap tap;
 	struct xb_packet_tx packet_tx;
 	struct xb_xsk_set set;

@@ -25,13 +25,12 @@ unsigned xb_uplink_rx_batch(struct xb_port *port, unsigned q, struct xb_cache *c
 			    struct xb_frame **pkts, unsigned max)
 {
 	struct xb_uplink_private *own = xb_to_uplink(port)->own;
-	uint32_t generation = atomic_load_explicit(&own->generation, memory_order_relaxed);
 	uint8_t csum = port->caps.trusts_csum ? XB_CSUM_TRUSTED : XB_CSUM_COMPLETE;
 	unsigned n = 0;
 
 	if (q == 0 && own->tap.fd >= 0)
 		n = rx_tap(port, cache, pkts, max < 2 ? max : max / 2);
-	n += xb_lane_rx(&own->lanes[q], cache, pkts + n, max - n, generation, csum);
+	n += xb_lane_rx(&own->lanes[q], cache, pkts + n, max - n, own->since, csum);
 	xb_lane_wake_rx(&own->lanes[q]);
 	return n;
 }

@@ -543,7 +543,7 @@ static void drop_another(void *arg, const struct xb_dropped *frame)
 
 static void flood_of_drops_lets_go_of_who_reads_them(void **state)
 {
-	const struct xb_steer_config config = {.verdict = XB_VERDICT_DROP};
+	const struct xb_steer_config config = {.port = 1};
 	struct xb_attachment attachment;
 	struct xb_drop_feed *feed;
 	struct flood flood = {0};
@@ -556,6 +556,7 @@ static void flood_of_drops_lets_go_of_who_reads_them(void **state)
 	open_gate(&gate);
 	attach_as(&gate, &alone, &slot, &attachment);
 	assert_int_equal(xb_gate_set_config(&gate, slot, &config, NULL), 0);
+	gate.table->in_force.verdict = XB_VERDICT_DROP;
 	flood.prog_fd = bpf_prog_get_fd_by_id(pinned_prog());
 	assert_int_equal(xb_drop_feed_open(&gate, drop_another, &flood, &feed, NULL), 0);
 	watch.fd = xb_drop_feed_fd(feed);

@@ -2,8 +2,8 @@
 /*
  * What is waited with before an image is written, where membarrier(2) is refused.
  */
+#include "daemon/image_store.h"
 #include "sandbox.h"
-#include "xsk/gate.h"
 #include "xsk/pins.h"
 
 #include <errno.h>
@@ -38,6 +38,7 @@ static bool deny_membarrier(void)
 /* What the child does: its exit status, 0 where all is well. */
 static int change_rules_without_membarrier(struct xb_image *image)
 {
+	struct xb_image_store store;
 	struct xb_gate gate;
 	uint32_t before;
 
@@ -47,12 +48,15 @@ static int change_rules_without_membarrier(struct xb_image *image)
 		return 2;
 	if (gate.grace.outer_fd < 0)
 		return 3;
-	before = XB_IN_FORCE_GENERATION(gate.table->in_force);
+	if (xb_image_store_init(&store, &gate) < 0)
+		return 6;
+	before = xb_gate_in_force(&gate).generation;
 	for (unsigned i = 0; i < 3; i++)
-		if (xb_gate_set_image(&gate, image, NULL) < 0)
+		if (xb_image_store_flip(&store, image, XB_VERDICT_PASS, NULL) < 0)
 			return 4;
-	if (XB_IN_FORCE_GENERATION(gate.table->in_force) != before + 3)
+	if (xb_gate_in_force(&gate).generation != before + 3)
 		return 5;
+	xb_image_store_fini(&store);
 	xb_gate_close(&gate);
 	return 0;
 }

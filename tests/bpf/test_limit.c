@@ -79,7 +79,7 @@ static int make_queues(void)
 
 static int load(void **state)
 {
-	struct xb_steer_config config = {.schema = XB_SCHEMA, .verdict = XB_VERDICT_PASS};
+	struct xb_steer_config config = {.schema = XB_SCHEMA};
 	uint32_t slot = SLOT;
 
 	(void)state;
@@ -108,8 +108,8 @@ static int unload(void **state)
 static void limit_to(uint32_t pps)
 {
 	struct xb_rule rule = {.id = 1, .limit_pps = pps, .limit_burst = pps / 10};
-	struct xb_ranked_rule ranked = {.rule = &rule, .verdict = XB_VERDICT_PASS};
-	uint32_t generation = XB_IN_FORCE_GENERATION(table->in_force) + 1;
+	struct xb_ranked_rule ranked = {.rule = &rule, .verdict = XB_VERDICT_PASS, .in = XB_IN_ANY};
+	uint32_t generation = table->in_force.generation + 1;
 	struct xb_error err = {0};
 	struct xb_image *built;
 
@@ -118,7 +118,8 @@ static void limit_to(uint32_t pps)
 	free(built);
 	rules.limits[0] = 0;
 	rules.image = &images[generation % XB_IMAGES];
-	table->in_force = XB_IN_FORCE(generation, 1);
+	table->in_force = (struct xb_in_force){
+		.generation = generation, .n_rules = 1, .verdict = XB_VERDICT_PASS};
 }
 
 /* Somebody who offers frames at a steady rate. */

@@ -92,7 +92,8 @@ static void tag_that_is_cut_off_does_not_count(void **state)
 
 static void verdicts_come_in_order(void **state)
 {
-	struct xb_scene scene = {.shared = 1, .verdict = XB_VERDICT_DROP, .own = 1, .group = 1};
+	struct xb_scene scene = {
+		.shared = 1, .verdict = XB_VERDICT_DROP, .uplink = 1, .own = 1, .group = 1};
 	struct xb_image_rule rule = {.id = 7, .verdict = XB_VERDICT_PORT(2)};
 	struct xb_decision decision;
 
@@ -111,6 +112,30 @@ static void verdicts_come_in_order(void **state)
 	decision = xb_classify(&scene, NULL);
 	assert_int_equal(decision.stage, XB_STAGE_DEFAULT);
 	assert_int_equal(decision.verdict, XB_VERDICT_DROP);
+}
+
+static void a_default_that_is_the_frames_own_port_bridges(void **state)
+{
+	struct xb_scene scene = {.verdict = XB_VERDICT_PORT(3), .in = 2, .uplink = 1};
+
+	(void)state;
+	assert_int_equal(xb_classify(&scene, NULL).verdict, XB_VERDICT_PORT(3));
+	scene.in = 3;
+	assert_int_equal(xb_classify(&scene, NULL).verdict, XB_VERDICT_BRIDGE);
+	assert_int_equal(xb_classify(&scene, NULL).stage, XB_STAGE_DEFAULT);
+}
+
+static void pass_of_a_frame_from_elsewhere_bridges(void **state)
+{
+	struct xb_scene scene = {.verdict = XB_VERDICT_PASS, .in = 2, .uplink = 0};
+	struct xb_image_rule rule = {.id = 7, .verdict = XB_VERDICT_PASS};
+
+	(void)state;
+	assert_int_equal(xb_classify(&scene, NULL).verdict, XB_VERDICT_BRIDGE);
+	assert_int_equal(xb_classify(&scene, &rule).verdict, XB_VERDICT_BRIDGE);
+	scene.uplink = 1;
+	assert_int_equal(xb_classify(&scene, NULL).verdict, XB_VERDICT_PASS);
+	assert_int_equal(xb_classify(&scene, &rule).verdict, XB_VERDICT_PASS);
 }
 
 static void rules_see_whether_an_own_mac_is_kept(void **state)
@@ -133,6 +158,8 @@ int main(void)
 		cmocka_unit_test(third_tag_stays_the_ethertype),
 		cmocka_unit_test(tag_that_is_cut_off_does_not_count),
 		cmocka_unit_test(verdicts_come_in_order),
+		cmocka_unit_test(a_default_that_is_the_frames_own_port_bridges),
+		cmocka_unit_test(pass_of_a_frame_from_elsewhere_bridges),
 		cmocka_unit_test(rules_see_whether_an_own_mac_is_kept),
 	};
 

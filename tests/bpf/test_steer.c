@@ -81,17 +81,28 @@ static uint64_t coarse_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static struct xb_table table;
+
+static void put_table(void)
+{
+	uint32_t only = 0;
+
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.table), &only, &table, 0),
+			 0);
+}
+
 static void configure(uint32_t verdict, bool shared)
 {
-	struct xb_steer_config config = {.schema = XB_SCHEMA,
-					 .generation = GENERATION,
-					 .shared = shared,
-					 .verdict = verdict,
-					 .stall_ns = STALL_NS};
+	struct xb_steer_config config = {
+		.schema = XB_SCHEMA, .shared = shared, .stall_ns = STALL_NS};
 	uint32_t slot = SLOT;
 
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.config), &slot, &config, 0),
 			 0);
+	table.in_force = (struct xb_in_force){.generation = GENERATION,
+					      .verdict = (uint16_t)verdict};
+	table.confirm_by_ns = 0;
+	put_table();
 }
 
 static void set_queue(struct xb_queue_state queue)
@@ -118,15 +129,12 @@ static uint64_t redirected(void)
 
 static void own(const uint8_t *mac, uint16_t slot, bool there)
 {
-	struct xb_table table = {0};
-	uint32_t only = 0;
 	int fd = bpf_map__fd(skeleton->maps.own_macs);
 	struct xb_own_mac key = {.slot = slot};
 	uint32_t ifindex = 1;
 
 	memset(table.own_bits, 0xff, sizeof(table.own_bits));
-	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.table), &only, &table, 0),
-			 0);
+	put_table();
 	memcpy(key.mac, mac, sizeof(key.mac));
 	assert_int_equal(there ? bpf_map_update_elem(fd, &key, &ifindex, 0)
 			       : bpf_map_delete_elem(fd, &key),
@@ -307,12 +315,39 @@ static void drop_stays_in_force_when_nobody_reads(void **state)
 	assert_int_equal(run_frame(unicast, 64, 0).action, XDP_DROP);
 }
 
+static void table_on_trial_ends_in_time_without_the_daemon(void **state)
+{
+	(void)state;
+	configure(XB_VERDICT_DROP, false);
+	table.confirmed = (struct xb_in_force){.generation = GENERATION,
+					       .verdict = XB_VERDICT_PASS};
+	table.confirm_by_ns = coarse_ns() + 3600ull * 1000000000u;
+	put_table();
+	assert_int_equal(run_frame(unicast, 64, 0).action, XDP_DROP);
+	table.confirm_by_ns = coarse_ns();
+	put_table();
+	assert_int_equal(run_frame(unicast, 64, 0).action, XDP_PASS);
+}
+
+static void default_verdict_that_is_the_uplink_itself_bridges(void **state)
+{
+	int fd = put_socket();
+
+	(void)state;
+	configure(XB_VERDICT_PORT(0), false); /* its own id, as none is configured */
+	beat(coarse_ns());
+	assert_int_equal(run_frame(unicast, 64, 0).action, XDP_REDIRECT);
+	assert_int_equal(stats().redirect, 1);
+	close(fd);
+}
+
 static void slot_without_configuration_passes(void **state)
 {
 	struct xb_steer_config none = {0};
 	uint32_t slot = SLOT;
 
 	(void)state;
+	configure(XB_VERDICT_DROP, false);
 	bpf_map_update_elem(bpf_map__fd(skeleton->maps.config), &slot, &none, 0);
 	assert_int_equal(run_frame(unicast, 64, 0).action, XDP_PASS);
 	assert_int_equal(run_frame(broadcast, 64, 0).action, XDP_PASS);
@@ -498,6 +533,8 @@ int main(void)
 		cmocka_unit_test_setup(default_pass_passes, fresh),
 		cmocka_unit_test_setup(default_drop_drops_and_counts_bytes, fresh),
 		cmocka_unit_test_setup(drop_stays_in_force_when_nobody_reads, fresh),
+		cmocka_unit_test_setup(table_on_trial_ends_in_time_without_the_daemon, fresh),
+		cmocka_unit_test_setup(default_verdict_that_is_the_uplink_itself_bridges, fresh),
 		cmocka_unit_test_setup(slot_without_configuration_passes, fresh),
 		cmocka_unit_test_setup(queue_without_a_socket_passes, fresh),
 		cmocka_unit_test_setup(socket_that_died_passes_while_its_heartbeat_is_fresh, fresh),

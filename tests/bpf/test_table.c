@@ -109,22 +109,20 @@ static int unload(void **state)
 
 static void configure(bool is_shared, uint16_t verdict)
 {
-	struct xb_steer_config config = {.schema = XB_SCHEMA,
-					 .shared = is_shared,
-					 .verdict = verdict,
-					 .port = PORT,
-					 .stall_ns = 1000000000ull};
+	struct xb_steer_config config = {
+		.schema = XB_SCHEMA, .shared = is_shared, .port = PORT, .stall_ns = 1000000000ull};
 	uint32_t slot = SLOT;
 
 	shared = is_shared;
 	default_verdict = verdict;
+	table->in_force.verdict = verdict;
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.config), &slot, &config, 0),
 			 0);
 }
 
 static const struct xb_image *image_in_force(void)
 {
-	return &images[XB_IN_FORCE_GENERATION(table->in_force) % XB_IMAGES];
+	return &images[table->in_force.generation % XB_IMAGES];
 }
 
 /* One frame an hour where a rule has a limit: time plays no part, and its burst is all it lets
@@ -132,7 +130,7 @@ static const struct xb_image *image_in_force(void)
 static void publish(unsigned n)
 {
 	const uint64_t hour_ns = 3600ull * 1000000000ull;
-	uint32_t generation = XB_IN_FORCE_GENERATION(table->in_force) + 1;
+	uint32_t generation = table->in_force.generation + 1;
 	struct xb_error err = {0};
 	struct xb_image *built;
 
@@ -148,7 +146,8 @@ static void publish(unsigned n)
 	}
 	memcpy(&images[generation % XB_IMAGES], built, built->head.bytes);
 	free(built);
-	table->in_force = XB_IN_FORCE(generation, n);
+	table->in_force.generation = generation;
+	table->in_force.n_rules = (uint16_t)n;
 }
 
 static int run_in(const struct steer_bpf *which, uint8_t *frame, unsigned bytes)
@@ -208,7 +207,10 @@ static struct judged judge(unsigned n, const uint8_t *frame, unsigned bytes)
 	else if (own)
 		judged.decision = decided(XB_VERDICT_PASS, XB_STAGE_OWN_MAC, 0);
 	else
-		judged.decision = decided(default_verdict, XB_STAGE_DEFAULT, 0);
+		judged.decision = decided(default_verdict == XB_VERDICT_PORT(PORT)
+						  ? XB_VERDICT_BRIDGE
+						  : default_verdict,
+					  XB_STAGE_DEFAULT, 0);
 	return judged;
 }
 
@@ -219,6 +221,8 @@ static struct xb_decision ask_userspace(const uint8_t *frame, unsigned bytes,
 	const struct xb_rules rules = {.image = image_in_force()};
 	struct xb_scene scene = {.shared = shared,
 				 .verdict = default_verdict,
+				 .in = PORT,
+				 .uplink = 1,
 				 .own = !memcmp(frame, own_mac, 6),
 				 .group = frame[0] & 1};
 	struct xb_origin origin = {.in = PORT, .own = (uint8_t)xb_own_of(&scene)};
@@ -237,7 +241,10 @@ static uint16_t some_verdict(void)
 	static const uint16_t verdicts[] = {XB_VERDICT_PASS, XB_VERDICT_BRIDGE, XB_VERDICT_DROP};
 	unsigned n = steering_below(4);
 
-	return n < 3 ? verdicts[n] : XB_VERDICT_PORT(steering_below(XB_PORTS_MAX));
+	if (n < 3)
+		return verdicts[n];
+	/* often the uplink itself, which never gets its own frames back */
+	return XB_VERDICT_PORT(steering_below(2) ? PORT : steering_below(XB_PORTS_MAX));
 }
 
 static uint32_t let_through[XB_RULES_MAX]; /* by rank: frames of a rule with a limit */
@@ -420,7 +427,6 @@ static void differ_in(unsigned word, unsigned i, struct xb_key *key, struct xb_r
 	switch (word) {
 	case 0:
 		rule->match = XB_HAS(VLAN);
-		key->has |= XB_HAS(VLAN);
 		rule->vlan = key->vlan = (uint16_t)i;
 		break;
 	case 1:
@@ -456,8 +462,12 @@ static void differ_in(unsigned word, unsigned i, struct xb_key *key, struct xb_r
 static void flows_that_share_a_place_are_told_apart(void **state)
 {
 	static uint8_t frame[STEERING_FRAME_BYTES];
-	const struct xb_key common = {
-		.smac = {2, 1}, .dmac = {2, 2}, .proto = XB_PROTO_UDP, .family = 6, .src = {0xfd}};
+	const struct xb_key common = {.vlan = XB_VLAN_NONE,
+				      .smac = {2, 1},
+				      .dmac = {2, 2},
+				      .proto = XB_PROTO_UDP,
+				      .family = 6,
+				      .src = {0xfd}};
 
 	(void)state;
 	configure(false, XB_VERDICT_PASS);
@@ -469,8 +479,7 @@ static void flows_that_share_a_place_are_told_apart(void **state)
 
 			*rule = (struct xb_rule){.id = i + 1};
 			differ_in(word, i, &key, rule);
-			steering_ranked[i / 2] = (struct xb_ranked_rule){
-				.rule = rule, .slot = i, .verdict = XB_VERDICT_DROP};
+			steering_ranked[i / 2] = steering_rank(rule, i, XB_VERDICT_DROP);
 		}
 		publish(VALUES / 2);
 		for (unsigned n = 0; n < 2 * VALUES; n++) {
@@ -494,10 +503,8 @@ static void a_new_table_is_obeyed_by_the_next_frame(void **state)
 	(void)state;
 	configure(false, XB_VERDICT_PASS);
 	for (unsigned rank = 0; rank < 2; rank++)
-		steering_ranked[rank] = (struct xb_ranked_rule){.rule = &steering_rules[rank],
-								.slot = rank};
-	steering_ranked[0].verdict = XB_VERDICT_DROP;
-	steering_ranked[1].verdict = XB_VERDICT_PASS;
+		steering_ranked[rank] = steering_rank(&steering_rules[rank], rank,
+						      rank ? XB_VERDICT_PASS : XB_VERDICT_DROP);
 	steering_rules[1] = (struct xb_rule){.id = 2};
 	for (unsigned round = 0; round < 1000; round++) {
 		bool drop = round % 2;
@@ -520,8 +527,7 @@ static void beyond_its_limit_a_rule_drops(void **state)
 	(void)state;
 	configure(false, XB_VERDICT_PASS);
 	steering_rules[0] = (struct xb_rule){.id = 1, .limit_pps = 1, .limit_burst = 5};
-	steering_ranked[0] = (struct xb_ranked_rule){
-		.rule = &steering_rules[0], .slot = 77, .verdict = XB_VERDICT_PASS};
+	steering_ranked[0] = steering_rank(&steering_rules[0], 77, XB_VERDICT_PASS);
 	rule_limits[77] = 0;
 	publish(1);
 	for (unsigned i = 0; i < 9; i++)

@@ -405,7 +405,7 @@ WRONG_USAGE = [
     ("fdb add 03:00:00:00:00:99 port va", "group address"), ("fdb add 02:00:00:00:00:99 port va vlan 4095", "vlan '4095'"),
     ("fdb del 02:00:00:00:00:99 vlan", "'port NAME' or 'vlan ID' is expected after"), ("detach", "usage: xbridge detach IFACE"),
     ("stats --color", "stats has no option '--color'"), ("status --watch", "status has no option '--watch'"),
-    ("steer add proto tpc to drop", "'tpc': "), ("steer del x", "'x': a rule's number"), ("steer default", "VERDICT"),
+    ("steer add proto tpc to drop", "'tpc': "), ("steer del x", "'x': a rule's number"), ("steer default drop now", "VERDICT"),
     ("steer load", "FILE|-"), ("steer load a b", "unexpected 'b'"), ("steer load - --confirm 0", "--confirm '0'"),
     ("explain", "usage: xbridge explain [in NAME] MATCH"), ("explain proto tpc", "'tpc'"), ("capture --snap 0", "--snap '0'"),
     ("capture -w", "-w needs a value: FILE|-"), ("capture va tap0", "unexpected 'tap0'"), ("doctor a b", "unexpected 'b'"),

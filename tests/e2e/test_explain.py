@@ -236,8 +236,8 @@ def test_what_was_parsed_is_told(bed):
 
 
 def test_a_program_that_says_otherwise_is_an_error(bed):
-    """Somebody has written the pinned configuration: the program's default is not ours any more."""
-    path = f"/sys/fs/bpf/xbridge/{bed.name}/config"
+    """Somebody has written the pinned table: the program's default is not ours any more."""
+    path = f"/sys/fs/bpf/xbridge/{bed.name}/table"
     bed.daemon.ask("steer", "flush")
     key = ["key", "0", "0", "0", "0"]
 
@@ -245,8 +245,8 @@ def test_a_program_that_says_otherwise_is_an_error(bed):
         return subprocess.run(bed.in_host("bpftool", "-j", "map", *words), check=True, capture_output=True, text=True).stdout
 
     value = json.loads(bpftool("lookup", "pinned", path, *key))["value"]
-    assert value[16] == "0x03"  # drop
-    bpftool("update", "pinned", path, *key, "value", *value[:16], "0x01", *value[17:])
+    assert value[6] == "0x03"  # drop
+    bpftool("update", "pinned", path, *key, "value", *value[:6], "0x01", *value[7:])
     try:
         done = bed.daemon.cli("explain", "proto", "udp", check=False)
     finally:
@@ -283,7 +283,7 @@ def test_a_long_file_is_explained_whole(bed, tmp_path):
 
 @pytest.mark.parametrize("words, status, said", [
     ("", 2, ["MATCH", "pcap FILE"]),
-    ("dport 70000", 2, ["character 7", "'70000'", "a port or a range"]),
+    ("dport 70000", 2, ["character 7", "'70000'", "a port, a range"]),
     ("proto udp to drop", 2, ["'to'", "the end"]),
     ("prio 5", 2, ["'prio'"]),
     ("in nowhere proto udp", 1, ["nowhere", "port list"]),

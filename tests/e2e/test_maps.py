@@ -11,6 +11,7 @@ import collections
 import json
 import os
 import re
+import subprocess
 import threading
 import time
 
@@ -52,7 +53,8 @@ def slots(bed):
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("name", described())
-def test_a_map_shows_the_fields_that_the_page_names(bed, name):
+def test_a_map_shows_the_fields_that_the_page_names(bed, daemon, name):
+    daemon.ask("steer", "add", "to", "drop")
     rows = bpftool(bed, name)
     parts = described()[name]
     assert rows
@@ -142,7 +144,8 @@ def test_verdict_stats_are_those_of_stats(bed, daemon):
 # ---- what the programs know ----
 
 @pytest.mark.kernels
-def test_config_is_what_the_daemon_was_told(bed, daemon):
+def test_table_and_config_are_what_the_daemon_was_told(bed, daemon):
+    daemon.ask("steer", "add", "to", "drop")
     daemon.ask("steer", "default", "kernel")
     with open(os.path.join(ROOT, "include/xbridge/steer.h"), encoding="utf-8") as file:
         schema = int(re.search(r"#define XB_SCHEMA +(\d+)u", file.read())[1])
@@ -152,9 +155,22 @@ def test_config_is_what_the_daemon_was_told(bed, daemon):
     assert len(used) == len(bed.uplinks)
     for uplink in bed.uplinks:
         config = used[bed.host.link(uplink)["ifindex"]]
-        assert (config["schema"], config["shared"], config["verdict"]) == (schema, 0, 16 + ports["tap0"])
+        assert (config["schema"], config["shared"]) == (schema, 0)
         assert (config["port"], config["stall_ns"]) == (ports[uplink], STALL_MS * 1000000)
-    assert {tuple(config.values()) for config in configs.values()} - {tuple(c.values()) for c in used.values()} == {(0,) * 7}
+    assert {tuple(config.values()) for config in configs.values()} - {tuple(c.values()) for c in used.values()} == {(0,) * 5}
+    in_force = by_key(bed, "table")[0]["in_force"]
+    assert (in_force["n_rules"], in_force["verdict"]) == (1, 16 + ports["tap0"])
+
+
+def test_one_rule_fits_on_a_screen(bed, daemon):
+    daemon.ask("steer", "add", *"prio 7 in va,vb vlan 5 smac 02:00:00:00:00:01 dmac kernel proto tcp src 2001:db8::/32 "
+               "dport 179 to drop comment why".split())
+    shown = subprocess.run(bed.in_host("bpftool", "map", "dump", "pinned", f"{PIN_ROOT}/{bed.name}/rules"), check=True,
+                           capture_output=True, text=True).stdout
+    assert len(shown.splitlines()) <= 60, shown
+    assert [row["value"]["in"] for row in bpftool(bed, "rules")] == ["va,vb"]
+    daemon.ask("steer", "flush")
+    assert not bpftool(bed, "rules")
 
 
 @pytest.mark.kernels

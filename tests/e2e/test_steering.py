@@ -50,7 +50,7 @@ def test_rules_are_listed_in_the_order_in_which_they_are_asked(daemon):
     for text in "proto udp to kernel", "prio 40000 dport 53 to drop", "src 10.0.0.0/8 to pass limit 100:7":
         daemon.cli("steer", "add", *text.split())
     listed = daemon.cli("steer", "list").stdout.splitlines()
-    assert listed == ["# default drop", "id 2 prio 40000 dport 53 to drop", "id 1 proto udp to kernel",
+    assert listed == ["default drop", "id 2 prio 40000 dport 53 to drop", "id 1 proto udp to kernel",
                       "id 3 src 10.0.0.0/8 to pass limit 100:7"]
     assert [rule["id"] for rule in rules(daemon)] == [2, 1, 3]
 
@@ -104,15 +104,22 @@ def test_a_load_keeps_ids_and_counters_of_rules_that_stay(bed, daemon):
 
 
 @pytest.mark.parametrize("words, status, said", [
-    ("add proto udp dport 70000 to kernel", 2, ["character 17", "'70000'", "a port or a range"]),
+    ("add proto udp dport 70000 to kernel", 2, ["character 17", "'70000'", "a port, a range"]),
     ("add proto udp", 2, ["at its end", "to is expected"]),
     ("add proto icmp dport 5 to drop", 2, ["character 18", "'5'", "no frame could match"]),
     ("add to nowhere", 1, ["character 4, 'nowhere'", "no such port", "port list"]),
     ("add in nowhere to drop", 1, ["character 4, 'nowhere'", "no such port"]),
     ("add in kernel to pass", 1, ["character 14, 'pass', in kernel", "only an uplink"]),
     ("del 77", 1, ["77", "steer list"]),
-    ("del x", 2, ["'x'", "a number"]),
-    ("confirm", 1, ["nothing waits"]),
+    ("del x", 2, ["'x'", "a rule's number"]),
+    ("confirm", 1, ["no change is on trial", "--confirm SECONDS"]),
+    ("revert", 1, ["no change is on trial"]),
+    ("del 77 78", 1, ["there is no rule 77"]),
+    ("show 77", 1, ["there is no rule 77"]),
+    ("replace 77 to drop", 1, ["there is no rule 77"]),
+    ("replace to drop", 2, ["'to'", "a rule's number"]),
+    ("add to drop --confirm", 2, ["--confirm"]),
+    ("add to drop --confirm 0", 2, ["1 to 86400"]),
     ("default nowhere", 1, ["nowhere", "port list"]),
     ("list -x", 2, ["-x"]),
     ("load /nonexistent", 1, ["/nonexistent", "No such file"]),
@@ -128,7 +135,7 @@ def test_mistakes_are_told(daemon, words, status, said):
 
 @pytest.mark.parametrize("text, said", [
     ("to drop\nproto udp\n", ["line 2", "at its end"]),
-    ("to pass\nid 5 to drop\n\nid 5 to pass\n", ["line 4: two rules of id 5"]),
+    ("to pass\nid 5 to drop\n\nid 5 to pass\n", ["line 4: two rules have the id 5"]),
     ("prio 1 to drop\n# here\nto nowhere # there\nto drop\n", ["line 3", "character 4, 'nowhere'", "port list"]),
     ("to drop\nin nowhere to drop\n", ["line 2", "character 4, 'nowhere'", "port list"]),
     ("to drop\nto pass\nin kernel to pass\n", ["line 3", "character 14, 'pass', in kernel", "to kernel"]),
@@ -491,7 +498,7 @@ def test_a_file_has_rules_and_a_reload_applies_what_has_changed(make_bed, tmp_pa
     before = {rule["rule"]: rule["id"] for rule in rules(daemon)}
     file.write_text("rule proto icmp to drop\nrule proto udp to kernel\n")
     daemon.kill(1)  # SIGHUP
-    daemon.wait_log("the rules have changed: 3 now")
+    daemon.wait_log("the steering table has changed: 3 rules, default bridge")
     after = {rule["rule"]: rule["id"] for rule in rules(daemon)}
     assert set(after) == {"proto udp to kernel", "proto sctp to pass", "proto icmp to drop"}
     assert all(after[rule] == before[rule] for rule in set(before) & set(after))

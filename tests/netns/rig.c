@@ -24,13 +24,14 @@ uint64_t coarse_ns(void)
 struct xb_uplink_options rig_options(void)
 {
 	/* alone: behind a dispatcher some kernels allow no metadata */
-	return (struct xb_uplink_options){.ifname = "up0",
-					  .sharing = XB_SHARING_DEDICATED,
-					  .xdp.exclusive = true,
-					  .ring_size = 512,
-					  .fill_frames = 256,
-					  .stall_ns = 10000000000u, /* a slow machine is no stall */
-					  .verdict = XB_VERDICT_BRIDGE};
+	return (struct xb_uplink_options){
+		.ifname = "up0",
+		.sharing = XB_SHARING_DEDICATED,
+		.xdp.exclusive = true,
+		.ring_size = 512,
+		.fill_frames = 256,
+		.stall_ns = 10000000000u,
+	}; /* a slow machine is no stall */
 }
 
 void rig_open_stopped(struct rig *rig, const struct xb_uplink_options *how)
@@ -39,6 +40,7 @@ void rig_open_stopped(struct rig *rig, const struct xb_uplink_options *how)
 	MUST(xb_arena_init(&rig->arena, RIG_FRAMES, 0, &err));
 	xb_cache_init(&rig->cache, &rig->arena);
 	MUST(xb_gate_open(&rig->gate, RIG_NAME, &err));
+	rig->gate.table->in_force.verdict = XB_VERDICT_BRIDGE;
 	MUST(xb_uplink_new(how, &rig->gate, &rig->arena, &rig->uplink, &err));
 	MUST(xb_uplink_attach(rig->uplink, &err));
 	rig->peer = sandbox_open_packet("peer0");

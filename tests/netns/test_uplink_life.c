@@ -38,23 +38,28 @@ static void stalled_reader_loses_nothing_to_a_hole(void **state)
 	rig_close(&rig);
 }
 
-static void new_generation_is_believed_and_an_old_one_not(void **state)
+static void judge_by(struct rig *rig, uint32_t generation, uint16_t verdict)
+{
+	rig->gate.table->in_force = (struct xb_in_force){.generation = generation,
+							 .verdict = verdict};
+}
+
+static void what_a_table_from_before_the_start_said_is_not_believed(void **state)
 {
 	struct xb_uplink_options how = rig_options();
-	struct xb_steer_config config;
 	struct xb_frame *pkt;
 	struct rig rig;
 
 	(void)state;
-	rig_open(&rig, &how);
-	MUST(xb_uplink_set_verdict(rig.uplink, XB_VERDICT_PORT(2), 5, &err));
+	rig_open_stopped(&rig, &how);
+	judge_by(&rig, 5, XB_VERDICT_BRIDGE);
+	MUST(xb_uplink_start(rig.uplink, &rig.cache, &err));
+	judge_by(&rig, 6, XB_VERDICT_PORT(2));
 	send_frame(rig.peer, to_guest, 1, 60);
 	pkt = receive(&rig, NULL);
 	assert_int_equal(pkt->fate.verdict, XB_VERDICT_PORT(2));
 	xb_packet_free(&rig.cache, pkt);
-	assert_int_equal(xb_gate_get_config(&rig.gate, rig.uplink->slot, &config), 0);
-	config.generation = 4;
-	MUST(xb_gate_set_config(&rig.gate, rig.uplink->slot, &config, &err));
+	judge_by(&rig, 4, XB_VERDICT_PORT(2));
 	send_frame(rig.peer, to_guest, 2, 60);
 	pkt = receive(&rig, NULL);
 	assert_int_equal(pkt->fate.verdict, XB_VERDICT_NONE);
@@ -367,7 +372,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		NARROW(stalled_reader_loses_nothing_to_a_hole),
-		NARROW(new_generation_is_believed_and_an_old_one_not),
+		NARROW(what_a_table_from_before_the_start_said_is_not_believed),
 		NARROW(metadata_that_the_program_did_not_write_is_cleared),
 		WIDE(restarts_at_once),
 		WIDE(taken_queue_is_busy),

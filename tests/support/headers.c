@@ -174,15 +174,15 @@ void headers_reference(const uint8_t *frame, uint32_t len, const struct xb_origi
 
 	memset(ref, 0, sizeof(*ref));
 	ref_ethernet(frame, origin, ref);
+	ref->vlan = XB_VLAN_NONE;
+	know(ref, XB_MATCH_VLAN);
 	for (unsigned tags = 0; tags < 2 && ref_is_vlan(ref->ethertype); tags++) {
 		const uint8_t *tag = eat(&rest, 4);
 
 		if (!tag)
 			return;
-		if (!tags) {
+		if (!tags)
 			ref->vlan = two(tag) % 4096;
-			know(ref, XB_MATCH_VLAN);
-		}
 		ref->ethertype = two(tag + 2);
 	}
 	type = ref->ethertype;
@@ -281,7 +281,7 @@ void headers_put_addresses(const struct xb_key *key, uint8_t *frame, uint32_t le
 
 	memcpy(frame, key->dmac, 6);
 	memcpy(frame + 6, key->smac, 6);
-	if (len >= 16 && ref_is_vlan(two(frame + 12)))
+	if (len >= 16 && ref_is_vlan(two(frame + 12)) && key->vlan < XB_VLAN_NONE)
 		put16(frame + 14, key->vlan);
 	while (at + 6 <= len && ref_is_vlan(two(frame + at)))
 		at += 4;

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define VERDICT 5u
+#define PORTS 4u /* ports that frames come from */
 
 struct xb_rule steering_rules[XB_RULES_MAX];
 struct xb_ranked_rule steering_ranked[XB_RULES_MAX];
@@ -52,13 +52,13 @@ static bool satisfies(const struct xb_ranked_rule *wanted, enum xb_match what,
 
 	switch (what) {
 	case XB_MATCH_IN:
-		return key->in == wanted->in;
+		return wanted->in >> key->in & 1;
 	case XB_MATCH_VLAN:
 		return known && key->vlan == rule->vlan;
 	case XB_MATCH_SMAC:
 		return !memcmp(key->smac, rule->smac, 6);
 	case XB_MATCH_DMAC:
-		return !memcmp(key->dmac, rule->dmac, 6);
+		return !memcmp(key->dmac, wanted->dmac, 6);
 	case XB_MATCH_DMAC_OWN:
 		return key->own != XB_OWN_NO;
 	case XB_MATCH_ETHERTYPE:
@@ -89,8 +89,9 @@ static bool satisfies(const struct xb_ranked_rule *wanted, enum xb_match what,
 uint32_t steering_reference(unsigned n, const struct xb_key *key)
 {
 	for (uint32_t rank = 0; rank < n; rank++) {
-		bool all = key->own != XB_OWN_KEPT ||
-			   XB_RULE_TESTS(&steering_rules[rank], XB_MATCH_DMAC_OWN);
+		bool all = steering_ranked[rank].verdict != XB_VERDICT_PORT(key->in) &&
+			   (key->own != XB_OWN_KEPT ||
+			    XB_RULE_TESTS(&steering_rules[rank], XB_MATCH_DMAC_OWN));
 
 		for (unsigned what = 0; all && what < XB_MATCH_COUNT; what++)
 			all = !XB_RULE_TESTS(&steering_rules[rank], what) ||
@@ -138,6 +139,21 @@ static void some_mac(const struct steering_style *style, uint8_t mac[6])
 	mac[5] = below(8) ? 0 : 0xff;
 }
 
+struct xb_ranked_rule steering_rank(const struct xb_rule *rule, uint32_t slot, uint32_t verdict)
+{
+	struct xb_ranked_rule ranked = {
+		.rule = rule, .slot = slot, .verdict = verdict, .in = XB_IN_ANY};
+
+	memcpy(ranked.dmac, rule->dmac, sizeof(ranked.dmac));
+	return ranked;
+}
+
+/* A port in three of four, so that many rules would send frames back. */
+static uint32_t some_verdict(void)
+{
+	return below(4) ? XB_VERDICT_PORT(below(PORTS)) : XB_VERDICT_PASS + below(3);
+}
+
 static void make_rule(const struct steering_style *style, struct xb_ranked_rule *out,
 		      struct xb_rule *rule)
 {
@@ -148,7 +164,7 @@ static void make_rule(const struct steering_style *style, struct xb_ranked_rule 
 	/* a rule asks for one destination only; addresses are of one family */
 	if (XB_RULE_TESTS(rule, XB_MATCH_DMAC))
 		rule->match &= ~(1u << XB_MATCH_DMAC_OWN);
-	rule->vlan = (uint16_t)below(below(2) ? 4 : 4095);
+	rule->vlan = (uint16_t)(below(8) ? below(below(2) ? 4 : 4095) : XB_VLAN_NONE);
 	some_mac(style, rule->smac);
 	some_mac(style, rule->dmac);
 	rule->ethertype = (uint16_t)(below(2) ? 0x0800 : 0x0600 + below(style->values));
@@ -164,7 +180,9 @@ static void make_rule(const struct steering_style *style, struct xb_ranked_rule 
 	rule->tcp_flags = rule->tcp_mask & (uint8_t)below(256);
 	rule->dscp = (uint16_t)below(64);
 	rule->frag = (uint16_t)below(3);
-	*out = (struct xb_ranked_rule){.rule = rule, .verdict = VERDICT, .in = below(4)};
+	*out = steering_rank(rule, 0, some_verdict());
+	if (XB_RULE_TESTS(rule, XB_MATCH_IN))
+		out->in = below(2) ? 1ull << below(PORTS) : draw();
 }
 
 void steering_make_rule(unsigned rank, const struct steering_style *style)
@@ -216,26 +234,17 @@ static uint16_t near_range(const struct xb_range *range)
 	return (uint16_t)((below(2) ? range->first : range->last) + below(3) - 1);
 }
 
-/* A field that not every frame has; those that have it are often right. */
-static void sometimes(struct xb_key *key, enum xb_match what)
-{
-	if (below(4))
-		key->has |= 1u << what;
-}
-
 static void near_rule_in_l2(const struct xb_ranked_rule *near, struct xb_key *key)
 {
 	const struct xb_rule *rule = near->rule;
 
-	key->has = 1u << XB_MATCH_IN | 1u << XB_MATCH_SMAC | 1u << XB_MATCH_DMAC |
-		   1u << XB_MATCH_ETHERTYPE;
-	sometimes(key, XB_MATCH_VLAN);
+	key->has = 1u << XB_MATCH_IN | 1u << XB_MATCH_VLAN | 1u << XB_MATCH_SMAC |
+		   1u << XB_MATCH_DMAC | 1u << XB_MATCH_ETHERTYPE;
 	key->own = (uint8_t)below(3);
 	if (key->own)
 		key->has |= 1u << XB_MATCH_DMAC_OWN;
-	key->in = (uint8_t)(below(4) ? near->in : below(4));
-	if (key->has >> XB_MATCH_VLAN & 1)
-		key->vlan = (uint16_t)(rule->vlan + below(2));
+	key->in = (uint8_t)below(PORTS);
+	key->vlan = below(4) ? (uint16_t)(rule->vlan + below(2)) : XB_VLAN_NONE;
 	memcpy(key->smac, rule->smac, 6);
 	memcpy(key->dmac, rule->dmac, 6);
 	key->smac[5] = (uint8_t)(key->smac[5] + (below(4) ? 0 : below(3) - 1));
@@ -330,7 +339,7 @@ unsigned steering_make_frame(const struct xb_key *key, uint8_t *frame)
 
 	memcpy(frame, key->dmac, 6);
 	memcpy(frame + 6, key->smac, 6);
-	if (key->has >> XB_MATCH_VLAN & 1)
+	if (key->vlan < XB_VLAN_NONE)
 		at = put(put(at, 0x8100), key->vlan);
 	if (key->family == 4)
 		at = put(at, 0x0800) + add_ipv4(key, at + 2);

@@ -29,6 +29,9 @@ struct steering_style steering_some_style(void);
 /** A size for the table of that number: each small one, the largest, then others. */
 unsigned steering_some_size(unsigned table);
 
+/** A rule whose names are none but its verdict's: it asks for any port. */
+struct xb_ranked_rule steering_rank(const struct xb_rule *rule, uint32_t slot, uint32_t verdict);
+
 /** Makes one rule; its id is rank + 1, its slot the rank. */
 void steering_make_rule(unsigned rank, const struct steering_style *style);
 

@@ -59,7 +59,7 @@ static void test_nothing_said_means_tap0_bridged(void **state)
 	assert_int_equal(config.kernel.backend, XB_KERNEL_AUTO);
 	assert_int_equal(config.kernel.queues, 1);
 	assert_true(config.kernel.offload);
-	assert_int_equal(config.verdict, XB_VERDICT_BRIDGE);
+	assert_string_equal(config.verdict_word, "bridge");
 	assert_int_equal(config.stall_ms, 1000);
 	assert_int_equal(config.n_uplinks, 0);
 }
@@ -133,26 +133,24 @@ static void test_words_of_rules_name_no_port(void **state)
 static void test_the_default_verdict_may_be_any_port(void **state)
 {
 	static const struct {
-		const char *line;
-		uint16_t verdict;
+		const char *line, *word;
 	} good[] = {
-		{"--default pass", XB_VERDICT_PASS},
-		{"--default drop", XB_VERDICT_DROP},
-		{"--default bridge", XB_VERDICT_BRIDGE},
-		{"--default kernel", XB_VERDICT_PORT(0)},
-		{"--default tap0", XB_VERDICT_PORT(0)},
-		{"--default t1 --ifname t1", XB_VERDICT_PORT(0)},
-		{"--default kernel --tap-fd 3", XB_VERDICT_PORT(0)},
-		{"--default e1 --uplink e0 --uplink e1", XB_VERDICT_PORT(2)},
+		{"--default pass", "pass"},
+		{"--default drop", "drop"},
+		{"--default bridge", "bridge"},
+		{"--default kernel", "kernel"},
+		{"--default tap0", "tap0"},
+		{"--default t1 --ifname t1", "t1"},
+		{"--default kernel --tap-fd 3", "kernel"},
+		{"--default e1 --uplink e0 --uplink e1", "e1"},
 	};
 	struct xb_config config;
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		assert_good(&config, good[i].line);
-		assert_int_equal(config.verdict, good[i].verdict);
+		assert_string_equal(config.verdict_word, good[i].word);
 	}
-	assert_int_equal(config.uplinks[1].verdict, XB_VERDICT_PORT(2));
 	assert_refused("--default=", "default '': pass, bridge, drop, kernel or the name of an");
 	assert_refused("--default= --tap-fd 3", "default ''");
 	assert_refused("--default e1 --uplink e0", "default 'e1'");

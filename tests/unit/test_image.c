@@ -199,7 +199,7 @@ static void a_limit_is_kept_to_five_per_cent_whatever_its_rate(void **state)
 	(void)state;
 	for (uint32_t pps = 1; pps <= XB_RULE_PPS_MAX; pps += 1 + pps / 100) {
 		struct xb_rule rule = {.id = 1, .limit_pps = pps, .limit_burst = 3};
-		struct xb_ranked_rule ranked = {.rule = &rule};
+		struct xb_ranked_rule ranked = steering_rank(&rule, 0, XB_VERDICT_DROP);
 		struct xb_image_rule limit;
 		struct xb_image *built;
 		double rate;

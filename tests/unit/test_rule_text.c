@@ -36,7 +36,7 @@ static const char *printed(const struct xb_rule *rule)
 static const char all_at_once[] =
 	"id 1 prio 2 in eth0 vlan 3 smac 02:00:00:00:00:01 dmac 02:00:00:00:00:02 "
 	"ethertype ipv4 proto tcp src 10.0.0.0/8 dst 10.1.0.0/16 sport 1-2 dport 3-4 "
-	"tcp-flags syn/syn dscp 5 frag first to kernel limit 6:7";
+	"tcp-flags syn/syn dscp 5 frag first to kernel limit 6:7 comment \"all, \\\"at once\\\"\"";
 
 static void a_rule_prints_as_it_was_written(void **state)
 {
@@ -46,11 +46,15 @@ static void a_rule_prints_as_it_was_written(void **state)
 		"id 7 to pass",
 		"id 4294967295 prio 0 to bridge",
 		"prio 100 in eth0 to pass",
+		"in eth0,eth1,tap0 to pass",
+		"in uplink to drop",
+		"vlan none to drop",
 		"vlan 0 to drop",
 		"vlan 4094 to drop",
 		"smac 02:00:00:00:00:ff to drop",
 		"dmac 01:80:c2:00:00:0e to kernel",
 		"dmac own to kernel",
+		"dmac kernel to kernel",
 		"ethertype arp to kernel",
 		"ethertype ipv4 to kernel",
 		"ethertype ipv6 to kernel",
@@ -75,6 +79,8 @@ static void a_rule_prints_as_it_was_written(void **state)
 		"frag no to bridge",
 		"frag first to kernel",
 		"frag later to kernel",
+		"to drop comment \"x\"",
+		"to drop limit 5:8 comment \"why: a \\\"#\\\" and a \\\\\"",
 		all_at_once,
 	};
 
@@ -108,7 +114,18 @@ static void other_spellings_mean_the_same(void **state)
 		{"smac 02:00:00:00:00:FF to drop", "smac 02:00:00:00:00:ff to drop"},
 		{"tcp-flags 0x02/0x12 to drop", "tcp-flags syn/syn,ack to drop"},
 		{"tcp-flags syn/ack,syn to drop", "tcp-flags syn/syn,ack to drop"},
-		{"to drop limit 5", "to drop limit 5:1"},
+		{"to drop limit 5", "to drop limit 5:8"},
+		{"to drop limit 80", "to drop limit 80:8"},
+		{"to drop limit 90", "to drop limit 90:9"},
+		{"proto tcp dport bgp to drop", "proto tcp dport 179 to drop"},
+		{"dport bgp proto tcp to drop", "proto tcp dport 179 to drop"},
+		{"dport domain to drop", "dport 53 to drop"},
+		{"dport syslog proto udp to drop", "proto udp dport 514 to drop"},
+		{"sport ssh dport ssh to drop", "sport 22 dport 22 to drop"},
+		{"proto gre to drop", "proto 47 to drop"},
+		{"proto ospf to drop", "proto 89 to drop"},
+		{"to drop comment x", "to drop comment \"x\""},
+		{"to drop comment  \"a b\" limit 9", "to drop limit 9:8 comment \"a b\""},
 		{"to drop limit 1000", "to drop limit 1000:100"},
 		{"to drop limit 1:1000000", "to drop limit 1:1000000"},
 	};
@@ -129,11 +146,11 @@ static void a_mistake_is_named_with_its_place_and_what_was_expected(void **state
 		const char *text, *place, *expected;
 	} mistakes[] = {
 		{"", "at its end", "or to"},
-		{"proto", "at its end", "tcp, udp"},
+		{"proto", "at its end", "name of a protocol"},
 		{"proto tcp", "at its end", "or to"},
 		{"proto tcp to", "at its end", "pass, bridge, drop"},
 		{"prot tcp to drop", "character 1, 'prot'", "proto"},
-		{"proto  tpc to drop", "character 8, 'tpc'", "tcp, udp"},
+		{"proto  tpc to drop", "character 8, 'tpc'", "name of a protocol"},
 		{"proto 256 to drop", "character 7, '256'", "0 to 255"},
 		{"proto -1 to drop", "character 7, '-1'", "0 to 255"},
 		{"proto tcp proto udp to drop", "character 11, 'proto'", "each once"},
@@ -148,7 +165,7 @@ static void a_mistake_is_named_with_its_place_and_what_was_expected(void **state
 		{"vlan 5x to drop", "character 6, '5x'", "4094"},
 		{"smac own to drop", "character 6, 'own'", "MAC"},
 		{"smac 02:00:00:00:00:0 to drop", "character 6", "MAC"},
-		{"dmac 02-00-00-00-00-01 to drop", "character 6", "'own' or a MAC"},
+		{"dmac 02-00-00-00-00-01 to drop", "character 6", "'own', 'kernel' or a MAC"},
 		{"ethertype 0x05ff to drop", "character 11, '0x05ff'", "0x0600"},
 		{"ethertype 0x to drop", "character 11, '0x'", "0x0600"},
 		{"src 10.0.0/8 to drop", "character 5, '10.0.0/8'", "prefix"},
@@ -169,11 +186,26 @@ static void a_mistake_is_named_with_its_place_and_what_was_expected(void **state
 		{"to drop limit", "at its end", "PPS"},
 		{"to drop limit 0", "character 15, '0'", "PPS"},
 		{"to drop limit 100000001", "character 15", "100000000"},
-		{"proto 0x0x6 to drop", "character 7, '0x0x6'", "tcp, udp"},
+		{"proto 0x0x6 to drop", "character 7, '0x0x6'", "name of a protocol"},
 		{"to drop limit 5:0", "character 15, '5:0'", "PPS"},
 		{"to drop limit 5:", "character 15, '5:'", "PPS"},
-		{"to drop now", "character 9, 'now'", "limit or the end"},
+		{"to drop now", "character 9, 'now'", "limit or comment"},
 		{"to drop limit 5 now", "character 17, 'now'", "the end"},
+		{"in eth0, to drop", "character 4, 'eth0,'", "joined by commas"},
+		{"in ,eth0 to drop", "character 4, ',eth0'", "joined by commas"},
+		{"in a,,b to drop", "character 4, 'a,,b'", "joined by commas"},
+		{"vlan any to drop", "character 6, 'any'", "'none' or"},
+		{"smac kernel to drop", "character 6, 'kernel'", "MAC"},
+		{"dport nonesuch to drop", "character 7, 'nonesuch'", "has none of that name"},
+		{"dport bgp-bgp to drop", "character 7, 'bgp-bgp'", "has none of that name"},
+		{"to drop limit 1 limit 2", "character 17, 'limit'", "each once"},
+		{"to drop comment", "at its end", "text in double quotes"},
+		{"to drop comment \"", "character 17, '\"'", "text in double quotes"},
+		{"to drop comment \"\"", "character 17, '\"\"'", "text in double quotes"},
+		{"to drop comment \"a\"b", "character 17, '\"a\"b'", "text in double quotes"},
+		{"to drop comment a b", "character 19, 'b'", "the end"},
+		{"to drop comment \"1234567890123456789012345678901234567890123456789012345678901234\"",
+		 "character 17", "63 bytes"},
 	};
 
 	(void)state;
@@ -237,7 +269,7 @@ static void any_text_is_taken_or_refused_and_means_what_it_prints(void **state)
 		"id 3 smac 02:00:00:00:00:01 ethertype ipv6 dst 2001:db8::/47 sport 53 to drop",
 		"dmac 33:33:00:00:00:01 proto icmpv6 icmp-type 133-137 frag no to bridge limit 9",
 	};
-	static const char damage[] = " \t/:-,.0x19afz\x80\x01";
+	static const char damage[] = " \t/:-,.0x19afz\x80\x01\"\\#";
 	unsigned taken = 0;
 
 	(void)state;

@@ -68,7 +68,9 @@ static void table(unsigned n, const char *const *texts)
 		ranked[i] = (struct xb_ranked_rule){.rule = &rules[i],
 						    .slot = 10 + i,
 						    .verdict = port_verdict(rules[i].verdict),
-						    .in = (uint32_t)atoi(rules[i].in + 1)};
+						    .in = XB_IN_ANY};
+		if (rules[i].in[0])
+			ranked[i].in = 1ull << atoi(rules[i].in + 1);
 	}
 	free(image);
 	assert_int_equal(xb_image_build(ranked, n, ++generation, &image, &err), 0);

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Where the steering table in force lies: in the gate's maps, for the XDP programs to see, or, with
+ * no uplink, in memory of our own.
+ *
+ * A table is two things: an image, in one of two places, and a word (struct xb_in_force) that names
+ * the place and holds the default verdict. To replace the word is to replace the table, whole.
+ * While a table is on trial the place of the confirmed one is left alone, so that its word is
+ * enough to bring it back: the programs do that by themselves when the time is up, or when nobody
+ * extends the trial.
+ *
+ * Control thread.
+ */
+#ifndef XB_DAEMON_IMAGE_STORE_H
+#define XB_DAEMON_IMAGE_STORE_H
+
+#include "core/error.h"
+#include "xbridge/image.h"
+#include "xbridge/steer.h"
+#include "xsk/gate.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct xb_image_store {
+	struct xb_gate *gate;    /* NULL: memory of our own */
+	struct xb_table *table;  /* one */
+	struct xb_image *images; /* XB_IMAGES */
+	uint32_t generation;     /* the last that an image has got */
+};
+
+/**
+ * Opens the store: the gate's, with the table of an earlier run in force (a trial that it did not
+ * live to end is over), or, where `gate` is NULL, an empty one of our own. Returns 0 or -ENOMEM.
+ */
+int xb_image_store_init(struct xb_image_store *store, struct xb_gate *gate);
+
+/** Lets go of it; the gate's table stays in force. */
+void xb_image_store_fini(struct xb_image_store *store);
+
+/** The image in force; its bytes stay until the second flip from now. */
+const struct xb_image *xb_image_store_now(const struct xb_image_store *store);
+
+/**
+ * Puts a table in force: from one frame to the next, each meets the old one or the new one whole.
+ *
+ * Waits, if need be, until no program looks at the image whose place the new one takes: the one
+ * before that in force. That no worker does, the caller has seen to. Returns 0 or -errno, when
+ * nothing has changed.
+ *
+ * @image: its head.generation is filled in.
+ */
+int xb_image_store_flip(struct xb_image_store *store, struct xb_image *image, uint16_t verdict,
+			struct xb_error *err);
+
+/** Starts a trial: what is put in force from now on ends at `by_ns` (CLOCK_MONOTONIC), and the
+ * table in force now comes back, whether this process lives then or not. */
+void xb_image_store_start_trial(struct xb_image_store *store, uint64_t by_ns);
+
+/** The trial ends at `by_ns` instead. */
+void xb_image_store_extend_trial(struct xb_image_store *store, uint64_t by_ns);
+
+bool xb_image_store_on_trial(const struct xb_image_store *store);
+
+/** Puts the confirmed table in force again; the trial goes on. Returns what was in force before. */
+struct xb_in_force xb_image_store_stand_back(struct xb_image_store *store);
+
+/** Puts what xb_image_store_stand_back has returned in force again. */
+void xb_image_store_resume(struct xb_image_store *store, struct xb_in_force in_force);
+
+/** Ends the trial: what is in force now stays. */
+void xb_image_store_end_trial(struct xb_image_store *store);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the steering table knows of its instance, and when a table on trial ends.
+ */
+#include "daemon/instance.h"
+
+#include "daemon/log.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+/* ---- what names mean ---- */
+
+static int port_of_name(const void *arg, const char *name)
+{
+	const struct xb_port *port = xb_instance_port((struct xb_instance *)arg, name);
+
+	return port ? port->id : -ENOENT;
+}
+
+static uint64_t uplinks(const void *arg)
+{
+	const struct xb_instance *instance = arg;
+	uint64_t mask = 0;
+
+	for (unsigned i = 0; i < instance->n_uplinks; i++)
+		mask |= 1ull << instance->uplinks[i].uplink->port.id;
+	return mask;
+}
+
+static bool kernel_mac(const void *arg, uint8_t ret_mac[6])
+{
+	const struct xb_instance *instance = arg;
+
+	if (!instance->kernel.port)
+		return false;
+	memcpy(ret_mac, instance->kernel.mac, sizeof(instance->kernel.mac));
+	return true;
+}
+
+/* ---- trials ---- */
+
+static void on_trial_end(struct xb_timer *timer);
+
+static void set_timer(struct xb_instance *instance)
+{
+	uint64_t by_ns = instance->steering.confirm_by_ns;
+
+	if (by_ns)
+		xb_loop_at(&instance->loop, &instance->trial_end, by_ns, on_trial_end);
+	else
+		xb_loop_forget(&instance->loop, &instance->trial_end);
+}
+
+static void tick(struct xb_instance *instance)
+{
+	if (!xb_steering_tick(&instance->steering, xb_now_ns()))
+		return;
+	xb_instance_steered(instance);
+	xb_log(XB_LOG_WARNING,
+	       "the change of the steering table was not confirmed in time: the table from before "
+	       "is back, %u rules, default %s",
+	       instance->steering.now.n, instance->steering.now.word);
+}
+
+static void on_trial_end(struct xb_timer *timer)
+{
+	tick((struct xb_instance *)((char *)timer - offsetof(struct xb_instance, trial_end)));
+}
+
+/* ---- the table ---- */
+
+int xb_instance_start_steering(struct xb_instance *instance, struct xb_error *err)
+{
+	const struct xb_rule_names names = {port_of_name, uplinks, kernel_mac, instance};
+	struct xb_rule_list *rules = &instance->config.rules;
+	int ret = xb_steering_init(&instance->steering,
+				   instance->gate_open ? &instance->gate : NULL, &names, err);
+
+	if (!ret)
+		ret = xb_rule_list_set_verdict(rules, instance->config.verdict_word, 0, err);
+	/* without any rule, too: an earlier run may have left some */
+	return ret ? ret : xb_steering_load(&instance->steering, rules, 0, err);
+}
+
+void xb_instance_steered(struct xb_instance *instance)
+{
+	xb_instance_publish(instance);
+	set_timer(instance);
+}
+
+bool xb_instance_may_steer(struct xb_instance *instance, bool joins)
+{
+	/* an image is written where the one before the last was, which no worker may look at */
+	if (!xb_instance_is_settled(instance))
+		return false;
+	if (!xb_steering_must_stand_back(&instance->steering, joins))
+		return true;
+	xb_steering_stand_back(&instance->steering);
+	xb_instance_publish(instance);
+	return xb_instance_is_settled(instance);
+}
+
+void xb_instance_check_steering(struct xb_instance *instance)
+{
+	struct xb_error err = {0};
+	int ret;
+
+	tick(instance);
+	if (xb_steering_resume(&instance->steering)) /* who wanted to join has gone */
+		xb_instance_steered(instance);
+	if (!xb_instance_is_settled(instance))
+		return;
+	ret = xb_steering_refresh(&instance->steering, &err);
+	if (ret < 0)
+		xb_log_error(XB_LOG_ERROR, "dmac kernel", &err);
+	if (ret > 0)
+		xb_instance_steered(instance);
+}
