@@ -130,13 +130,26 @@ void xb_capturing_free_left(struct xb_instance *instance)
 	instance->n_captures_left = kept;
 }
 
+static void leaving(struct xb_job *job)
+{
+	struct xb_instance *instance =
+		(struct xb_instance *)((char *)job - offsetof(struct xb_instance, captures_job));
+
+	xb_capturing_free_left(instance);
+	if (instance->n_captures_left)
+		xb_job_again(job);
+	else
+		xb_job_rest(job);
+}
+
 /* Threads may write there until they see that it is gone. */
 static void leave(struct xb_instance *instance, struct xb_capture *capture)
 {
 	if (instance->workers.worker) {
 		instance->captures_left[instance->n_captures_left++] = (struct xb_capture_left){
 			.capture = capture, .change = xb_instance_publish(instance)};
-		xb_capturing_free_left(instance);
+		xb_job_enter(&instance->captures_job, &instance->loop, "freeing", XB_JOB_NO_LIMIT,
+			     leaving);
 	} else { /* all of it is about to end */
 		instance->cache.captures = NULL;
 		xb_capture_free(capture);

@@ -20,8 +20,8 @@
 int xb_capturing_start(struct xb_instance *instance, const struct xb_capture_filter *filter,
 		       struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err);
 
-/** Frees captures that have ended, as soon as no thread writes to them. Once a second, and at the
- * end. */
+/** Frees captures that have ended and that no thread writes to any more; at the end, all of them.
+ */
 void xb_capturing_free_left(struct xb_instance *instance);
 
 /** Stops watching what the XDP programs drop: before the gate closes. Captures themselves end with

@@ -491,6 +491,7 @@ void xb_instance_end(struct xb_instance *instance, void (*on_ended)(struct xb_in
 	xb_capturing_unwatch(instance);
 	instance->ending = true;
 	xb_job_rest(&instance->reloading);
+	xb_job_rest(&instance->captures_job);
 	xb_job_rest(&instance->kernel_door.job);
 	xb_instance_unpublish_all(instance);
 	if (instance->workers.worker)
@@ -539,7 +540,6 @@ void xb_instance_tick(struct xb_instance *instance)
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		xb_uplink_refresh_stats(instance->uplinks[i].uplink);
-	xb_capturing_free_left(instance);
 	xb_remark_mtus(instance);
 }
 

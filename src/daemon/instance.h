@@ -159,6 +159,7 @@ struct xb_instance {
 	struct xb_timer trial_end; /* of the steering table */
 	/* daemon/capturing.h */
 	struct xb_captures captures;
+	struct xb_job captures_job; /* frees those that are left */
 	unsigned n_captures_left;
 	struct xb_capture_left captures_left[XB_CAPTURES_LEFT_MAX]; /* until no thread sees them */
 	struct xb_drop_feed *drops; /* NULL: nobody watches, or there is no gate */
