@@ -12,13 +12,14 @@ import fcntl
 import glob
 import os
 import signal
+import socket
 import time
 
 import pytest
 
 from load import NO_STALL, answers, held_thread
 from traffic import Task
-from xbridge import PATIENCE, TAP_IP, wait_for
+from xbridge import PATIENCE, RUN_DIR, TAP_IP, wait_for
 
 ANSWER_S = 0.1 * PATIENCE  # within which a query is answered
 CONFIRM_SLACK_S = 0.1 * PATIENCE
@@ -207,6 +208,43 @@ def test_a_queue_that_never_empties_holds_up_nobody(bed):
     assert daemon.port("kernel")["queues"] == 1
     assert daemon.port("kernel")["doing"] is None
     assert answers(bed.peer, TAP_IP)
+
+
+def test_a_client_that_waits_is_told_that_the_daemon_ends(bed):
+    daemon = bed.start("--queues", "2", "--workers", "1", *NO_STALL)
+    with held_thread(daemon, "xb-worker-0"):
+        change = Task(daemon.ask, "port", "set", "kernel", "--queues", "1")
+        wait_for(lambda: daemon.port("kernel")["doing"], "the change is under way")
+        daemon.kill(signal.SIGTERM)
+        with pytest.raises(AssertionError, match="xbridge is stopping"):
+            change.join()
+        wait_for(lambda: not os.path.exists(f"/proc/{daemon.pid}/fd/0"), "it ends", 2)
+    assert daemon.wait_exit() == 0
+    wait_for(lambda: not bed.kern.link("tap0"), "the kernel has let go of tap0")
+
+
+def test_a_client_that_hangs_up_leaves_its_change_under_way(bed):
+    daemon = bed.start("--queues", "2", "--workers", "1", *NO_STALL)
+    with held_thread(daemon, "xb-worker-0"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(f"{RUN_DIR}/{daemon.name}.sock")
+            sock.sendall(b'{"argv": ["port", "set", "kernel", "--queues", "1"]}\n')
+            wait_for(lambda: daemon.port("kernel")["doing"], "the change is under way")
+        check_answers(daemon)
+    wait_for(lambda: daemon.port("kernel")["queues"] == 1 and not daemon.port("kernel")["doing"], "it is done")
+
+
+def test_changes_that_come_together_are_done_one_after_another(bed):
+    daemon = bed.start("--queues", "2")
+    for _ in range(3):
+        changes = [Task(daemon.ask, "port", "set", "kernel", "--queues", str(queues)) for queues in (1, 3, 2, 4)]
+        rules = [Task(daemon.ask, "steer", "load", "proto udp to kernel\n") for _ in range(4)]
+        for task in changes + rules:
+            task.join()
+        assert daemon.port("kernel")["queues"] in (1, 2, 3, 4)
+        assert daemon.port("kernel")["doing"] is None
+        assert answers(bed.peer, TAP_IP)
+    daemon.rest()
 
 
 def test_sigterm_ends_it_within_a_second_while_a_worker_stands_still(bed):
