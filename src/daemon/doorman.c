@@ -17,6 +17,9 @@
 
 #define NS_PER_MS 1000000ull
 
+/* When to try again to have one in reserve. */
+#define REFILL_MS 1000u
+
 /* How long an order may take, and in a hurry. */
 #define ATTACH_MS 10000u
 #define DETACH_MS 3000u
@@ -97,6 +100,25 @@ static void take_over(struct xb_doorman *doorman)
 		begin_duty(doorman);
 }
 
+static void on_refill(struct xb_timer *timer)
+{
+	struct xb_doorman *doorman =
+		(struct xb_doorman *)((char *)timer - offsetof(struct xb_doorman, refill));
+
+	if (is_taken(doorman->on_duty) && doorman->on_duty->here && !is_taken(reserve(doorman)))
+		fill_reserve(doorman);
+}
+
+/* Without one in reserve all goes on; it is tried again. */
+static void lack_reserve(struct xb_doorman *doorman, const char *why)
+{
+	if (!doorman->lacks_reserve)
+		xb_log(XB_LOG_WARNING,
+		       "no process xb-doorman is in reserve (%s); it is tried again", why);
+	doorman->lacks_reserve = true;
+	xb_loop_at(doorman->loop, &doorman->refill, xb_now_ns() + REFILL_MS * NS_PER_MS, on_refill);
+}
+
 static bool is_anybody_there(const struct xb_doorman *doorman)
 {
 	if (is_taken(&doorman->seats[0]) || is_taken(&doorman->seats[1]))
@@ -115,11 +137,15 @@ static void on_end(struct xb_doorman_seat *seat)
 		send_first(doorman);
 		return;
 	}
+	if (!seat->here && seat != doorman->on_duty) {
+		lack_reserve(doorman, "it has not come up");
+		return;
+	}
 	xb_log(XB_LOG_WARNING, "the process xb-doorman (%d) has ended; another replaces it",
 	       (int)seat->pid);
 	if (seat == doorman->on_duty)
 		take_over(doorman);
-	else if (seat->here) /* one that ends before it is there would do so again */
+	else
 		fill_reserve(doorman);
 }
 
@@ -161,6 +187,7 @@ static void on_answer(struct xb_watch *watch, uint32_t events)
 	if (!seat->here) {
 		seat->pid = answer.pid;
 		seat->here = true;
+		doorman->lacks_reserve = false;
 		if (seat == doorman->on_duty)
 			begin_duty(doorman);
 	}
@@ -269,7 +296,7 @@ static int make_socket(struct xb_doorman_seat *seat)
 	return fds[1];
 }
 
-/* Lets the one on duty make another. Without one in reserve all goes on. */
+/* Lets the one on duty make another. */
 static void fill_reserve(struct xb_doorman *doorman)
 {
 	struct xb_doorman_order order = {.make_another = true};
@@ -287,7 +314,7 @@ static void fill_reserve(struct xb_doorman *doorman)
 	xb_auto_fd int fd = make_socket(reserve(doorman));
 
 	if (fd < 0) {
-		xb_log(XB_LOG_WARNING, "no xb-doorman is in reserve: %s", strerror(-fd));
+		lack_reserve(doorman, strerror(-fd));
 		return;
 	}
 	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
@@ -343,6 +370,7 @@ void xb_doorman_stop(struct xb_doorman *doorman)
 	if (!doorman->loop)
 		return;
 	xb_loop_forget(doorman->loop, &doorman->limit);
+	xb_loop_forget(doorman->loop, &doorman->refill);
 	for (unsigned i = 0; i < 2; i++) {
 		struct xb_doorman_seat *seat = &doorman->seats[i];
 

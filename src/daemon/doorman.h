@@ -60,6 +60,8 @@ struct xb_doorman {
 	struct xb_doorman_seat *on_duty;
 	struct xb_errand *first; /* those that wait; the first one's order is being carried out */
 	struct xb_timer limit;   /* of that */
+	struct xb_timer refill;  /* when to try again to have one in reserve */
+	bool lacks_reserve;      /* as last said */
 	bool hurried;
 };
 

@@ -13,7 +13,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -110,6 +112,12 @@ static bool has_two(void)
 
 static struct xb_timer look;
 
+static void stop_loop(struct xb_timer *timer)
+{
+	(void)timer;
+	loop.stop = true;
+}
+
 static void on_look(struct xb_timer *timer)
 {
 	pid_t pid;
@@ -140,6 +148,30 @@ static void whichever_of_the_two_ends_is_replaced_again_and_again(void **state)
 		assert_int_equal(order_attach("up0", "up0"), 0);
 		assert_int_equal(order_detach(), 0);
 	}
+}
+
+/* Without a free descriptor no socket can be made for it. */
+static void one_that_could_not_be_replaced_at_once_is_replaced_later(void **state)
+{
+	struct rlimit limit, low;
+	int lowest = dup(0);
+
+	(void)state;
+	close(lowest);
+	await_two();
+	getrlimit(RLIMIT_NOFILE, &limit);
+	low = (struct rlimit){(rlim_t)lowest, limit.rlim_max};
+	ended = doorman.seats[1].pid;
+	setrlimit(RLIMIT_NOFILE, &low);
+	kill(ended, SIGKILL);
+	while (!doorman.lacks_reserve) {
+		loop.stop = false;
+		xb_loop_at(&loop, &look, xb_now_ns() + 1000000u, stop_loop);
+		xb_loop_run(&loop);
+	}
+	setrlimit(RLIMIT_NOFILE, &limit);
+	await_two();
+	assert_false(doorman.lacks_reserve);
 }
 
 static void an_order_outlives_the_doorman_that_was_at_it(void **state)
@@ -197,6 +229,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(only_uplinks_get_programs_whatever_they_are_called),
 		test(whichever_of_the_two_ends_is_replaced_again_and_again),
+		test(one_that_could_not_be_replaced_at_once_is_replaced_later),
 		test(an_order_outlives_the_doorman_that_was_at_it),
 		test(one_that_takes_too_long_costs_its_order_and_no_other),
 		test(without_any_doorman_orders_fail_and_say_why),
