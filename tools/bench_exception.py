@@ -6,7 +6,8 @@
     10.9.0.2 vb ──── va ──── xbridge, or testpmd io forwarding ──── tap0 10.9.0.1
 
 Both read va through AF_XDP and reach the kernel through virtio_user on vhost-net (or, natively,
-through the TAP alone). xbridge runs twice: sending through AF_XDP, as testpmd does, and with tx=packet.
+through the TAP alone). xbridge runs twice: sending through AF_XDP (tx=xdp), as testpmd does, and with tx=packet,
+which is what it chooses by itself without zero copy.
 All run all the time, each in namespaces of its own, and take turns; the others are stopped meanwhile.
 So a machine whose speed comes and goes slows all, and a ratio is the median of the turns' own ratios.
 TCP runs long enough in each turn to show what it settles at, which need not be the rate of its first
@@ -216,7 +217,7 @@ class Forwarder:
 class Xbridge(Forwarder):
     name = "xbridge"
     stop_signal = signal.SIGTERM
-    uplink = "va,dedicated"
+    uplink = "va,dedicated,tx=xdp"
 
     def command(self):
         return [self.options.binary, "run", "--name", f"bench-{self.name.replace('=', '-')}", f"--{self.options.backend}", "--ifname", TAP,

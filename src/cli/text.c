@@ -57,12 +57,15 @@ static void print_port(struct json_object *port)
 	printf("%-15s %-7s %-5s %s  queues %" PRIu64, text(port, "name"), text(port, "type"),
 	       state(port), text(port, "mac"), xb_json_u64(port, "queues"));
 	if (!strcmp(text(port, "type"), "uplink")) {
-		printf(" of %" PRIu64 "  %s  XDP %s by %s, %s, csum=%s%s\n",
+		printf(" of %" PRIu64 "  %s  XDP %s by %s, %s, csum=%s, tx=%s\n",
 		       xb_json_u64(port, "rx_queues"), is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "xdp"), text(port, "attached"), text(port, "mode"),
-		       text(port, "csum"), strcmp(text(port, "tx"), "packet") ? "" : ", tx=packet");
+		       text(port, "csum"), text(port, "tx"));
 		printf("%16s%s %s\n", "", is(port, "shared") ? "shared" : "dedicated",
 		       text(port, "shared_reason"));
+		printf("%16ssends through %s: %s\n", "",
+		       strcmp(text(port, "tx"), "packet") ? "AF_XDP" : "a packet socket",
+		       text(port, "tx_why"));
 		if (is(port, "loses_vlan_tags"))
 			printf("%16sVLAN tags are lost: see xbridge doctor %s\n", "",
 			       text(port, "name"));

@@ -224,8 +224,9 @@ static const struct option {
 	{"--uplink", "IFACE[,OPTION...]",
 	 "read IFACE through AF_XDP; options: shared (default), dedicated, csum=trust|verify, "
 	 "xdp=auto|native|generic (in the driver or above it; beside other XDP programs that "
-	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy, tx=xdp|packet "
-	 "(packet: TCP segments leave whole, through a packet socket, for the driver to cut)",
+	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy, "
+	 "tx=auto|xdp|packet (packet: TCP segments leave whole, through a packet socket, for the "
+	 "driver to cut; auto: packet where AF_XDP has no zero copy)",
 	 xb_config_add_uplink},
 	{"--rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
 	{"--default", "VERDICT",

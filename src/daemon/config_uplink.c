@@ -15,12 +15,12 @@ static const char *const words_of[N_ASPECTS][4] = {
 	[XDP] = {"xdp=auto", "xdp=native", "xdp=generic"},
 	[EXCLUSIVE] = {"xdp=exclusive"}, /* in whichever mode */
 	[MODE] = {"mode=auto", "mode=copy", "mode=zerocopy"},
-	[TX] = {"tx=xdp", "tx=packet"},
+	[TX] = {"tx=auto", "tx=xdp", "tx=packet"},
 };
 
 #define WORDS_EXPECTED                                                              \
 	"shared, dedicated, csum=trust|verify, xdp=auto|native|generic|exclusive, " \
-	"mode=auto|copy|zerocopy or tx=xdp|packet"
+	"mode=auto|copy|zerocopy or tx=auto|xdp|packet"
 
 static void choose(struct xb_uplink_options *uplink, enum aspect aspect, int word)
 {

@@ -138,7 +138,8 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 	xb_json_add_text(to, "attached",
 			 uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link");
 	xb_json_add_text(to, "mode", uplink->zerocopy ? "zerocopy" : "copy");
-	xb_json_add_text(to, "tx", uplink->options.tx == XB_UPLINK_TX_PACKET ? "packet" : "xdp");
+	xb_json_add_text(to, "tx", uplink->tx == XB_UPLINK_TX_PACKET ? "packet" : "xdp");
+	xb_json_add_text(to, "tx_why", uplink->tx_why);
 	xb_json_add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
 	xb_json_add_bool(to, "loses_vlan_tags", uplink->tags_lost_at[0]);
 	xb_json_add_bool(to, "lost", entry->lost);

@@ -7,13 +7,15 @@
 
 static void say_ways(const struct xb_uplink *uplink)
 {
-	xb_log(XB_LOG_INFO, "uplink %s: %u of %u queues, XDP %s by %s, AF_XDP %s%s, checksums %s",
+	xb_log(XB_LOG_INFO, "uplink %s: %u of %u queues, XDP %s by %s, AF_XDP %s, checksums %s",
 	       uplink->port.name, uplink->port.n_queues, uplink->rx_queues,
 	       uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic",
 	       uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link",
 	       uplink->zerocopy ? "zero copy" : "copy",
-	       uplink->options.tx == XB_UPLINK_TX_PACKET ? ", sending through a packet socket" : "",
 	       uplink->port.caps.trusts_csum ? "trusted" : "verified by the receiver");
+	xb_log(XB_LOG_INFO, "uplink %s: sends through %s (%s); choose with tx=xdp or tx=packet",
+	       uplink->port.name, uplink->tx == XB_UPLINK_TX_PACKET ? "a packet socket" : "AF_XDP",
+	       uplink->tx_why);
 	if (uplink->attachment.native_code)
 		xb_log(XB_LOG_NOTICE, "uplink %s: no native XDP (%s), generic instead",
 		       uplink->port.name, strerror(-uplink->attachment.native_code));

@@ -54,7 +54,6 @@ static void decide_sharing(struct xb_uplink *uplink)
 static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 {
 	struct xb_port *port = &uplink->port;
-	const bool packet_tx = uplink->options.tx == XB_UPLINK_TX_PACKET;
 	uint32_t bytes = netdev->mtu + 14 + 8;
 	unsigned n = netdev->rx_queues < port->queues_max ? netdev->rx_queues : port->queues_max;
 
@@ -70,9 +69,8 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 
 	port->n_queues = (uint16_t)n;
 	port->caps = (struct xb_port_caps){
-		.takes = packet_tx ? XB_PACKET_TX_TAKES : 0,
 		.bytes_max = bytes < XB_UPLINK_BYTES_MAX ? bytes : XB_UPLINK_BYTES_MAX,
-		.frames_max = packet_tx ? XB_PACKET_FRAMES_MAX : 1,
+		.frames_max = 1, /* as `takes`, by the way out: xb_uplink_open_tx */
 		.uplink = true,
 		.shared = uplink->shared,
 		.trusts_csum = uplink->options.csum == XB_CSUM_POLICY_AUTO
@@ -217,7 +215,7 @@ static int make_storage(struct xb_uplink *uplink, unsigned n_queues, struct xb_g
 	own->gate = gate;
 	own->arena = arena;
 	own->promisc_fd = own->wake_epoll_fd = own->tap.fd = own->packet_tx.fd = -1;
-	ret = xb_port_init(&uplink->port, xb_uplink_ops(uplink->options.tx), uplink->options.ifname,
+	ret = xb_port_init(&uplink->port, xb_uplink_ops(XB_UPLINK_TX_XDP), uplink->options.ifname,
 			   n_queues);
 	if (ret < 0)
 		return ret;

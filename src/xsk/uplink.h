@@ -4,7 +4,7 @@
  *
  * One socket for each RX queue, all over the arena's memory; on a shared uplink also a packet
  * socket that gives a copy of group frames (group_tap.h), which arrives with queue 0; where it is
- * asked for, one that sends (packet_tx.h).
+ * asked for or pays, one that sends (uplink_tx.c).
  *
  *      new ──► stopped ──(order, attached)──► stopped ──start──► running ──stop──► stopped ──► free
  *                 ▲                                                                   │
@@ -45,6 +45,7 @@ enum xb_csum_policy {
 };
 
 enum xb_uplink_tx {
+	XB_UPLINK_TX_AUTO,   /* with zero copy AF_XDP, otherwise a packet socket (uplink_tx.c) */
 	XB_UPLINK_TX_XDP,    /* AF_XDP: whole frames, zero copy where the driver can */
 	XB_UPLINK_TX_PACKET, /* a packet socket, which takes TCP segments of 64 KB (packet_tx.h) */
 };
@@ -93,7 +94,9 @@ struct xb_uplink {
 	const char *shared_reason; /* "by default" or "as configured" */
 	unsigned n_own_macs;       /* as the gate has them */
 	struct xb_own_mac_entry own_macs[XB_STACK_MACS_MAX];
-	bool zerocopy; /* while running */
+	bool zerocopy;        /* while running */
+	enum xb_uplink_tx tx; /* the way out: never AUTO. From a start to the next */
+	char tx_why[128];     /* why that one */
 	bool running;
 	uint64_t undelivered; /* queues, as a mask, whose redirected frames don't arrive */
 	struct xb_attachment attachment; /* as it was made last */

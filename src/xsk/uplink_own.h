@@ -56,7 +56,8 @@ void xb_uplink_start_delivery(struct xb_uplink *uplink);
 /** The operations of an uplink that sends this way. */
 const struct xb_port_ops *xb_uplink_ops(enum xb_uplink_tx tx);
 
-/** Opens what the uplink sends through, its sockets being bound. Returns 0 or -errno. */
+/** Chooses the way out and opens it; the sockets are bound. Sets tx, tx_why, and of the port its
+ *  operations and what it takes. Returns 0, or -errno where the way that was asked for fails. */
 int xb_uplink_open_tx(struct xb_uplink *uplink, struct xb_error *err);
 
 #endif

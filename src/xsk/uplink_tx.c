@@ -2,12 +2,19 @@
 /*
  * The way out of an uplink: AF_XDP's TX rings, or a packet socket.
  *
+ * In copy mode the kernel makes a buffer of each frame on an AF_XDP ring and takes it through the
+ * driver alone; segments have been cut and summed by a worker before. A packet socket costs less
+ * there, whatever the packets (docs/adr/018). With zero copy AF_XDP is what costs nothing.
+ *
  * A packet socket takes no frame beyond the interface's MTU, but for one 802.1Q tag. The frames
  * that it would refuse go by AF_XDP, which asks for no MTU: checksum finished, in one frame.
  */
 #include "xsk/uplink_own.h"
 
 #include "core/checksum.h"
+
+#include <stdio.h>
+#include <string.h>
 
 static struct xb_lane *tx_lane(struct xb_port *port, unsigned q)
 {
@@ -115,10 +122,40 @@ const struct xb_port_ops *xb_uplink_ops(enum xb_uplink_tx tx)
 	return tx == XB_UPLINK_TX_PACKET ? &packet_ops : &xdp_ops;
 }
 
+static void use(struct xb_uplink *uplink, enum xb_uplink_tx tx, const char *why)
+{
+	const bool packet = tx == XB_UPLINK_TX_PACKET;
+
+	uplink->tx = tx;
+	snprintf(uplink->tx_why, sizeof(uplink->tx_why), "%s", why);
+	uplink->port.ops = xb_uplink_ops(tx);
+	uplink->port.caps.takes = packet ? XB_PACKET_TX_TAKES : 0;
+	uplink->port.caps.frames_max = packet ? XB_PACKET_FRAMES_MAX : 1;
+}
+
 int xb_uplink_open_tx(struct xb_uplink *uplink, struct xb_error *err)
 {
-	if (uplink->options.tx != XB_UPLINK_TX_PACKET)
+	const enum xb_uplink_tx wanted = uplink->options.tx;
+	char why[128];
+	int ret;
+
+	if (wanted == XB_UPLINK_TX_XDP || (wanted == XB_UPLINK_TX_AUTO && uplink->zerocopy)) {
+		use(uplink, XB_UPLINK_TX_XDP,
+		    wanted == XB_UPLINK_TX_XDP ? "as configured" : "its driver copies nothing");
 		return 0;
-	return xb_packet_tx_open(&uplink->own->packet_tx, uplink->ifindex, uplink->port.name,
-				 uplink->mtu, err);
+	}
+	ret = xb_packet_tx_open(&uplink->own->packet_tx, uplink->ifindex, uplink->port.name,
+				uplink->mtu, err);
+	if (ret < 0 && wanted == XB_UPLINK_TX_PACKET)
+		return ret;
+	if (ret < 0) {
+		snprintf(why, sizeof(why), "no packet socket: %s", strerror(-ret));
+		use(uplink, XB_UPLINK_TX_XDP, why);
+		if (err)
+			*err = (struct xb_error){0};
+		return 0;
+	}
+	use(uplink, XB_UPLINK_TX_PACKET,
+	    wanted == XB_UPLINK_TX_PACKET ? "as configured" : "AF_XDP has no zero copy here");
+	return 0;
 }

@@ -20,6 +20,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "native: only on the host itself, not in a VM")
     config.addinivalue_line("markers", "vm: in VMs, where everything is slow, part of the everyday run (-m vm)")
     config.addinivalue_line("markers", "kernels: may differ from kernel to kernel, part of the long run in VMs")
+    config.addinivalue_line("markers", "both_ways: with each way out of an uplink, AF_XDP and the packet socket")
     config.addinivalue_line("markers", "long: takes long; run with XB_LONG=1")
 
 
@@ -34,6 +35,21 @@ def pytest_runtest_setup(item):
         pytest.skip("runs natively only")
     if item.get_closest_marker("long") and not os.environ.get("XB_LONG"):
         pytest.skip("takes long: XB_LONG=1")
+
+
+def pytest_generate_tests(metafunc):
+    """What is about sending, accounting, capture or failure is run with both ways out of an uplink."""
+    if metafunc.definition.get_closest_marker("both_ways"):
+        metafunc.fixturenames.insert(0, "tx_way")
+        metafunc.parametrize("tx_way", xbridge.TX_WAYS, indirect=True)
+
+
+@pytest.fixture
+def tx_way(request):
+    """Uplinks of which the test says nothing else send that way."""
+    before, xbridge.TX_WAY = xbridge.TX_WAY, request.param
+    yield request.param
+    xbridge.TX_WAY = before
 
 
 def pytest_collection_finish(session):

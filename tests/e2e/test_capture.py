@@ -92,6 +92,7 @@ def counted(change):
 
 
 @pytest.mark.kernels
+@pytest.mark.both_ways
 @pytest.mark.parametrize("options", [[], ["--no-offload"]], ids=["offload", "no-offload"])
 def test_a_capture_holds_each_packet_that_stats_counts(make_bed, tmp_path, options):
     bed = make_bed(uplinks=2, quiet=True)

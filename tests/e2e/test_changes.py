@@ -65,6 +65,7 @@ class NoDescriptors:
 
 # ---- the uplink ----
 
+@pytest.mark.both_ways
 def test_a_shortage_of_descriptors_disturbs_no_port(bed):
     """What can't be looked at is as it was; what has changed meanwhile is noticed once it can."""
     daemon = bed.start()
@@ -89,6 +90,7 @@ def test_a_shortage_of_descriptors_disturbs_no_port(bed):
 
 
 
+@pytest.mark.both_ways
 def test_uplink_set_down_and_up_goes_on(bed):
     daemon = bed.start()
     with Flood(bed):
@@ -103,6 +105,7 @@ def test_uplink_set_down_and_up_goes_on(bed):
     daemon.rest()
 
 
+@pytest.mark.both_ways
 def test_uplink_that_loses_its_carrier_is_down_until_it_is_back(bed):
     daemon = bed.start()
     bed.peer.ip("link set vp down")
@@ -113,6 +116,7 @@ def test_uplink_that_loses_its_carrier_is_down_until_it_is_back(bed):
 
 
 @pytest.mark.kernels
+@pytest.mark.both_ways
 def test_uplink_deleted_under_traffic_is_used_again_when_it_is_made_again(bed):
     daemon = bed.start()
     mac = bed.peer.mac("vp")
@@ -132,6 +136,7 @@ def test_uplink_deleted_under_traffic_is_used_again_when_it_is_made_again(bed):
     daemon.rest()
 
 
+@pytest.mark.both_ways
 def test_uplink_moved_to_another_namespace_and_back_is_used_again(bed):
     daemon = bed.start()
     with Flood(bed):
@@ -155,6 +160,7 @@ def test_uplink_moved_away_and_another_of_its_name_made_is_used(bed):
     bed.kern.ip("link del va")
 
 
+@pytest.mark.both_ways
 def test_uplink_that_moves_away_and_back_at_once_is_used_again(bed):
     """Its sockets are dead then, even if nobody saw it gone."""
     daemon = bed.start()
@@ -183,6 +189,7 @@ def test_uplink_that_comes_back_with_another_program_on_it_says_why_it_is_not_us
     has_come_back(bed, daemon)
 
 
+@pytest.mark.both_ways
 def test_program_that_somebody_takes_off_the_uplink_is_attached_again(bed):
     daemon = bed.start()
     pin = f"{PIN_ROOT}/{bed.name}/internal/link_0"
@@ -196,6 +203,7 @@ def test_program_that_somebody_takes_off_the_uplink_is_attached_again(bed):
 
 
 @pytest.mark.kernels
+@pytest.mark.both_ways
 def test_mtu_of_the_uplink_changed_while_it_runs_is_obeyed_and_tap0_follows(bed):
     daemon = bed.start(uplinks=["va,dedicated"])
     assert bed.kern.link("tap0")["mtu"] == 1500
@@ -220,6 +228,7 @@ def test_mtu_of_tap0_that_was_asked_for_does_not_follow_the_uplinks(bed):
 
 
 @pytest.mark.kernels
+@pytest.mark.both_ways
 def test_more_and_fewer_queues_of_the_uplink_while_it_runs(make_bed):
     bed = make_bed(queues=4)
     bed.host.run("ethtool", "-L", "va", "rx", "2", "tx", "2")

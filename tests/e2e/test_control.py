@@ -352,7 +352,8 @@ def test_instance_that_is_busy_with_the_command_and_serves_others_is_waited_for(
 
 PORT_FIELDS = {"name", "type", "mac", "running", "up", "queues", "queues_max", "takes", "mtu", "learn_max", "storm_pps"}
 KERNEL_FIELDS = PORT_FIELDS | {"alias", "backend", "why", "queue_size", "persist", "netns"}
-UPLINK_FIELDS = PORT_FIELDS | {"rx_queues", "shared", "shared_reason", "xdp", "attached", "mode", "csum", "lost"}
+UPLINK_FIELDS = PORT_FIELDS | {"rx_queues", "shared", "shared_reason", "xdp", "attached", "mode", "tx", "tx_why", "csum",
+                                 "troubles", "lost"}
 STATS_FIELDS = {"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "rx_missed", "drops"}
 
 

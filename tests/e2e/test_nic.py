@@ -18,7 +18,8 @@ def test_zero_copy_unless_it_is_not_wanted(make_bed, mode, got):
     daemon = bed.start(uplinks=[f"va,dedicated,mode={mode}"])
     port = daemon.port("va")
     assert (port["mode"], port["xdp"]) == (got, "native")
-    assert daemon.wait_log(r"uplink va: .*AF_XDP (zero copy|copy)").group(1).replace(" ", "") == got
+    assert port["tx"] == ("packet" if got == "copy" else "xdp"), port["tx_why"]
+    assert daemon.wait_log(r"uplink va: .*, AF_XDP (zero copy|copy)").group(1).replace(" ", "") == got
     tcp_copy(bed.peer, bed.kern, TAP_IP, 512 * KB)
     tcp_copy(bed.kern, bed.peer, peer_ip(), 512 * KB)
     daemon.rest()

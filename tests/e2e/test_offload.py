@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is left to the other side (checksums, segmentation), and what leaves the uplink in the end.
+"""What is left to the other side (checksums, segmentation), and what leaves the uplink in the end, through AF_XDP
+(test_packet_tx.py is about the other way).
 
     kern: tap0 ◄── large segments, open checksums ── xbridge ── whole frames ──► va ◄── veth ──► vp :peer
 """
@@ -38,7 +39,7 @@ def features(ns, ifname):
 def bed(request, make_module_bed):
     """With and without."""
     bed = make_module_bed()
-    bed.start(*(["--no-offload"] if request.param == "no-offload" else []))
+    bed.start(*(["--no-offload"] if request.param == "no-offload" else []), uplinks=["va,dedicated,tx=xdp"])
     bed.offload = request.param == "offload"
     return bed
 

@@ -4,15 +4,16 @@
     kern: tap0 ◄── large segments ── xbridge ── packet socket ──► va ◄── veth ──► vp :peer
 """
 
+import subprocess
+
 import pytest
 
-from load import Flood, answers, wait_under_load
+from load import answers
 from test_accounting import Books, lost_inside
-from test_changes import has_come_back, rewire
 from test_offload import all_kinds_of_traffic, checked
 from test_traffic import has_vlan_devices, tagged
 from traffic import Wire, ether, tcp_copy, udp_blast, udp_copy
-from xbridge import TAP_IP, TAP_IP6, difference, drops, interesting, peer_ip, peer_ip6, scaled, wait_for
+from xbridge import TAP_IP, TAP_IP6, difference, drops, interesting, peer_ip, peer_ip6, scaled
 
 MB = 1 << 20
 UPLINK = "va,dedicated,tx=packet"
@@ -25,10 +26,53 @@ def bed(make_bed):
 
 def test_it_is_said(bed):
     daemon = bed.start(uplinks=[UPLINK])
-    daemon.wait_log("uplink va: .*, sending through a packet socket")
+    daemon.wait_log(r"uplink va: sends through a packet socket \(as configured\)")
     assert daemon.port("va")["tx"] == "packet"
     assert {"csum", "tso4", "tso6", "ecn"} == set(daemon.port("va")["takes"])
     assert "tx=packet" in daemon.cli("port", "list").stdout
+
+
+@pytest.mark.parametrize("word, way, why", [
+    ("", "packet", "AF_XDP has no zero copy here"), (",tx=auto", "packet", "AF_XDP has no zero copy here"),
+    (",tx=xdp", "xdp", "as configured"), (",tx=packet", "packet", "as configured")])
+def test_without_zero_copy_the_packet_socket_is_chosen_and_it_is_said_why(bed, word, way, why):
+    daemon = bed.start(uplinks=["va,dedicated" + word])
+    assert (daemon.port("va")["tx"], daemon.port("va")["tx_why"]) == (way, why)
+    words = {"packet": "a packet socket", "xdp": "AF_XDP"}[way]
+    daemon.wait_log(rf"uplink va: sends through {words} \({why}\); choose with tx=xdp or tx=packet")
+    shown = daemon.cli("status").stdout
+    assert f"tx={way}" in shown and f"sends through {words}: {why}" in shown
+    before = daemon.rest()
+    tcp_copy(bed.kern, bed.peer, peer_ip(), scaled(4 * MB))
+    assert (difference(daemon.rest(), before)["ports"]["va"]["tx_gso_packets"] > 0) == (way == "packet")
+
+
+def test_where_there_can_be_no_packet_socket_af_xdp_is_taken(make_bed, tmp_path):
+    """The kernel's refusal of the one socket that is to send (it has a virtio-net header), by a library loaded before."""
+    source = tmp_path / "refuse.c"
+    source.write_text('''
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <errno.h>
+        #include <linux/if_packet.h>
+        #include <sys/socket.h>
+        int setsockopt(int fd, int level, int name, const void *value, socklen_t bytes)
+        {
+            int (*next)(int, int, int, const void *, socklen_t) = dlsym(RTLD_NEXT, "setsockopt");
+            if (level == SOL_PACKET && name == PACKET_VNET_HDR) { errno = ENOPROTOOPT; return -1; }
+            return next(fd, level, name, value, bytes);
+        }''')
+    library = tmp_path / "refuse.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    bed = make_bed()
+    daemon = bed.start(wrap=["env", f"LD_PRELOAD={library}"])
+    assert daemon.port("va")["tx"] == "xdp" and "no packet socket: Protocol not available" in daemon.port("va")["tx_why"]
+    tcp_copy(bed.kern, bed.peer, peer_ip(), scaled(4 * MB))
+    daemon.rest()
+    daemon.stop()
+    daemon = bed.start(wrap=["env", f"LD_PRELOAD={library}"], uplinks=[UPLINK], ready=False)
+    assert daemon.wait_exit() == 1
+    daemon.wait_log("set up the packet socket for va")
 
 
 @pytest.mark.vm
@@ -127,20 +171,6 @@ def test_books_balance_under_overload(make_bed):
     change = books.close()
     kernels = change["tap"]["tx_dropped"] + change["udp"][0]["RcvbufErrors"]
     assert count == len(arrived) + lost_inside(change) + kernels, interesting(change)
-
-
-def test_uplink_that_is_deleted_and_made_again_goes_on(make_bed):
-    bed = make_bed(uplinks=2)
-    daemon = bed.start(uplinks=[UPLINK, "vb,dedicated,tx=packet"])
-    mac = bed.peer.mac("vp")
-    with Flood(bed):
-        wait_under_load(daemon)
-        bed.host.ip("link del va")
-        daemon.wait_log("uplink va")
-        wait_for(lambda: answers(bed.peers[1], TAP_IP), "the rest goes on")
-        rewire(bed, mac)
-        daemon.wait_log("uplink va is back")
-    has_come_back(bed, daemon)
 
 
 def test_shared_uplink_sends_that_way_too(bed):

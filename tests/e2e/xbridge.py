@@ -58,6 +58,9 @@ BACKEND = os.environ.get("XB_BACKEND") or ("vhost-net" if os.path.exists("/dev/v
 NICS = ("eth0", "eth1") if os.environ.get("XB_NICS") else None
 SCALE = float(os.environ.get("XB_SCALE") or (1 / 16 if IN_VM else 1))
 
+TX_WAYS = ("xdp", "packet")
+TX_WAY = None  # how uplinks send of which a test says nothing else; None: xbridge chooses
+
 PIN_ROOT = "/sys/fs/bpf/xbridge"
 RUN_DIR = "/run/xbridge"
 TAP_IP, TAP_IP6 = "192.0.2.1", "2001:db8::1"
@@ -419,7 +422,7 @@ class Bed:
         argv += ["--" + backend] if backend and not given & {"--tap", "--vhost-net"} else []
         argv += ["--netns", self.kern.name] if self.kern is not self.host and netns and "--netns" not in given else []
         for uplink in [f"{name},dedicated" for name in self.uplinks] if uplinks is None else uplinks:
-            argv += ["--uplink", uplink]
+            argv += ["--uplink", uplink if "tx=" in uplink or not TX_WAY else f"{uplink},tx={TX_WAY}"]
         daemon = Daemon(self, argv + list(options), fds)
         self.daemons.append(daemon)
         if ready:

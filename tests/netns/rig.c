@@ -28,10 +28,11 @@ struct xb_uplink_options rig_options(void)
 		.ifname = "up0",
 		.sharing = XB_SHARING_DEDICATED,
 		.xdp.exclusive = true,
+		.tx = XB_UPLINK_TX_XDP,
 		.ring_size = 512,
 		.fill_frames = 256,
-		.stall_ns = 10000000000u,
-	}; /* a slow machine is no stall */
+		.stall_ns = 10000000000u, /* a slow machine is no stall */
+	};
 }
 
 void rig_open_stopped(struct rig *rig, const struct xb_uplink_options *how)

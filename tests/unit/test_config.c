@@ -104,7 +104,7 @@ static void test_an_uplink_has_options_behind_commas(void **state)
 	assert_false(config.uplinks[0].xdp.exclusive);
 	assert_int_equal(config.uplinks[1].sharing, XB_SHARING_SHARED);
 	assert_int_equal(config.uplinks[1].xdp.mode, XB_XDP_NATIVE);
-	assert_int_equal(config.uplinks[1].tx, XB_UPLINK_TX_XDP);
+	assert_int_equal(config.uplinks[1].tx, XB_UPLINK_TX_AUTO);
 	assert_true(config.uplinks[1].xdp.exclusive);
 	assert_int_equal(config.uplinks[1].stall_ns, 250000000);
 	assert_good(&config, "--uplink e0");
@@ -126,7 +126,7 @@ static void test_words_of_rules_name_no_port(void **state)
 		}
 	}
 	assert_refused("--uplink kernel,dedicated", "words of rules");
-	assert_refused("--uplink e0,tx=socket", "tx=xdp|packet");
+	assert_refused("--uplink e0,tx=socket", "tx=auto|xdp|packet");
 	assert_refused("--uplink e0,auto", "shared, dedicated");
 }
 
@@ -295,7 +295,7 @@ static void test_a_long_value_or_path_does_not_cut_off_what_is_expected(void **s
 
 	(void)state;
 	snprintf(line, sizeof(line), "--uplink e0,%0240d", 0);
-	assert_refused(line, "tx=xdp|packet is expected");
+	assert_refused(line, "tx=auto|xdp|packet is expected");
 	snprintf(dir, sizeof(dir), "%s/xb-%0200d-XXXXXX",
 		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", 0);
 	assert_non_null(mkdtemp(dir));
@@ -303,7 +303,7 @@ static void test_a_long_value_or_path_does_not_cut_off_what_is_expected(void **s
 	fill_file(path, "queues 1\nuplink e0,fast\n");
 	snprintf(line, sizeof(line), "--config %s", path);
 	assert_refused(line, "00, line 2: uplink 'fast'");
-	assert_refused(line, "tx=xdp|packet is expected");
+	assert_refused(line, "tx=auto|xdp|packet is expected");
 	unlink(path);
 	rmdir(dir);
 }
