@@ -9,6 +9,7 @@
 #include "core/cleanup.h"
 #include "xsk/bpffs.h"
 #include "xsk/extension.h"
+#include "xsk/gate.h"
 #include "xsk/netdev.h"
 
 #include <bpf/bpf.h>
@@ -55,9 +56,7 @@ static int load_xdp(void)
 
 static void check_jit(struct xb_checkup *checkup)
 {
-	long jit;
-
-	if (xb_doctor_number("/proc/sys/net/core/bpf_jit_enable", &jit) < 0 || jit)
+	if (!xb_gate_interprets())
 		return;
 	xb_found(checkup, XB_FINDING_FAIL,
 		 "BPF programs are interpreted (net.core.bpf_jit_enable is 0), and xbridge's needs "

@@ -63,15 +63,18 @@ static int keep_warning(enum libbpf_print_level level, const char *fmt, va_list 
 	return 0;
 }
 
-/* Without it programs are interpreted, and what some of our calls want is missing. */
-static bool is_jit_off(void)
+bool xb_gate_interprets(void)
 {
-	FILE *file = fopen("/proc/sys/net/core/bpf_jit_enable", "re");
-	int first = file ? fgetc(file) : '1';
+	const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	struct bpf_prog_info info = {0};
+	__u32 bytes = sizeof(info);
+	xb_auto_fd int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "xb_jit", "Dual BSD/GPL", pass,
+					  sizeof(pass) / sizeof(pass[0]), NULL);
 
-	if (file)
-		fclose(file);
-	return first == '0';
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &bytes) && !info.jited_prog_len;
 }
 
 int xb_gate_load_object(struct steer_bpf *skeleton, const char *what, struct xb_error *err)
@@ -85,7 +88,7 @@ int xb_gate_load_object(struct steer_bpf *skeleton, const char *what, struct xb_
 	if (ret == -EBADF) /* libbpf has gone on without a descriptor that it didn't get */
 		ret = -EMFILE;
 	xb_fail(err, ret, "load %s into the kernel", what);
-	if (is_jit_off())
+	if (xb_gate_interprets())
 		xb_hint(err, "the program needs the JIT: sysctl -w net.core.bpf_jit_enable=1");
 	else if (ret == -EPERM)
 		xb_hint(err, NO_BPF);

@@ -247,4 +247,8 @@ int xb_gate_detach(const char *ifname, struct xb_error *err);
 /** Removes everything that an instance has pinned, and so its programs from their interfaces. */
 int xb_gate_remove(const char *instance, struct xb_error *err);
 
+/** Whether the kernel interprets programs (net.core.bpf_jit_enable is 0, which only the first
+ *  network namespace shows): ours, with its calls, is refused then. */
+bool xb_gate_interprets(void);
+
 #endif
