@@ -54,6 +54,7 @@ struct capture {
 	struct xb_capture_tap *taps; /* head: what was read up to */
 
 	FILE *out;
+	bool json;   /* lines of it, where no file is asked for */
 	uint64_t n;  /* captured */
 	bool ending; /* the daemon was asked to end it */
 };
@@ -266,6 +267,53 @@ static void print_packet(const struct capture *capture, const struct xb_capture_
 	fputc('\n', capture->out);
 }
 
+static void add_match(void *to, const char *keyword, const char *value)
+{
+	if (strcmp(keyword, "in") != 0)
+		xb_json_add_text(to, keyword, value);
+}
+
+static struct json_object *parsed_json(const struct xb_capture_record *record)
+{
+	const uint8_t *data = (const uint8_t *)(record + 1);
+	struct json_object *to = json_object_new_object();
+	const struct xb_origin nowhere = {0};
+	struct xb_rule rule;
+	struct xb_key key;
+
+	if (xb_parse_key(data, data + record->n, &nowhere, &key))
+		return to;
+	rule = xb_rule_of_key(&key, "");
+	xb_rule_each_match(&rule, add_match, to);
+	return to;
+}
+
+static void print_packet_json(const struct capture *capture, const struct xb_capture_record *record)
+{
+	struct json_object *to = json_object_new_object();
+
+	json_object_object_add(to, "time", json_object_new_double((double)record->time_ns / 1e9));
+	xb_json_add_text(to, "port", port_name(capture, record->port));
+	xb_json_add_text(to, "way", record->way == XB_CAPTURE_OUT ? "out" : "in");
+	xb_json_add_u64(to, "bytes", record->bytes);
+	xb_json_add_u64(to, "queue", record->queue);
+	xb_json_add_text(to, "verdict", verdict_name(capture, record->verdict));
+	xb_json_add_text(to, "stage", xb_stage_name(record->stage));
+	if (record->rule)
+		xb_json_add_u64(to, "rule", record->rule);
+	if (record->way == XB_CAPTURE_OUT)
+		xb_json_add_text(to, "from", port_name(capture, record->from));
+	if (record->gso_size)
+		xb_json_add_u64(to, "gso_size", record->gso_size);
+	if (record->drop != XB_CAPTURE_NO_DROP)
+		xb_json_add_text(to, "drop", xb_drop_name(record->drop));
+	if (record->by_program)
+		xb_json_add_text(to, "by", "xdp");
+	json_object_object_add(to, "parsed", parsed_json(record));
+	fprintf(capture->out, "%s\n", json_object_to_json_string_ext(to, JSON_C_TO_STRING_PLAIN));
+	json_object_put(to);
+}
+
 /* ---- the rings ---- */
 
 /* The oldest record of a ring, or NULL. */
@@ -320,6 +368,8 @@ static bool drain(struct capture *capture)
 	       (tap = oldest(capture, &record))) {
 		if (capture->path)
 			write_packet(capture, record);
+		else if (capture->json)
+			print_packet_json(capture, record);
 		else
 			print_packet(capture, record);
 		tap->head += record->record_bytes;
@@ -404,7 +454,7 @@ static int finish(struct capture *capture)
 int xb_capture_packets(const struct xb_common *common, int argc, char **argv)
 {
 	struct sigaction on_end = {.sa_handler = interrupt};
-	struct capture capture = {.snap = XB_CAPTURE_SNAP_MAX, .socket = -1};
+	struct capture capture = {.snap = XB_CAPTURE_SNAP_MAX, .socket = -1, .json = common->json};
 	int status = parse(&capture, argc, argv);
 
 	sigaction(SIGINT, &on_end, NULL);

@@ -86,7 +86,9 @@ static int check_port_set(int argc, char **argv, struct xb_error *err)
 /* ---- options ---- */
 
 static const struct xb_command_option stats_options[] = {
-	{"--watch", NULL, NULL, "print again every second until interrupted", 0, 0},
+	{"--watch", NULL, NULL,
+	 "every second what was moved in it, with the time; with --json, one document per line", 0,
+	 0},
 	{0},
 };
 
@@ -118,7 +120,8 @@ EXAMPLES(run, {"xbridge run --uplink eth0 --netns dataplane", "tap0 appears in `
 	  "tap0 takes eth0's place, as with KNI"},
 	 {"xbridge run --config /etc/xbridge/xbridge.conf", "options from a file"});
 EXAMPLES(status, {"xbridge status", NULL}, {"xbridge status --json | jq .ports", NULL});
-EXAMPLES(stats, {"xbridge stats", NULL}, {"xbridge stats --watch", NULL});
+EXAMPLES(stats, {"xbridge stats", NULL}, {"xbridge stats eth0", NULL},
+	 {"xbridge stats --watch", NULL});
 EXAMPLES(instances, {"xbridge instances", NULL});
 EXAMPLES(port_set, {"xbridge port set kernel --queues 4", "more queues, while traffic runs"},
 	 {"xbridge port set eth0 --storm 10000", NULL});
@@ -154,12 +157,13 @@ const struct xb_command xb_commands[] = {
 	 .examples = status_examples,
 	 .text = xb_text_status},
 	{.words = "stats",
-	 .args = "[--watch]",
+	 .args = "[NAME] [--watch]",
 	 .summary = "packets, bytes and drops of each port",
 	 .details = "While nothing moves, received + copies + segments added = sent + drops + "
 		    "frames joined + in flight. Each drop has a reason.",
 	 .options = stats_options,
 	 .examples = stats_examples,
+	 .max_words = 1,
 	 .text = xb_text_stats},
 	{.words = "port list", .args = "", .summary = "the ports", .text = xb_text_ports},
 	{.words = "port set",
@@ -204,6 +208,7 @@ const struct xb_command xb_commands[] = {
 	{.words = "capture",
 	 .args = "[NAME] [--drops] [-w FILE|-] [-c COUNT] [--snap BYTES]",
 	 .summary = "packets as they cross the ports, with their fate",
+	 .details = "With --json, a line for each packet.",
 	 .options = capture_options,
 	 .examples = capture_examples,
 	 .max_words = 1,

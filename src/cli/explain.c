@@ -37,6 +37,7 @@ struct asked {
 	char frame[XB_EXPLAIN_FRAMES_MAX][16 + 2 * XB_PARSE_BYTES];
 	uint8_t bytes[XB_EXPLAIN_FRAMES_MAX][XB_PARSE_BYTES];
 	uint32_t n_bytes[XB_EXPLAIN_FRAMES_MAX];
+	uint32_t there[XB_EXPLAIN_FRAMES_MAX]; /* in the file; as many as the frame has, or fewer */
 	unsigned done;
 	struct json_object *packets; /* with json: all answers */
 };
@@ -178,6 +179,8 @@ static void keep_or_print(struct asked *asked, struct json_object *packets)
 	for (unsigned i = 0; i < asked->n; i++) {
 		struct json_object *packet = json_object_array_get_idx(packets, i);
 
+		if (asked->there[i] < xb_json_u64(packet, "bytes"))
+			xb_json_add_u64(packet, "cut_short_to", asked->there[i]);
 		if (asked->json)
 			xb_json_push(asked->packets, json_object_get(packet));
 		else
@@ -225,6 +228,7 @@ static int flush(struct asked *asked)
 /* Gathers a frame of `len` bytes, of which `n` are there. Returns the exit status. */
 static int add_frame(struct asked *asked, const uint8_t *data, uint32_t n, uint32_t len)
 {
+	uint32_t there = n;
 	char *at;
 
 	if (asked->n == XB_EXPLAIN_FRAMES_MAX) {
@@ -240,6 +244,7 @@ static int add_frame(struct asked *asked, const uint8_t *data, uint32_t n, uint3
 	for (uint32_t i = 0; i < n; i++)
 		at += sprintf(at, "%02x", data[i]);
 	memcpy(asked->bytes[asked->n], data, n);
+	asked->there[asked->n] = there;
 	asked->n_bytes[asked->n++] = n;
 	return 0;
 }

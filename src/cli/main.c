@@ -10,6 +10,7 @@
 #include "cli/help.h"
 #include "cli/manual.h"
 #include "cli/say.h"
+#include "cli/watch.h"
 #include "daemon/run.h"
 
 #include <fcntl.h>
@@ -34,19 +35,6 @@ static int ask(const struct xb_command *command, const struct xb_common *common,
 		command->text(result);
 	json_object_put(result);
 	return fflush(stdout) ? 1 : status;
-}
-
-static int ask_again(const struct xb_command *command, const struct xb_common *common, int argc,
-		     char **argv)
-{
-	int status;
-
-	do {
-		if (!common->json && isatty(STDOUT_FILENO))
-			printf("\033[H\033[J");
-		status = ask(command, common, argc, argv);
-	} while (!status && common->watch && !sleep(1));
-	return status;
 }
 
 /* ---- dispatch ---- */
@@ -122,7 +110,8 @@ static int dispatch(int argc, char **argv)
 		return xb_say_failure(XB_EXIT_USAGE, "%s", err.what);
 	if (command->run)
 		return command->run(&common, argc - words, argv + words);
-	return ask_again(command, &common, argc, argv);
+	return common.watch ? xb_watch_stats(&common, argc, argv)
+			    : ask(command, &common, argc, argv);
 }
 
 /* `run` has options of its own, which may have the values -h or --help. */

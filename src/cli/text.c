@@ -264,7 +264,11 @@ void xb_text_packet(struct json_object *packet, const char *port, unsigned count
 {
 	struct json_object *parsed = xb_json_field(packet, "parsed");
 
-	printf("%u: in %s, %" PRIu64 " bytes: ", count, port, xb_json_u64(packet, "bytes"));
+	printf("%u: in %s, %" PRIu64 " bytes", count, port, xb_json_u64(packet, "bytes"));
+	if (xb_json_field(packet, "cut_short_to"))
+		printf(" (cut short in the file to %" PRIu64 ")",
+		       xb_json_u64(packet, "cut_short_to"));
+	printf(": ");
 	print_decision(packet);
 	printf("\n  ");
 	if (parsed) {

@@ -38,7 +38,17 @@ static int status(const struct xb_request *request)
 
 static int stats(const struct xb_request *request)
 {
+	const struct xb_port *port;
+
+	if (!request->argc) {
+		*request->ret_result = xb_query_stats(request->instance);
+		return 0;
+	}
+	port = xb_instance_port(request->instance, request->argv[0]);
+	if (!port)
+		return xb_no_port(request, request->argv[0]);
 	*request->ret_result = xb_query_stats(request->instance);
+	xb_query_only(*request->ret_result, port->name);
 	return 0;
 }
 
@@ -359,7 +369,7 @@ static const struct command {
 	int argc_max;
 } commands[] = {
 	{{"status"}, status, 0},
-	{{"stats"}, stats, 0},
+	{{"stats"}, stats, 1},
 	{{"port", "list"}, port_list, 0},
 	{{"port", "set"}, port_set, 16},
 	{{"fdb", "list"}, fdb_list, 0},

@@ -187,6 +187,16 @@ static int set_bpffs(struct xb_config *config, const char *value, struct xb_erro
 	return xb_value_text(value, config->bpffs, sizeof(config->bpffs), "a path", err);
 }
 
+static int set_log_format(struct xb_config *config, const char *value, struct xb_error *err)
+{
+	bool json = !strcmp(value, "json");
+
+	if (!json && strcmp(value, "text") != 0)
+		return xb_value_refuse(err, value, "text or json");
+	config->log_json = json;
+	return 0;
+}
+
 /* ---- the table ---- */
 
 static const struct option {
@@ -243,6 +253,9 @@ static const struct option {
 	 set_cpus},
 	{"--frames", "N", "frames of 4096 bytes in the arena; default: as many as the rings need",
 	 set_frames},
+	{"--log-format", "text|json",
+	 "how log lines are written; json: {\"time\", \"level\", \"message\"}, one per line",
+	 set_log_format},
 	{"--stall-ms", "MS",
 	 "frames pass to the uplink's own stack when xbridge has not looked for "
 	 "so long; default: 1000",

@@ -68,6 +68,7 @@ struct xb_config {
 	unsigned frames; /* 0: enough for all rings, and as much again as packets on their way need
 			  */
 	unsigned stall_ms;
+	bool log_json;              /* --log-format */
 	char bpffs[XB_BPFFS_BYTES]; /* where it is mounted */
 	uint64_t given; /* the options that the source which is being read has given, by place */
 };

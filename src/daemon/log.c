@@ -3,24 +3,77 @@
 
 #include "daemon/limits.h"
 
+#include <json-c/json.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+static bool as_json;
+
+void xb_log_use_json(bool json)
+{
+	as_json = json;
+}
+
+static void put_json(enum xb_level level, const char *line)
+{
+	static const char *const names[] = {[XB_LOG_ERROR] = "error",
+					    [XB_LOG_WARNING] = "warning",
+					    [XB_LOG_NOTICE] = "notice",
+					    [XB_LOG_INFO] = "info"};
+	struct json_object *record = json_object_new_object();
+	struct timespec now;
+	char date[32], time[48];
+	struct tm utc;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &utc);
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &utc);
+	snprintf(time, sizeof(time), "%s.%03ldZ", date, now.tv_nsec / 1000000);
+	json_object_object_add(record, "time", json_object_new_string(time));
+	json_object_object_add(record, "level", json_object_new_string(names[level]));
+	json_object_object_add(record, "message", json_object_new_string(line));
+	fprintf(stderr, "%s\n",
+		json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN |
+							       JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(record);
+}
+
+/* The time of day, for whoever looks at a terminal; journals and files of logs have their own. */
+static const char *clock_of_terminal(char buf[40])
+{
+	struct timespec now;
+	struct tm local;
+	char clock[16];
+
+	buf[0] = '\0';
+	if (!isatty(STDERR_FILENO))
+		return buf;
+	clock_gettime(CLOCK_REALTIME, &now);
+	localtime_r(&now.tv_sec, &local);
+	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
+	snprintf(buf, 40, "%s.%03ld ", clock, now.tv_nsec / 1000000);
+	return buf;
+}
 
 static void put(enum xb_level level, const char *line)
 {
 	static const char *const names[] = {
 		[XB_LOG_ERROR] = "error: ", [XB_LOG_WARNING] = "warning: "};
+	char clock[40];
 
-	if (getenv("JOURNAL_STREAM"))
+	if (as_json)
+		put_json(level, line);
+	else if (getenv("JOURNAL_STREAM"))
 		fprintf(stderr, "<%d>%s\n", level, line);
 	else
-		fprintf(stderr, "xbridge: %s%s\n", level <= XB_LOG_WARNING ? names[level] : "",
-			line);
+		fprintf(stderr, "%sxbridge: %s%s\n", clock_of_terminal(clock),
+			level <= XB_LOG_WARNING ? names[level] : "", line);
 }
 
 /* Whether standard error takes a line now. A pipe that nobody reads, or a terminal that stands

@@ -15,6 +15,9 @@ enum xb_level {
 	XB_LOG_INFO = 6,
 };
 
+/** Each line is a JSON document from now on, {"time","level","message"}, or no longer. */
+void xb_log_use_json(bool json);
+
 /** Says a line on standard error. Never waits: what nobody reads is lost, and how much is said
  * later.
  */

@@ -345,6 +345,16 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 	return to;
 }
 
+void xb_query_only(struct json_object *stats, const char *port)
+{
+	struct json_object *ports = xb_json_field(stats, "ports");
+	struct json_object *one = json_object_get(xb_json_field(ports, port));
+	struct json_object *only = json_object_new_object();
+
+	json_object_object_add(only, port, one);
+	json_object_object_add(stats, "ports", only);
+}
+
 /* ---- rules ---- */
 
 /* The rule as `steer add` takes it, and `steer list` prints it behind the id. */

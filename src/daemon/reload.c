@@ -255,6 +255,7 @@ static void reload(struct xb_instance *instance)
 	apply_mac(instance, &config.kernel);
 	apply_table(instance, &config);
 	xb_config_fini(&config);
+	xb_log_use_json(config.log_json);
 	xb_log(XB_LOG_INFO, "read %s again", config.file);
 }
 

@@ -90,12 +90,22 @@ static void on_signal(struct xb_watch *watch, uint32_t events)
 
 static void follow_netns(struct daemon *daemon);
 
+/* The service manager waits for it only with WatchdogSec=. */
+static void feed_watchdog(void)
+{
+#ifdef XB_HAVE_SYSTEMD
+	if (sd_watchdog_enabled(0, NULL) > 0)
+		notify("WATCHDOG=1");
+#endif
+}
+
 static void on_tick(struct xb_watch *watch, uint32_t events)
 {
 	struct daemon *daemon = daemon_of(watch, ticks);
 
 	(void)events;
 	xb_loop_drain(watch->fd);
+	feed_watchdog();
 	if (!daemon->instance.ready)
 		return;
 	xb_instance_tick(&daemon->instance);
@@ -320,6 +330,7 @@ int xb_run(int argc, char **argv)
 		xb_config_fini(&daemon.instance.config);
 		return 2;
 	}
+	xb_log_use_json(daemon.instance.config.log_json);
 	if (set_up(&daemon, &err) < 0) {
 		xb_log_error(XB_LOG_ERROR, "can't start", &err);
 		daemon.failed = true;
