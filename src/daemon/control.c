@@ -4,6 +4,7 @@
 #include "core/cleanup.h"
 #include "daemon/json.h"
 #include "daemon/log.h"
+#include "daemon/request.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define ARGV_MAX   256u
 #define LOCK_TRIES 100u
 
 static struct xb_control_client *client_of(struct xb_watch *watch)
@@ -130,30 +130,6 @@ static struct json_object *failure(int exit_status, const char *text)
 
 /* ---- requests ---- */
 
-/* The words of a request, or the number -1 where it is none. */
-static int parse_argv(struct json_object *request, const char **ret_argv)
-{
-	struct json_object *list;
-	size_t n;
-
-	if (!json_object_object_get_ex(request, "argv", &list) ||
-	    !json_object_is_type(list, json_type_array))
-		return -1;
-	n = json_object_array_length(list);
-	if (!n || n > ARGV_MAX)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *word = json_object_array_get_idx(list, i);
-
-		if (!json_object_is_type(word, json_type_string))
-			return -1;
-		ret_argv[i] = json_object_get_string(word);
-		if (strlen(ret_argv[i]) != (size_t)json_object_get_string_len(word))
-			return -1; /* a NUL would cut it off */
-	}
-	return (int)n;
-}
-
 /* The reply to a command that has returned `ret`; NULL: it is not done. */
 static struct json_object *reply_of(int ret, struct json_object *result, struct xb_error *err)
 {
@@ -175,36 +151,23 @@ static struct json_object *reply_of(int ret, struct json_object *result, struct 
 	return reply;
 }
 
-static struct json_object *answer(struct xb_control_client *client, struct json_object *request)
-{
-	const char *argv[ARGV_MAX];
-	struct json_object *result = NULL;
-	struct xb_error err = {0};
-	int argc = parse_argv(request, argv);
-	int ret;
-
-	if (argc < 0)
-		return failure(2, "the request has no \"argv\", an array of strings without NUL");
-	ret = xb_command_run(client->control->instance, argc, argv, &result, &client->hold, &err);
-	return reply_of(ret, result, &err);
-}
-
 static struct json_object *answer_line(struct xb_control_client *client, const char *line,
 				       size_t bytes)
 {
-	struct json_tokener *tokener = json_tokener_new_ex(8);
-	struct json_object *request, *reply;
+	struct xb_request request;
+	struct xb_error err = {0};
+	struct json_object *result = NULL, *reply;
+	const char *wrong = xb_request_parse(&request, line, bytes);
+	int ret;
 
-	if (!tokener)
-		return failure(1, "out of memory");
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	request = json_tokener_parse_ex(tokener, line, (int)bytes);
-	if (request && json_tokener_get_parse_end(tokener) == bytes)
-		reply = answer(client, request);
-	else
-		reply = failure(2, "the request is not one JSON document in UTF-8 on one line");
-	json_object_put(request);
-	json_tokener_free(tokener);
+	if (wrong) {
+		reply = failure(2, wrong);
+	} else {
+		ret = xb_command_run(client->control->instance, request.argc, request.argv, &result,
+				     &client->hold, &err);
+		reply = reply_of(ret, result, &err);
+	}
+	xb_request_fini(&request);
 	return reply;
 }
 

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Used rings by a device that keeps to no rule: what the driver side gives back was posted, and is
+ * given back once, with no more bytes than there was room for; whatever it refuses, all that is
+ * outstanding can be reclaimed, and memory outside of the rings is left alone.
+ *
+ * Input: two bytes of set-up, then steps of a byte and what it wants.
+ */
+#include "virtio/vring.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(cond)              \
+	do {                     \
+		if (!(cond))     \
+			abort(); \
+	} while (0)
+
+#define CHAINS 256u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct input {
+	const uint8_t *data;
+	size_t left;
+};
+
+/* A chain as it was posted. */
+struct posted {
+	bool outstanding;
+	uint32_t in_bytes;
+};
+
+static struct posted posted[CHAINS];
+static unsigned n_posted, n_outstanding;
+
+static uint8_t byte(struct input *in)
+{
+	if (!in->left)
+		return 0;
+	in->left--;
+	return *in->data++;
+}
+
+static uint32_t word(struct input *in)
+{
+	uint32_t value = byte(in);
+
+	for (unsigned i = 0; i < 3; i++)
+		value = value << 8 | byte(in);
+	return value;
+}
+
+static void post(struct xb_vring *ring, struct input *in)
+{
+	struct xb_vring_buf bufs[XB_VRING_CHAIN_MAX];
+	unsigned n = 1 + byte(in) % XB_VRING_CHAIN_MAX;
+	bool writable = byte(in) & 1;
+	uint32_t room = 0;
+
+	if (n_posted == CHAINS || !xb_vring_has_room(ring, n))
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		bufs[i] = (struct xb_vring_buf){0x1000u + i, byte(in)};
+		room += bufs[i].len;
+	}
+	posted[n_posted] = (struct posted){true, writable ? room : 0};
+	xb_vring_add(ring, bufs, n, writable, &posted[n_posted++]);
+	n_outstanding++;
+}
+
+static void give_back(const struct posted *chain)
+{
+	CHECK(chain >= posted && chain < posted + n_posted && chain->outstanding);
+	posted[chain - posted].outstanding = false;
+	n_outstanding--;
+}
+
+/* Takes what there is; false after what the ring refuses. */
+static bool take(struct xb_vring *ring)
+{
+	void *cookie = NULL;
+	uint32_t len = 0;
+	int ret;
+
+	while ((ret = xb_vring_take(ring, &cookie, &len)) == 1) {
+		CHECK(len <= ((struct posted *)cookie)->in_bytes);
+		give_back(cookie);
+	}
+	CHECK(ret == 0 || ret == -EPROTO);
+	CHECK(xb_vring_outstanding(ring) == n_outstanding);
+	return ret == 0;
+}
+
+/* The device writes a used element, the index, or anything anywhere in the rings. */
+static void misbehave(struct xb_vring *ring, struct input *in, uint8_t *mem, size_t bytes)
+{
+	struct vring_used *used = ring->vring.used;
+
+	switch (byte(in) % 4) {
+	case 0: /* likely in order */
+		used->ring[used->idx % ring->size] =
+			(struct vring_used_elem){byte(in) % (ring->size + 1), byte(in)};
+		used->idx++;
+		break;
+	case 1:
+		used->ring[byte(in) % ring->size] = (struct vring_used_elem){word(in), word(in)};
+		break;
+	case 2:
+		used->idx = (uint16_t)word(in);
+		break;
+	default:
+		mem[word(in) % bytes] = byte(in);
+		break;
+	}
+}
+
+static void end(struct xb_vring *ring)
+{
+	const struct posted *chain;
+
+	while ((chain = xb_vring_reclaim(ring)))
+		give_back(chain);
+	CHECK(n_outstanding == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	unsigned ring_size = 1u << byte(&in) % 7;
+	uint8_t features = byte(&in);
+	bool indirect = features & 1, goes_on = true;
+	size_t bytes = xb_vring_bytes(ring_size, indirect);
+	uint8_t *mem = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+	struct xb_vring ring;
+
+	CHECK(mem);
+	memset(mem, 0, bytes);
+	n_posted = n_outstanding = 0;
+	CHECK(xb_vring_init(&ring, mem, ring_size,
+			    (indirect ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0) |
+				    (features & 2 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0)) == 0);
+	while (in.left && goes_on) {
+		switch (byte(&in) % 4) {
+		case 0:
+			post(&ring, &in);
+			break;
+		case 1:
+			xb_vring_publish(&ring);
+			xb_vring_must_notify(&ring);
+			break;
+		case 2:
+			misbehave(&ring, &in, mem, bytes);
+			break;
+		default:
+			xb_vring_arm(&ring);
+			goes_on = take(&ring);
+			break;
+		}
+	}
+	end(&ring);
+	xb_vring_fini(&ring);
+	free(mem);
+	return 0;
+}
