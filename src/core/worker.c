@@ -2,6 +2,7 @@
 #include "core/worker.h"
 
 #include "core/l4.h"
+#include "core/pace.h"
 #include "core/round.h"
 
 #include <errno.h>
@@ -14,23 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long an idle worker goes on polling before it sleeps: as long as so many wake-ups take here,
- * within bounds. */
-#define SPIN_WAKES  16
-#define SPIN_MIN_NS 50000u
-#define SPIN_MAX_NS 20000000u
-
-/* How long packets are counted to tell a dense stream from a sparse one. */
-#define WINDOW_NS 4000000u
-
-/* The share of gaps between packets that such polling covered, in 1/256 and smoothed over the last
- * eight or so, from which on it is worth while. */
-#define COVERED_ALL   256u
-#define COVERED_WORTH (COVERED_ALL / 8)
-
-/* A sleeping worker looks after unfinished transmissions this soon, then ever later. */
-#define PENDING_MIN_MS 1
-#define NS_PER_MS      1000000u
+#define NS_PER_MS 1000000u
 
 /* The control thread's, and two of each queue there can be: for a packet, and for one on its way.
  */
@@ -198,8 +183,8 @@ static void learn_wake(struct xb_worker *worker)
 	if (!called_ns)
 		return;
 	took_ns = clock_ns(CLOCK_MONOTONIC) - called_ns;
-	if (took_ns > SPIN_MAX_NS / SPIN_WAKES)
-		took_ns = SPIN_MAX_NS / SPIN_WAKES;
+	if (took_ns > XB_WAKE_NS_MAX)
+		took_ns = XB_WAKE_NS_MAX;
 	known_ns = took_ns > known_ns ? known_ns + (took_ns - known_ns) / 2
 				      : known_ns - (known_ns - took_ns) / 16;
 	atomic_store_explicit(&worker->wake_ns, known_ns, memory_order_relaxed);
@@ -273,54 +258,9 @@ static const struct xb_snapshot *adopt(struct xb_worker *worker, const struct xb
 	return snapshot;
 }
 
-struct idle {
-	uint64_t since_ns;    /* when the worker ran out of packets; 0: it has some */
-	uint64_t foretold_ns; /* when it was told that one is on its way; 0: none since the last */
-	unsigned covered;     /* share of gaps that could be polled through, of COVERED_ALL */
-	int pending_ms;     /* how long the next sleep may be while transmissions are unfinished */
-	uint64_t window_ns; /* when counting began */
-	uint64_t window_packets; /* that came since */
-	bool dense;              /* lately more than one packet came in the time of a wake-up */
-};
-
 static uint64_t wake_ns(const struct xb_worker *worker)
 {
 	return atomic_load_explicit(&worker->wake_ns, memory_order_relaxed);
-}
-
-/* A gap up to this is polled through. In a dense stream there is nothing to gain: who sleeps finds
- * several packets when it is woken, which cost less together. */
-static uint64_t spin_ns(const struct xb_worker *worker, const struct idle *idle)
-{
-	uint64_t ns = SPIN_WAKES * wake_ns(worker);
-
-	return ns < SPIN_MIN_NS || idle->dense ? SPIN_MIN_NS : ns;
-}
-
-static void judge_density(const struct xb_worker *worker, struct idle *idle, uint64_t now_ns)
-{
-	uint64_t counted_ns = now_ns - idle->window_ns;
-
-	if (counted_ns < WINDOW_NS)
-		return;
-	idle->dense = idle->window_packets * wake_ns(worker) > counted_ns;
-	idle->window_ns = now_ns;
-	idle->window_packets = 0;
-}
-
-/* A packet has come: notes whether polling covered, or would have covered, the gap before it. */
-static void end_gap(const struct xb_worker *worker, struct idle *idle)
-{
-	uint64_t gap_ns;
-
-	if (!idle->since_ns)
-		return;
-	gap_ns = clock_ns(CLOCK_MONOTONIC) - idle->since_ns;
-	idle->since_ns = 0;
-	idle->foretold_ns = 0;
-	idle->covered -= idle->covered / 8;
-	if (gap_ns < spin_ns(worker, idle))
-		idle->covered += COVERED_ALL / 8;
 }
 
 /* How long nobody misses a beat, with an eighth of that time kept for waking up. */
@@ -332,53 +272,23 @@ static int until_beat_ms(const struct xb_worker *worker, uint64_t now_ns)
 	return now_ns < due_ns ? (int)((due_ns - now_ns) / NS_PER_MS) : 0;
 }
 
-static int sleep_ms(const struct xb_worker *worker, struct idle *idle, unsigned pending,
-		    uint64_t now_ns)
-{
-	int longest_ms = until_beat_ms(worker, now_ns);
-
-	if (!pending) {
-		idle->pending_ms = PENDING_MIN_MS;
-		return longest_ms;
-	}
-	if (idle->pending_ms < longest_ms)
-		idle->pending_ms *= 2;
-	return idle->pending_ms < longest_ms ? idle->pending_ms : longest_ms;
-}
-
-static bool polls_on(const struct xb_worker *worker, const struct idle *idle, uint64_t now_ns)
-{
-	uint64_t ns = spin_ns(worker, idle);
-
-	return (idle->covered >= COVERED_WORTH && now_ns - idle->since_ns < ns) ||
-	       (idle->foretold_ns && now_ns < idle->foretold_ns + ns);
-}
-
 /* Nothing came in: poll on for a while, then sleep. Returns the snapshot to go on with. */
 static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_snapshot *snapshot,
-				      struct idle *idle, unsigned pending)
+				      struct xb_pace *pace, unsigned pending)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-	bool armed;
+	enum xb_pace_next next = xb_pace_idle(pace, now_ns, wake_ns(worker));
+	int ms;
 
-	judge_density(worker, idle, now_ns);
-	if (!idle->since_ns)
-		idle->since_ns = now_ns;
-	if (polls_on(worker, idle, now_ns)) {
-		/* A long wait must not cost those their CPU for whom we wait. */
-		if (idle->foretold_ns || now_ns - idle->since_ns >= SPIN_MIN_NS)
+	if (next != XB_PACE_SLEEP) {
+		if (next == XB_PACE_YIELD)
 			sched_yield();
 		return snapshot;
 	}
-	armed = !snapshot || arm_all(worker, snapshot);
-	if (armed) {
-		/* Only a packet that comes after a rest finds everybody asleep. What was foretold
-		 * and did not come is not believed again until something has. */
-		bool early = now_ns - idle->since_ns >= SPIN_MAX_NS && !idle->foretold_ns;
-
-		if (sleep_until_woken(worker, snapshot, early,
-				      sleep_ms(worker, idle, pending, now_ns)))
-			idle->foretold_ns = clock_ns(CLOCK_MONOTONIC);
+	if (!snapshot || arm_all(worker, snapshot)) {
+		ms = xb_pace_sleep_ms(pace, pending, until_beat_ms(worker, now_ns));
+		if (sleep_until_woken(worker, snapshot, xb_pace_heeds(pace, now_ns), ms))
+			xb_pace_foretell(pace, clock_ns(CLOCK_MONOTONIC));
 		snapshot = adopt(worker, snapshot);
 	}
 	if (snapshot)
@@ -391,11 +301,9 @@ static void *worker_main(void *arg)
 	struct xb_worker *worker = arg;
 	struct xb_workers *set = worker->set;
 	const struct xb_snapshot *snapshot = NULL;
-	struct idle idle = {
-		.covered = COVERED_ALL / 2,
-		.pending_ms = PENDING_MIN_MS,
-	};
+	struct xb_pace pace;
 
+	xb_pace_init(&pace);
 	if (set->on_start)
 		set->on_start(set->arg, worker->index);
 	while (!atomic_load_explicit(&set->stop, memory_order_relaxed)) {
@@ -407,11 +315,11 @@ static void *worker_main(void *arg)
 			beat(worker, snapshot);
 			round = xb_worker_round(worker, snapshot);
 		}
-		idle.window_packets += round.packets;
-		if (round.packets)
-			end_gap(worker, &idle);
-		else
-			snapshot = rest(worker, snapshot, &idle, round.pending);
+		xb_pace_count(&pace, round.packets);
+		if (!round.packets)
+			snapshot = rest(worker, snapshot, &pace, round.pending);
+		else if (xb_pace_in_gap(&pace))
+			xb_pace_end_gap(&pace, clock_ns(CLOCK_MONOTONIC), wake_ns(worker));
 	}
 	xb_cache_fini(&worker->cache);
 	return NULL;
