@@ -33,6 +33,7 @@ static inline void bench_init(struct bench *b, uint32_t frames, unsigned pairs, 
 	MUST(xb_arena_init(&b->arena, frames, 4u << 20, NULL) == 0);
 	xb_cache_init(&b->cache, &b->arena);
 	sim_device_init(&b->sim, pairs);
+	b->sim.arena = &b->arena;
 	MUST(xb_virtio_net_init(&b->net, &b->sim.transport, &b->arena, &options, NULL) == 0);
 }
 

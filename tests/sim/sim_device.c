@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -61,6 +62,41 @@ static void lose(struct sim_device *sim, struct sim_pair *pair)
 		atomic_fetch_add(&sim->lost, 1);
 		free(pkt);
 	}
+}
+
+/* ---- access to the driver's memory ---- */
+
+/* Whether a frame of the driver's is the device's to read or to write. What lies elsewhere, in a
+ * ring's tables, is not looked at. */
+static bool is_posted(const struct sim_device *sim, const uint8_t *addr, unsigned dir)
+{
+	const struct xb_arena *arena = sim->arena;
+	enum xb_owner owner;
+	size_t i;
+
+	if (!arena || addr < arena->base)
+		return true;
+	i = (size_t)(addr - arena->base) / XB_FRAME_BYTES;
+	if (i >= arena->n_frames)
+		return true;
+	owner = xb_frame_owner(&arena->frames[i]);
+	return dir == RX ? owner == XB_OWNER_RX : owner == XB_OWNER_TX || owner == XB_OWNER_REST;
+}
+
+/* To be asked before and after: a buffer may have been taken back meanwhile. */
+static void must_be_posted(const struct sim_device *sim, const struct device_chain *chains,
+			   unsigned n, unsigned dir)
+{
+	for (unsigned c = 0; c < n; c++)
+		for (unsigned i = 0; i < chains[c].n; i++)
+			MUST(is_posted(sim, chains[c].bufs[i].addr, dir));
+}
+
+/* A device is slower than we are, and knows nothing of the driver's threads. */
+static void take_time(const struct sim_device *sim)
+{
+	if (sim->threaded)
+		sched_yield();
 }
 
 static struct sim_packet *gather(const struct device_chain *chain)
@@ -146,9 +182,13 @@ static unsigned take_sent(struct sim_device *sim, struct sim_pair *pair)
 		return 0;
 	do {
 		while (device_ring_get(ring, &chain)) {
-			struct sim_packet *pkt = gather(&chain);
+			struct sim_packet *pkt;
 
 			MUST(!chain.writable);
+			must_be_posted(sim, &chain, 1, TX);
+			pkt = gather(&chain);
+			take_time(sim);
+			must_be_posted(sim, &chain, 1, TX);
 			list_put(sim->loop ? &pair->to_driver : &pair->from_driver, pkt);
 			atomic_fetch_add(&sim->received, 1);
 			n++;
@@ -223,7 +263,10 @@ static bool deliver(struct sim_device *sim, struct sim_pair *pair, const struct 
 
 	if (!n)
 		return false;
+	must_be_posted(sim, chains, n, RX);
 	scatter(pkt, chains, used, n, claimed_buffers(sim, n));
+	take_time(sim);
+	must_be_posted(sim, chains, n, RX);
 	if (!misbehave(sim, ring, SIM_RX_ID_BEYOND, chains[0].head, chains[0].bytes))
 		for (unsigned i = 0; i < n; i++)
 			device_ring_put(ring, chains[i].head, used[i]);
@@ -567,6 +610,7 @@ static void *run(void *arg)
 void sim_device_run(struct sim_device *sim)
 {
 	atomic_store(&sim->stop, false);
+	sim->threaded = true;
 	MUST(pthread_create(&sim->thread, NULL, run, sim) == 0);
 }
 

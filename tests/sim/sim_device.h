@@ -9,12 +9,15 @@
  * It does a step at a time (sim_device_step), or in a thread of its own; either way under one lock
  * with the transport's calls, so that a reset that has returned is one.
  *
+ * With a thread of its own it takes its time about each packet, so that a driver which takes its
+ * buffers back too early is found at it.
+ *
  * It notes what the driver does in `log`, and in `wrong` the first thing that virtio 1.2 forbids.
  */
 #ifndef XB_TESTS_SIM_DEVICE_H
 #define XB_TESTS_SIM_DEVICE_H
 
-#include "core/offload.h"
+#include "core/arena.h"
 #include "support/device_ring.h"
 #include "virtio/transport.h"
 
@@ -63,6 +66,9 @@ struct sim_pair {
 struct sim_device {
 	struct xb_virtio_transport transport;
 	pthread_mutex_t lock;
+	/* of the driver's frames, unless NULL: what the device reads or writes must be posted to
+	 * it, all the while */
+	const struct xb_arena *arena;
 	/* what it is like; to be set before a start */
 	uint64_t offers;
 	bool refuse_features_ok;
@@ -87,6 +93,7 @@ struct sim_device {
 	_Atomic uint64_t notified;
 	/* the thread */
 	pthread_t thread;
+	bool threaded;
 	_Atomic bool stop;
 	int wake_fd;
 };

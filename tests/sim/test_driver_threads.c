@@ -59,6 +59,7 @@ static void setup_all(unsigned n_workers)
 	mem_port_init(&mem, "m0", 0, PAIRS, 512);
 	atomic_store(&mem.keep, false);
 	sim_device_init(&sim, PAIRS);
+	sim.arena = &arena;
 	MUST(xb_virtio_net_init(&net, &sim.transport, &arena, &options, NULL) == 0);
 	net.port.id = 1;
 	atomic_store(&net.port.up, true);

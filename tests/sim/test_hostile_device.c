@@ -32,6 +32,7 @@ static int setup(void **state)
 	(void)state;
 	room_init(&room, 1024, 2, 1, 256);
 	sim_device_init(&sim, 1);
+	sim.arena = &room.arena;
 	sim.loop = false;
 	MUST(xb_virtio_net_init(&net, &sim.transport, &room.arena, &options, NULL) == 0);
 	net.port.id = VIRTIO_ID;
