@@ -14,7 +14,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define XB_SCHEMA   6u
+#define XB_SCHEMA   7u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge" /* by default */
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
@@ -52,11 +52,12 @@ enum xb_stage {
 /** What the program knows of its uplink, written by the daemon: an element of the array `config`.
  */
 struct xb_steer_config {
-	__u32 schema;   /* of all these maps, XB_SCHEMA; 0: the slot is free */
-	__u32 ifindex;  /* of the uplink's interface */
-	__u32 shared;   /* 1: the uplink keeps its own MACs and group frames */
-	__u32 port;     /* the uplink's id among the ports */
-	__u64 stall_ns; /* a heartbeat older than so many nanoseconds: nobody reads the queue */
+	__u32 schema;    /* of all these maps, XB_SCHEMA; 0: the slot is free */
+	__u32 ifindex;   /* of the uplink's interface */
+	__u32 shared;    /* 1: the uplink keeps its own MACs and group frames */
+	__u32 port;      /* the uplink's id among the ports */
+	__u64 stall_ns;  /* a heartbeat older than so many nanoseconds: nobody reads the queue */
+	char ifname[16]; /* the name by which xbridge was given the interface */
 };
 
 /** An address that belongs to an uplink's stack, its own or that of a device stacked on it: a key

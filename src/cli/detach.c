@@ -6,25 +6,21 @@
 #include "cli/say.h"
 #include "xsk/gate.h"
 
-#include <string.h>
-
 /* Says so where a running instance has the interface: it would go on without its program. */
 static bool is_in_use(const char *ifname)
 {
 	struct xb_gate_pin pins[64];
 	int n = xb_gate_list(pins, 64);
+	const struct xb_gate_pin *pin =
+		n > 0 ? xb_gate_find(pins, n < 64 ? (unsigned)n : 64, ifname) : NULL;
 
-	for (int i = 0; i < n && i < 64; i++) {
-		if (strcmp(pins[i].ifname, ifname) != 0 || !xb_client_runs(pins[i].instance))
-			continue;
-		xb_say_failure(
-			1,
-			"detach %s: the instance '%s' is running on it; stop the instance, and "
-			"the program goes with it",
-			ifname, pins[i].instance);
-		return true;
-	}
-	return false;
+	if (!pin || !xb_client_runs(pin->instance))
+		return false;
+	xb_say_failure(1,
+		       "detach %s: the instance '%s' is running on it; stop the instance, and the "
+		       "program goes with it",
+		       ifname, pin->instance);
+	return true;
 }
 
 int xb_detach_program(const struct xb_common *common, int argc, char **argv)

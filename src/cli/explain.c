@@ -78,6 +78,21 @@ static struct json_object *find_port(struct json_object *status, const char *nam
 	return found;
 }
 
+/* The port by another name that it is known by. */
+static struct json_object *find_by_other_name(const struct asked *asked, const char *name)
+{
+	char word[] = "port", find[] = "find", copy[256];
+	char *words[] = {word, find, copy};
+	struct json_object *found = NULL, *port = NULL;
+	struct xb_error err = {0};
+
+	snprintf(copy, sizeof(copy), "%s", name);
+	if (!xb_client_ask(asked->name, 3, words, &found, &err))
+		port = find_port(asked->status, xb_json_text(found, "name"));
+	json_object_put(found);
+	return port;
+}
+
 /* Learns where frames come in, and gets the twin where that is an uplink. Returns the exit status.
  */
 static int choose_port(struct asked *asked, const char *name)
@@ -91,6 +106,8 @@ static int choose_port(struct asked *asked, const char *name)
 	if (status)
 		return complain(&err);
 	port = find_port(asked->status, name);
+	if (!port && name)
+		port = find_by_other_name(asked, name);
 	if (!port)
 		return xb_say_failure(
 			1, "explain: there is no port '%s'; `xbridge port list` names them", name);

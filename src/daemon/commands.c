@@ -312,6 +312,21 @@ static int fdb_flush(const struct xb_request *request)
 
 /* ---- packets ---- */
 
+/* NAME: the port of any of its names; for clients that look for it in a reply. */
+static int port_find(const struct xb_request *request)
+{
+	const struct xb_port *port;
+
+	if (request->argc != 1)
+		return xb_usage(request->err, "port find NAME");
+	port = xb_instance_port(request->instance, request->argv[0]);
+	if (!port)
+		return xb_no_port(request, request->argv[0]);
+	*request->ret_result = json_object_new_object();
+	xb_json_add_text(*request->ret_result, "name", port->name);
+	return 0;
+}
+
 /* PORT FRAME…: what the client has parsed, made or read from a file; see daemon/explain.h. */
 static int explain(const struct xb_request *request)
 {
@@ -370,6 +385,7 @@ static const struct command {
 } commands[] = {
 	{{"status"}, status, 0},
 	{{"stats"}, stats, 1},
+	{{"port", "find"}, port_find, 1},
 	{{"port", "list"}, port_list, 0},
 	{{"port", "set"}, port_set, 16},
 	{{"fdb", "list"}, fdb_list, 0},

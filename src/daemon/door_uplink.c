@@ -268,9 +268,18 @@ static void say_unseen(struct xb_instance_uplink *entry, int code)
 		xb_log(XB_LOG_NOTICE, "changes of uplink %s are noticed again", name);
 }
 
+static void say_renamed(const struct xb_uplink *uplink, const char *before)
+{
+	if (strcmp(uplink->port.name, before) != 0)
+		xb_log(XB_LOG_NOTICE,
+		       "uplink %s is called %s now; rules and commands know it by both names",
+		       before, uplink->port.name);
+}
+
 void xb_uplink_door_check(struct xb_instance_uplink *entry)
 {
 	struct xb_uplink *uplink = entry->uplink;
+	char before[IF_NAMESIZE];
 	unsigned mtu = uplink->mtu;
 	unsigned rx_queues = uplink->rx_queues;
 	unsigned tx_queues = uplink->tx_queues;
@@ -283,7 +292,9 @@ void xb_uplink_door_check(struct xb_instance_uplink *entry)
 			reopen(entry);
 		return;
 	}
+	memcpy(before, uplink->port.name, sizeof(before));
 	ret = xb_uplink_refresh_link(uplink);
+	say_renamed(uplink, before);
 	say_unseen(entry, xb_is_shortage(ret) ? ret : 0);
 	if (entry->unseen)
 		return;

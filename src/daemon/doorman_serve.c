@@ -28,23 +28,41 @@ static _Noreturn void serve(const struct xb_config *config, pid_t maker);
 
 /* ---- orders to the gate ---- */
 
-/* The program goes to the interface of that index: it has to be the one of that name, too, in the
- * namespace that xbridge was started in, which this process never leaves. */
+/* The interfaces that the configured uplinks were when they were seen first, or last put a program
+ * on: they may have been renamed since. */
+static uint32_t known[XB_UPLINKS_MAX];
+
+static void get_to_know(const struct xb_config *config)
+{
+	for (unsigned i = 0; i < config->n_uplinks; i++)
+		if (!known[i]) /* the doorman that has made this one may know better */
+			known[i] = if_nametoindex(config->uplinks[i].ifname);
+}
+
+/* The program goes to the interface of that index: it has to be that of an uplink, in the namespace
+ * that xbridge was started in, which this process never leaves. */
 static int check(const struct xb_config *config, const struct xb_gate_order *order)
 {
+	int ret = -EPERM;
+
 	if (order->slot >= XB_UPLINKS_MAX)
 		return -EPERM;
-	for (unsigned i = 0; order->attach && i < config->n_uplinks; i++) {
+	if (!order->attach)
+		return 0;
+	for (unsigned i = 0; order->ifindex && i < config->n_uplinks; i++) {
 		unsigned index;
 
-		if (strncmp(order->ifname, config->uplinks[i].ifname, sizeof(order->ifname)) != 0)
-			continue;
+		if (order->ifindex == known[i])
+			return 0;
 		index = if_nametoindex(config->uplinks[i].ifname);
-		if (!index)
-			return -errno;
-		return index == order->ifindex ? 0 : -EPERM;
+		if (!index) {
+			ret = -errno; /* one of them can't be told just now */
+		} else if (index == order->ifindex) {
+			known[i] = index;
+			return 0;
+		}
 	}
-	return order->attach ? -EPERM : 0;
+	return ret;
 }
 
 static void carry_out(const struct xb_config *config, const struct xb_gate_order *order,
@@ -164,6 +182,7 @@ static _Noreturn void serve(const struct xb_config *config, pid_t maker)
 	ssize_t got;
 	int fd;
 
+	get_to_know(config);
 	do {
 		got = receive(&order, &fd);
 		if (got == sizeof(order) && order.make_another && fd >= 0)

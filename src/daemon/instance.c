@@ -519,17 +519,6 @@ void xb_instance_fini(struct xb_instance *instance)
 
 /* ---- while it runs ---- */
 
-struct xb_port *xb_instance_port(struct xb_instance *instance, const char *name)
-{
-	if (instance->kernel.port &&
-	    (!strcmp(name, "kernel") || !strcmp(name, instance->kernel.port->name)))
-		return instance->kernel.port;
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		if (!strcmp(name, instance->uplinks[i].uplink->port.name))
-			return &instance->uplinks[i].uplink->port;
-	return NULL;
-}
-
 void xb_instance_tick(struct xb_instance *instance)
 {
 	if (instance->gate_open)

@@ -249,7 +249,7 @@ void xb_instance_refresh_own(struct xb_instance *instance);
  * one frame holds it; 0 without an uplink. */
 unsigned xb_instance_lent_mtu(const struct xb_instance *instance);
 
-/** The port of a name, `kernel` among them; NULL: none. */
+/** The port of a name, `kernel` among them; NULL: none (port_names.c). */
 struct xb_port *xb_instance_port(struct xb_instance *instance, const char *name);
 
 /**

@@ -229,12 +229,18 @@ struct xb_gate_pin {
 	uint32_t prog_id;
 	char ifname[IF_NAMESIZE]; /* "" where the interface is gone or in another network namespace
 				   */
+	char given[IF_NAMESIZE];  /* the name by which xbridge was given it; "": not known */
 	enum xb_attach_way way;
 };
 
 /** Lists the pinned programs of all instances, at most `max`. Returns their number, which may be
  * over `max`, or -errno (-ENOENT, where there is no bpffs, counts as none). */
 int xb_gate_list(struct xb_gate_pin *ret_pins, unsigned max);
+
+/** The pin of the interface that is called `name`, has it as an altname, or was given to xbridge
+ * under it; NULL: none of them. */
+const struct xb_gate_pin *xb_gate_find(const struct xb_gate_pin *pins, unsigned n,
+				       const char *name);
 
 /**
  * Takes xbridge's program off an interface of this network namespace and removes its pins; with the

@@ -4,6 +4,7 @@
 #include "core/cleanup.h"
 #include "xsk/bpffs.h"
 #include "xsk/dispatcher.h"
+#include "xsk/ifname.h"
 
 #include <bpf/bpf.h>
 #include <ctype.h>
@@ -138,6 +139,29 @@ struct xb_pin_record xb_pin_read(const char *instance, uint32_t slot)
 	return record;
 }
 
+/* Whether a pinned map is one of ours, and not of another schema. */
+static bool has_value_bytes(int map_fd, uint32_t bytes)
+{
+	struct bpf_map_info info = {0};
+	__u32 info_bytes = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(map_fd, &info, &info_bytes) == 0 && info.value_size == bytes;
+}
+
+/* The name that the daemon was given, as it has written it into the pinned configuration. */
+static void read_given(const char *instance, uint32_t slot, char ret_name[IF_NAMESIZE])
+{
+	xb_auto_fd int fd = bpf_obj_get(xb_pin_path(instance, "config").text);
+	struct xb_steer_config config;
+
+	ret_name[0] = '\0';
+	if (fd < 0 || !has_value_bytes(fd, sizeof(config)) ||
+	    bpf_map_lookup_elem(fd, &slot, &config) < 0 || config.schema != XB_SCHEMA)
+		return;
+	memcpy(ret_name, config.ifname, sizeof(config.ifname));
+	ret_name[IF_NAMESIZE - 1] = '\0';
+}
+
 static void note_pin(const char *instance, uint32_t slot, struct xb_gate_pin *ret_pins,
 		     unsigned max, unsigned *n)
 {
@@ -153,6 +177,7 @@ static void note_pin(const char *instance, uint32_t slot, struct xb_gate_pin *re
 		memcpy(pin.instance, instance, strlen(instance) + 1);
 		if (!record.here || !if_indextoname(record.ifindex, pin.ifname))
 			pin.ifname[0] = '\0';
+		read_given(instance, slot, pin.given);
 		ret_pins[*n] = pin;
 	}
 	(*n)++;
@@ -270,8 +295,22 @@ static int remove_pin(const struct xb_gate_pin *pin, const struct xb_gate_pin *p
 	return ret;
 }
 
+const struct xb_gate_pin *xb_gate_find(const struct xb_gate_pin *pins, unsigned n, const char *name)
+{
+	uint32_t ifindex = xb_ifname_index(name);
+
+	for (unsigned i = 0; ifindex && i < n; i++)
+		if (pins[i].ifname[0] && pins[i].ifindex == ifindex)
+			return &pins[i];
+	for (unsigned i = 0; i < n; i++)
+		if (pins[i].ifname[0] && !strcmp(pins[i].given, name))
+			return &pins[i];
+	return NULL;
+}
+
 int xb_gate_detach(const char *ifname, struct xb_error *err)
 {
+	const struct xb_gate_pin *pin;
 	struct xb_gate_pin pins[64];
 	int n = xb_gate_list(pins, 64);
 
@@ -279,9 +318,8 @@ int xb_gate_detach(const char *ifname, struct xb_error *err)
 		return xb_fail(err, n, "list the pins under %s", xb_pin_root().text);
 	if (n > 64)
 		n = 64;
-	for (int i = 0; i < n; i++) {
-		if (!strcmp(pins[i].ifname, ifname))
-			return remove_pin(&pins[i], pins, (unsigned)n, err);
-	}
+	pin = xb_gate_find(pins, (unsigned)n, ifname);
+	if (pin)
+		return remove_pin(pin, pins, (unsigned)n, err);
 	return xb_refuse(err, -ENOENT, "no program of xbridge is on %s", ifname);
 }

@@ -84,13 +84,14 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 
 static int write_config(struct xb_uplink *uplink, struct xb_error *err)
 {
-	const struct xb_steer_config config = {
+	struct xb_steer_config config = {
 		.ifindex = uplink->ifindex,
 		.shared = uplink->shared,
 		.port = uplink->options.port_id,
 		.stall_ns = uplink->options.stall_ns,
 	};
 
+	memcpy(config.ifname, uplink->names[0], sizeof(config.ifname));
 	return xb_gate_set_config(uplink->own->gate, uplink->slot, &config, err);
 }
 
@@ -261,7 +262,7 @@ static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena 
 
 	ret = check_options(&uplink->options, err);
 	if (!ret)
-		ret = xb_netdev_read(uplink->options.ifname, &netdev, err);
+		ret = xb_uplink_look_up(uplink, &netdev, err);
 	if (!ret)
 		ret = xb_stack_query(netdev.ifindex, stack, err);
 	if (ret < 0)
@@ -330,7 +331,7 @@ int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err)
 	if (uplink->running)
 		return xb_fail(err, -EBUSY, "reopen the uplink %s: it is not stopped",
 			       uplink->options.ifname);
-	ret = xb_netdev_read(uplink->options.ifname, &netdev, err);
+	ret = xb_uplink_look_up(uplink, &netdev, err);
 	if (!ret)
 		ret = xb_stack_query(netdev.ifindex, stack, err);
 	if (ret < 0)
@@ -606,10 +607,11 @@ int xb_uplink_refresh_link(struct xb_uplink *uplink)
 	int attached = 1;
 	int ret;
 
-	ret = xb_netdev_read(uplink->options.ifname, &netdev, NULL);
+	ret = xb_uplink_read(uplink, &netdev);
 	if (xb_is_shortage(ret))
 		return ret;
-	if (ret < 0 || netdev.ifindex != uplink->ifindex || sockets_are_dead(uplink)) {
+	if (ret < 0 || sockets_are_dead(uplink)) {
+		uplink->own->gone = true;
 		atomic_store(&uplink->port.up, false);
 		return -ENODEV;
 	}

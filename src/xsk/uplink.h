@@ -58,6 +58,9 @@ enum xb_uplink_tx {
 
 #define XB_UPLINK_RING_DEFAULT 2048u
 
+/** Names that an uplink is remembered by. */
+#define XB_UPLINK_NAMES_MAX 8u
+
 struct xb_uplink_options {
 	char ifname[IF_NAMESIZE];
 	enum xb_sharing sharing;
@@ -81,6 +84,8 @@ struct xb_uplink_options {
 struct xb_uplink {
 	struct xb_port port; /* first; caps and n_queues are set from new, start and reopen on */
 	struct xb_uplink_options options;
+	unsigned n_names;
+	char names[XB_UPLINK_NAMES_MAX][IF_NAMESIZE]; /* the one that was given, and those since */
 	/* to be read by the daemon, for its log and `status` */
 	uint32_t ifindex;
 	uint32_t slot;
@@ -178,11 +183,15 @@ void xb_uplink_refresh_stats(struct xb_uplink *uplink);
  */
 void xb_uplink_check_delivery(struct xb_uplink *uplink, uint64_t now_ns);
 
-/** Reads the interface's carrier, MAC, MTU and numbers of queues; sets port.up. Where MTU,
- * rx_queues or tx_queues are others then, stop and reopen adopt them. Returns 0, or -ENODEV where
- * the interface is gone or has been in another network namespace meanwhile, or -ENOLINK where
- * somebody has taken the program off (port.up becomes false): stop, and reopen. Where descriptors
- * or memory are too short to look (xb_is_shortage), that, and nothing has changed. */
+/** Reads the interface's name, carrier, MAC, MTU and numbers of queues; sets port.name and port.up.
+ * Where MTU, rx_queues or tx_queues are others then, stop and reopen adopt them. Returns 0, or
+ * -ENODEV where the interface is gone or has been in another network namespace meanwhile, or
+ * -ENOLINK where somebody has taken the program off (port.up becomes false): stop, and reopen.
+ * Where descriptors or memory are too short to look (xb_is_shortage), that, and nothing has
+ * changed. */
 int xb_uplink_refresh_link(struct xb_uplink *uplink);
+
+/** Whether the interface is or was called so, as far as that is remembered. */
+bool xb_uplink_has_name(const struct xb_uplink *uplink, const char *name);
 
 #endif

@@ -9,6 +9,7 @@
 #include "xsk/delivery.h"
 #include "xsk/group_tap.h"
 #include "xsk/lane.h"
+#include "xsk/netdev.h"
 #include "xsk/packet_tx.h"
 #include "xsk/uplink.h"
 
@@ -24,6 +25,7 @@ struct xb_uplink_private {
 	struct xb_packet_tx packet_tx;
 	struct xb_xsk_set set;
 	bool attached; /* its program has been put on the interface at least once */
+	bool gone;     /* the interface, as last seen: what has its index by now may be another */
 	int promisc_fd;
 	int wake_epoll_fd;   /* shared: the first socket and the tap together */
 	unsigned unreleased; /* queues, closed, whose frames the kernel may still hold */
@@ -36,6 +38,16 @@ static inline struct xb_uplink *xb_to_uplink(struct xb_port *port)
 {
 	return (struct xb_uplink *)port;
 }
+
+/* ---- uplink_name.c ---- */
+
+/** Reads the interface by its index, and adopts the name that it has by now. Returns 0, -ENODEV, or
+ * another -errno. */
+int xb_uplink_read(struct xb_uplink *uplink, struct xb_netdev *ret_netdev);
+
+/** Finds the interface that is to be used: the same, or, where that has gone, the one that has the
+ * name that was given. Likewise, with `err` filled. */
+int xb_uplink_look_up(struct xb_uplink *uplink, struct xb_netdev *ret_netdev, struct xb_error *err);
 
 /* ---- uplink_rx.c: the receiving half of xb_port_ops ---- */
 

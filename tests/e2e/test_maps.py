@@ -157,7 +157,9 @@ def test_table_and_config_are_what_the_daemon_was_told(bed, daemon):
         config = used[bed.host.link(uplink)["ifindex"]]
         assert (config["schema"], config["shared"]) == (schema, 0)
         assert (config["port"], config["stall_ns"]) == (ports[uplink], STALL_MS * 1000000)
-    assert {tuple(config.values()) for config in configs.values()} - {tuple(c.values()) for c in used.values()} == {(0,) * 5}
+        assert config["ifname"] == uplink
+    unused = {tuple(config.values()) for config in configs.values()} - {tuple(c.values()) for c in used.values()}
+    assert unused == {(0,) * 5 + ("",)}
     in_force = by_key(bed, "table")[0]["in_force"]
     assert (in_force["n_rules"], in_force["verdict"]) == (1, 16 + ports["tap0"])
 
