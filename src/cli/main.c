@@ -11,6 +11,7 @@
 #include "cli/manual.h"
 #include "cli/say.h"
 #include "cli/watch.h"
+#include "daemon/filter.h"
 #include "daemon/run.h"
 
 #include <fcntl.h>
@@ -138,6 +139,22 @@ static bool open_standard(void)
 	return true;
 }
 
+/* The system calls that a kind of thread may make, one a line. */
+static int print_calls(const char *name)
+{
+	enum xb_filter_kind kind = xb_filter_kind_of(name);
+	const char *names[XB_FILTER_CALLS_MAX];
+	unsigned n;
+
+	if (kind == XB_FILTER_KINDS)
+		return xb_say_failure(XB_EXIT_USAGE,
+				      "--calls: worker, control or doorman, not '%.32s'", name);
+	n = xb_filter_calls(kind, names);
+	for (unsigned i = 0; i < n; i++)
+		puts(names[i]);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int words;
@@ -158,6 +175,8 @@ int main(int argc, char **argv)
 		xb_manual_drops();
 		return 0;
 	}
+	if (!strcmp(argv[1], "--calls") && argc == 3)
+		return print_calls(argv[2]);
 	if (!strcmp(argv[1], "--man") && argc == 3)
 		return xb_manual_write(argv[2]);
 	if (!strcmp(argv[1], "--completion"))

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/memfd.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+
+XB_CALL(control, ftruncate);
+XB_CALL(control, memfd_create);
 
 int xb_memfd_make(const char *name, size_t bytes, unsigned flags)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/worker.h"
 
+#include "core/calls.h"
 #include "core/l4.h"
 #include "core/pace.h"
 #include "core/round.h"
@@ -14,6 +15,16 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+XB_CALL(worker, clock_gettime);
+XB_CALL(worker, poll);
+XB_CALL(worker, ppoll);
+XB_CALL(worker, read);
+XB_CALL(worker, sched_yield);
+XB_CALL(worker, write);
+XB_CALL(control, clock_nanosleep);
+XB_CALL(control, futex);
+XB_CALL(control, write);
 
 #define NS_PER_MS 1000000u
 

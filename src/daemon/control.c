@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/control.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 #include "daemon/json.h"
 #include "daemon/log.h"
@@ -16,6 +17,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+XB_CALL(control, accept4);
+XB_CALL(control, listen);
+XB_CALL(control, shutdown);
+XB_CALL(control, umask);
+XB_CALL(control, flock);
 
 #define LOCK_TRIES 100u
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/cpus.h"
 
+#include "core/calls.h"
 #include "daemon/log.h"
 
 #include <assert.h>
@@ -9,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+XB_CALL(control, sched_getaffinity);
+XB_CALL(control, sched_setaffinity);
 
 static_assert(XB_WORKERS_MAX <= 64, "`astray` has a bit for each worker");
 

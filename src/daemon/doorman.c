@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/doorman.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 #include "daemon/doorman_own.h"
 #include "daemon/log.h"
@@ -14,6 +15,11 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+XB_CALL(control, kill);
+XB_CALL(control, socketpair);
+XB_CALL(control, wait4);
+XB_CALL(control, waitid);
 
 #define NS_PER_MS 1000000ull
 

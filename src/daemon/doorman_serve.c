@@ -4,6 +4,8 @@
  */
 #include "daemon/doorman_own.h"
 
+#include "core/calls.h"
+#include "daemon/filter.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
 #include "xsk/pins.h"
@@ -17,6 +19,17 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+XB_CALL(doorman, clone);
+XB_CALL(doorman, clone3);
+XB_CALL(doorman, close_range);
+XB_CALL(doorman, dup2);
+XB_CALL(doorman, dup3);
+XB_CALL(doorman, flock);
+XB_CALL(doorman, getppid);
+XB_CALL(doorman, kill);
+XB_CALL(doorman, set_robust_list);
+XB_CALL(doorman, wait4);
 
 /* The only descriptor that is open beside the standard ones. */
 #define SOCKET_FD (STDERR_FILENO + 1)
@@ -212,5 +225,6 @@ _Noreturn void xb_doorman_serve(int fd, const struct xb_config *config, pid_t ma
 		xb_log_error(XB_LOG_ERROR, "the process xb-doorman ends", &err);
 		_exit(1);
 	}
+	xb_filter_use(XB_FILTER_DOORMAN);
 	serve(config, maker);
 }

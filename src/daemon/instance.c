@@ -2,6 +2,7 @@
 #include "daemon/instance.h"
 
 #include "daemon/capturing.h"
+#include "daemon/filter.h"
 #include "daemon/limits.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
@@ -129,6 +130,7 @@ static void on_worker_start(void *arg, unsigned worker)
 	(void)worker;
 	if (xb_privileges_drop_thread() < 0)
 		atomic_store(&instance->workers_privileged, true);
+	xb_filter_use(XB_FILTER_WORKER); /* where there is none, the control thread says so */
 }
 
 static int start_workers(struct xb_instance *instance, struct xb_error *err)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/loop.h"
 
+#include "core/calls.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stddef.h>
@@ -8,6 +10,13 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+XB_CALL(control, epoll_create1);
+XB_CALL(control, epoll_ctl);
+XB_CALL(control, epoll_pwait);
+XB_CALL(control, epoll_wait);
+XB_CALL(control, timerfd_create);
+XB_CALL(control, timerfd_settime);
 
 #define NS_PER_MS 1000000u
 

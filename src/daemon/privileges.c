@@ -1,10 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/privileges.h"
 
+#include "core/calls.h"
+
 #include <cap-ng.h>
 #include <errno.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+
+XB_CALL(control, capget);
+XB_CALL(control, capset);
+XB_CALL(control, prctl);
+XB_CALL(doorman, capget);
+XB_CALL(doorman, capset);
+XB_CALL(doorman, prctl);
 
 #define IN_FORCE (CAPNG_EFFECTIVE | CAPNG_PERMITTED)
 
@@ -13,6 +23,17 @@ static bool memlock_is_limited(void)
 	struct rlimit limit;
 
 	return getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY;
+}
+
+int xb_privileges_seal(void)
+{
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+		if (prctl(PR_CAPBSET_DROP, cap) < 0)
+			break; /* without CAP_SETPCAP it stays, and does nothing */
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return 0;
 }
 
 int xb_privileges_drop_thread(void)

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Capabilities: workers keep none, the control thread what its later work needs.
+ * Capabilities: workers keep none, the control thread what its later work needs. Nobody gets any by
+ * running another program. Which system calls are left is filter.h's.
  */
 #ifndef XB_DAEMON_PRIVILEGES_H
 #define XB_DAEMON_PRIVILEGES_H
 
 #include "core/error.h"
 #include "daemon/config.h"
+
+/** From now on no program that this process or one of its children might run gets privileges: no
+ * ambient and, as far as CAP_SETPCAP allows, no bounding capabilities, and no new privileges.
+ * Before there are threads and children. 0 or -errno. */
+int xb_privileges_seal(void);
 
 /** Gives up all capabilities of the calling thread. 0 or -EPERM. */
 int xb_privileges_drop_thread(void);

@@ -2,6 +2,7 @@
 #include "daemon/run.h"
 
 #include "daemon/control.h"
+#include "daemon/filter.h"
 #include "daemon/instance.h"
 #include "daemon/links.h"
 #include "daemon/log.h"
@@ -239,6 +240,16 @@ static void say_private_bpffs(const struct xb_instance *instance)
 	       xb_bpffs());
 }
 
+static void confine(void)
+{
+	int ret = xb_filter_use(XB_FILTER_CONTROL);
+
+	if (ret < 0)
+		xb_log(XB_LOG_WARNING,
+		       "threads may make any system call: the kernel takes no seccomp filter (%s)",
+		       strerror(-ret));
+}
+
 static int finish_start(struct daemon *daemon, struct xb_error *err)
 {
 	struct xb_instance *instance = &daemon->instance;
@@ -250,6 +261,8 @@ static int finish_start(struct daemon *daemon, struct xb_error *err)
 		ret = xb_privileges_drop_control(&instance->config, err);
 	if (!ret)
 		ret = xb_kernel_port_settle(&instance->kernel, &instance->config, err);
+	if (!ret)
+		confine();
 	return ret;
 }
 
@@ -276,6 +289,10 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 	struct xb_instance *instance = &daemon->instance;
 	int ret = xb_loop_init(&instance->loop, err);
 
+	if (!ret && xb_privileges_seal() < 0)
+		ret = xb_fail(err, -EPERM, "give up ambient capabilities and new privileges");
+	if (!ret)
+		ret = xb_filter_init(err);
 	if (!ret)
 		ret = watch_fd(daemon, &daemon->signals, signals_fd(), on_signal, err);
 	if (!ret)

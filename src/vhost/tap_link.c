@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vhost/tap_link.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 
 #include <errno.h>
@@ -19,6 +20,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+
+XB_CALL(control, setns);
 
 /* How often a thread tries to get back where it was, for want of memory. */
 #define HOME_TRIES 100u

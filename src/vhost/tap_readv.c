@@ -7,7 +7,14 @@
  */
 #include "vhost/tap_queue.h"
 
+#include "core/calls.h"
+
 #include <errno.h>
+
+XB_CALL(worker, readv);
+XB_CALL(worker, writev);
+XB_CALL(control, readv);
+XB_CALL(control, writev);
 
 /* Packets of one batch: so that a worker with other ports gets around to them. */
 #define READS_MAX 32u

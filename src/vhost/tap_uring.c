@@ -32,8 +32,17 @@
  */
 #include "vhost/tap_queue.h"
 
+#include "core/calls.h"
+
 #include <errno.h>
 #include <poll.h>
+
+XB_CALL(worker, io_uring_enter);
+XB_CALL(control, io_uring_enter);
+XB_CALL(control, io_uring_register);
+XB_CALL(control, io_uring_setup);
+XB_CALL(control, mmap);
+XB_CALL(control, munmap);
 
 #define SCOUT  UINT64_MAX       /* user_data of the poll request; reads have their slot's index */
 #define RECALL (UINT64_MAX - 1) /* user_data of its cancellation */

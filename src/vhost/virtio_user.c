@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vhost/virtio_user.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 #include "virtio/features.h"
 
@@ -9,6 +10,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+
+XB_CALL(control, eventfd2);
 
 #define QUEUE_SIZE_MAX 32768u
 

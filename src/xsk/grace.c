@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/grace.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 
 #include <bpf/bpf.h>
@@ -8,6 +9,9 @@
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+XB_CALL(control, membarrier);
+XB_CALL(doorman, membarrier);
 
 static bool has_membarrier(void)
 {

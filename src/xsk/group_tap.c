@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/group_tap.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 #include "xsk/netdev.h"
 
@@ -12,6 +13,14 @@
 #include <linux/virtio_net.h>
 #include <string.h>
 #include <sys/socket.h>
+
+XB_CALL(worker, recvmmsg);
+XB_CALL(control, recvmmsg);
+XB_CALL(control, bind);
+XB_CALL(control, ioctl);
+XB_CALL(control, setsockopt);
+XB_CALL(control, getsockopt);
+XB_CALL(control, socket);
 
 #define VLAN_BYTES   4u
 #define VNET_BYTES   ((uint32_t)sizeof(struct virtio_net_hdr))

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/lane.h"
 
+#include "core/calls.h"
 #include "xbridge/steer.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+XB_CALL(worker, recvfrom);
+XB_CALL(worker, sendto);
+XB_CALL(control, recvfrom);
+XB_CALL(control, sendto);
 
 /* Frames that the kernel sends in one call in copy mode. */
 #define TX_CALL_FRAMES 32u

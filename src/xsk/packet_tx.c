@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/packet_tx.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 #include "core/l4.h"
 #include "xsk/netdev.h"
@@ -10,6 +11,13 @@
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
 #include <sys/socket.h>
+
+XB_CALL(worker, sendmmsg);
+XB_CALL(control, sendmmsg);
+XB_CALL(control, bind);
+XB_CALL(control, setsockopt);
+XB_CALL(control, socket);
+XB_CALL(control, close);
 
 #define SOCKET_BYTES      (4 << 20)
 #define VLAN_HEADER_BYTES 4u

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/uplink.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 #include "xsk/netdev.h"
 #include "xsk/uplink_own.h"
@@ -11,6 +12,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
+
+XB_CALL(control, epoll_create1);
+XB_CALL(control, epoll_ctl);
 
 #define STALL_NS_DEFAULT 1000000000ull
 #define RING_SIZE_MIN    64u

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from statistics import median
 
 import pytest
@@ -339,7 +340,7 @@ def cpuset_of_one_cpu(tmp_path):
     else:
         root, kind, options = tmp_path, "cgroup", ["-o", "cpuset"]
     subprocess.run(["mount", "-t", kind, *options, "none", root], check=True)
-    group = root / "xbridge-test"
+    group = root / f"xbridge-test-{uuid.uuid4().hex}"
     try:
         if kind == "cgroup2":
             (root / "cgroup.subtree_control").write_text("+cpuset")
@@ -439,6 +440,37 @@ def test_cap_sys_admin_is_kept_only_with_netns(bed):
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(child) for child in file.read().split()]
+
+
+# ---- what no thread may do ----
+
+@own_threads_only
+@pytest.mark.kernels
+def test_each_thread_is_confined_and_nothing_gives_it_rights_again(bed):
+    daemon = bed.start()
+    for pid in [daemon.pid, *children(daemon.pid)]:
+        for fields in statuses(pid):
+            name = fields["Name"]
+            assert (fields["Seccomp"], fields["NoNewPrivs"]) == ("2", "1"), name
+            assert not any(int(fields[cap], 16) for cap in ("CapInh", "CapBnd", "CapAmb")), name
+
+
+def calls(kind):
+    return subprocess.run([binary(), "--calls", kind], check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_a_worker_may_make_at_most_twenty_system_calls():
+    assert {"poll", "readv", "io_uring_enter", "sendmmsg"} <= set(calls("worker"))
+    assert len(calls("worker")) <= 20, calls("worker")
+
+
+def test_no_thread_may_run_a_program_or_change_what_it_is():
+    never = {"execve", "execveat", "ptrace", "setuid", "setgid", "setgroups", "setresuid", "mount", "umount2", "pivot_root",
+             "chroot", "unshare", "init_module", "finit_module", "kexec_load", "reboot", "userfaultfd", "process_vm_writev"}
+    for kind in "worker", "control", "doorman":
+        assert not never & set(calls(kind)), kind
+    assert not {"openat", "socket", "mmap", "bpf", "ioctl", "clone", "setns"} & set(calls("worker"))
+    assert not {"fork", "clone", "clone3"} & set(calls("control"))
 
 
 @own_threads_only

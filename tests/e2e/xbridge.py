@@ -480,6 +480,7 @@ class Bed:
             daemon.process.stderr.close()
             problems += [f"sanitizer: {line}" for line in daemon.log if "Sanitizer" in line or "runtime error" in line]
             problems += [f"assertion: {line}" for line in daemon.log if "Assertion" in line]
+            problems += [f"seccomp: {line}" for line in daemon.log if "was refused by the filter" in line]
         return problems
 
     def _pins(self):
