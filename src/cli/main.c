@@ -148,7 +148,7 @@ static int print_calls(const char *name)
 
 	if (kind == XB_FILTER_KINDS)
 		return xb_say_failure(XB_EXIT_USAGE,
-				      "--calls: worker, control or doorman, not '%.32s'", name);
+				      "--calls: worker, control, doorman or reader, not '%.32s'", name);
 	n = xb_filter_calls(kind, names);
 	for (unsigned i = 0; i < n; i++)
 		puts(names[i]);

@@ -97,15 +97,18 @@ int xb_config_set(struct xb_config *config, const char *name, const char *value,
 /** Whether the option of this name takes a value: 1, 0, or -ENOENT. */
 int xb_config_takes_value(const char *name);
 
-/** Reads `path` into `config`. Errors name file and line. */
-int xb_config_load(struct xb_config *config, const char *path, struct xb_error *err);
+/** Reads `path` into `config`. Errors name file and line. `fd`, which is taken over, is the open
+ * file; -1: it is opened by its name. */
+int xb_config_load(struct xb_config *config, const char *path, int fd, struct xb_error *err);
 
 /** Checks what one option alone can't tell, and fills in what depends on others. */
 int xb_config_finish(struct xb_config *config, struct xb_error *err);
 
 /** Initialises `config` from `run`'s arguments, and the configuration file where one is named; what
- * is said on the command line comes after the file and so overrides it. */
-int xb_config_parse(struct xb_config *config, int argc, char **argv, struct xb_error *err);
+ * is said on the command line comes after the file and so overrides it. `file_fd` is as in
+ * xb_config_load. */
+int xb_config_parse(struct xb_config *config, int argc, char **argv, int file_fd,
+		    struct xb_error *err);
 
 /** A row of the option table, for whoever explains or completes it. */
 struct xb_config_option {

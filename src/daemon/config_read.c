@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A configuration is read: a file line by line, and `run`'s arguments; then the whole is checked.
  */
+#include "core/cleanup.h"
 #include "daemon/config.h"
 #include "daemon/config_value.h"
 #include "xsk/pins.h"
@@ -46,16 +47,19 @@ static int read_line(FILE *file, char line[LINE_BYTES], struct xb_error *err)
 	return 1;
 }
 
-int xb_config_load(struct xb_config *config, const char *path, struct xb_error *err)
+int xb_config_load(struct xb_config *config, const char *path, int fd, struct xb_error *err)
 {
 	size_t len = strlen(path);
 	const char *shown = path + (len > PATH_SHOWN ? len - PATH_SHOWN : 0);
-	FILE *file = fopen(path, "re");
+	FILE *file = fd < 0 ? fopen(path, "re") : fdopen(fd, "r");
 	char line[LINE_BYTES];
 	int ret = 1;
 
-	if (!file)
-		return xb_fail(err, -errno, "open %s: %s", shown, strerror(errno));
+	if (!file) {
+		xb_fail(err, -errno, "open %s: %s", shown, strerror(errno));
+		xb_cleanup_close(&fd);
+		return err->code;
+	}
 	xb_config_begin_source(config);
 	for (unsigned number = 1; ret > 0; number++) {
 		struct xb_error why = {0};
@@ -169,15 +173,17 @@ static int parse_args(struct xb_config *config, int argc, char **argv, bool file
 	return 0;
 }
 
-int xb_config_parse(struct xb_config *config, int argc, char **argv, struct xb_error *err)
+int xb_config_parse(struct xb_config *config, int argc, char **argv, int file_fd,
+		    struct xb_error *err)
 {
+	xb_auto_fd int fd = file_fd;
 	int ret;
 
 	xb_config_init(config);
 	ret = parse_args(config, argc, argv, true, err);
 
 	if (!ret && config->file[0])
-		ret = xb_config_load(config, config->file, err);
+		ret = xb_config_load(config, config->file, XB_TAKE_FD(fd), err);
 	xb_config_begin_source(config);
 	if (!ret)
 		ret = parse_args(config, argc, argv, false, err);

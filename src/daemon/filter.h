@@ -12,7 +12,13 @@
 
 #include "core/error.h"
 
-enum xb_filter_kind { XB_FILTER_WORKER, XB_FILTER_CONTROL, XB_FILTER_DOORMAN, XB_FILTER_KINDS };
+enum xb_filter_kind {
+	XB_FILTER_WORKER,
+	XB_FILTER_CONTROL,
+	XB_FILTER_DOORMAN,
+	XB_FILTER_READER,
+	XB_FILTER_KINDS
+};
 
 /** Calls that a filter can name. */
 #define XB_FILTER_CALLS_MAX 256u

@@ -28,6 +28,7 @@
 #include "daemon/kernel_port.h"
 #include "daemon/loop.h"
 #include "daemon/loops.h"
+#include "daemon/reader.h"
 #include "daemon/remarks.h"
 #include "daemon/steering.h"
 #include "xsk/drop_feed.h"
@@ -114,6 +115,7 @@ struct xb_instance {
 	bool ready;         /* the start is over, the end has not begun */
 	bool ending;
 	struct xb_job reloading; /* reload.c */
+	struct xb_reader reader; /* of the configuration file; none where there is none */
 	void (*on_started)(struct xb_instance *instance, const struct xb_error *err);
 	void (*on_ended)(struct xb_instance *instance);
 	uint64_t end_by_ns; /* when the end has to be over */

@@ -91,6 +91,13 @@ int xb_privileges_drop_doorman(struct xb_error *err)
 	return keep_only(keep, sizeof(keep) / sizeof(keep[0]), err);
 }
 
+int xb_privileges_drop_reader(struct xb_error *err)
+{
+	const struct kept keep[] = {{CAP_DAC_READ_SEARCH, true, IN_FORCE}};
+
+	return keep_only(keep, 1, err);
+}
+
 void xb_privileges_lock_memory(bool on)
 {
 	capng_get_caps_process();

@@ -31,6 +31,9 @@ int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *
  * with: CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN. */
 int xb_privileges_drop_doorman(struct xb_error *err);
 
+/** Gives up the reader's capabilities but for CAP_DAC_READ_SEARCH. */
+int xb_privileges_drop_reader(struct xb_error *err);
+
 /** While on, memory may be locked beyond the limit, if that was permitted to us: an uplink that
  * comes back registers the arena anew. */
 void xb_privileges_lock_memory(bool on);

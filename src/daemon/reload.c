@@ -5,11 +5,16 @@
  */
 #include "daemon/reload.h"
 
+#include "core/cleanup.h"
 #include "daemon/log.h"
 #include "daemon/mac.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
+
+/* How long a file may take to open. */
+#define OPEN_MS 5000u
 
 /* An option that only a restart can change. */
 static void needs_restart(const char *name)
@@ -235,16 +240,13 @@ static struct xb_instance *instance_of(struct xb_job *job)
 	return (struct xb_instance *)((char *)job - offsetof(struct xb_instance, reloading));
 }
 
-static void reload(struct xb_instance *instance)
+/* `fd` is the file; -1: it is opened here. */
+static void reload(struct xb_instance *instance, int fd)
 {
 	struct xb_config config;
 	struct xb_error err = {0};
 
-	if (!instance->config.file[0]) {
-		xb_log(XB_LOG_NOTICE, "SIGHUP: there is no configuration file (--config) to read");
-		return;
-	}
-	if (xb_config_parse(&config, instance->argc, instance->argv, &err) < 0) {
+	if (xb_config_parse(&config, instance->argc, instance->argv, fd, &err) < 0) {
 		xb_log(XB_LOG_ERROR, "%s; nothing was changed", err.what);
 		xb_config_fini(&config);
 		return;
@@ -269,11 +271,33 @@ static void reloading(struct xb_job *job)
 		return;
 	}
 	xb_job_rest(job);
-	reload(instance);
+	reload(instance, XB_TAKE_FD(instance->reader.file_fd));
+}
+
+/* The reader opens the file: we may no longer be allowed to. Without a reader we try. */
+static void opening(struct xb_job *job)
+{
+	struct xb_instance *instance = instance_of(job);
+	int ret = xb_reader_take(&instance->reader);
+
+	if (!ret || ret == -EPIPE) {
+		xb_job_enter(job, &instance->loop, "reading the file again", XB_JOB_NO_LIMIT,
+			     reloading);
+	} else if (ret == -EAGAIN && !xb_job_is_late(job)) {
+		xb_job_again(job);
+	} else {
+		xb_job_rest(job);
+		xb_log(XB_LOG_ERROR, "open %s: %s; nothing was changed", instance->config.file,
+		       ret == -EAGAIN ? "it takes too long" : strerror(-ret));
+	}
 }
 
 void xb_reload(struct xb_instance *instance)
 {
-	xb_job_enter(&instance->reloading, &instance->loop, "reading the file again",
-		     XB_JOB_NO_LIMIT, reloading);
+	if (!instance->config.file[0]) {
+		xb_log(XB_LOG_NOTICE, "SIGHUP: there is no configuration file (--config) to read");
+		return;
+	}
+	xb_reader_ask(&instance->reader);
+	xb_job_enter(&instance->reloading, &instance->loop, "opening the file", OPEN_MS, opening);
 }

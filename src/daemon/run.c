@@ -66,8 +66,10 @@ static void reap(struct daemon *daemon)
 {
 	pid_t pid;
 
-	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
 		xb_doorman_reaped(&daemon->instance.doorman, pid);
+		xb_reader_reaped(&daemon->instance.reader, pid);
+	}
 }
 
 static void on_signal(struct xb_watch *watch, uint32_t events)
@@ -295,6 +297,8 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 		ret = xb_filter_init(err);
 	if (!ret)
 		ret = watch_fd(daemon, &daemon->signals, signals_fd(), on_signal, err);
+	if (!ret && instance->config.file[0])
+		ret = xb_reader_start(&instance->reader, instance->config.file, err);
 	if (!ret)
 		ret = xb_control_lock(&daemon->control, instance->config.name, err);
 	if (ret < 0)
@@ -314,6 +318,7 @@ static void tear_down(struct daemon *daemon)
 {
 	if (!daemon->instance.abandoned)
 		xb_instance_fini(&daemon->instance);
+	xb_reader_stop(&daemon->instance.reader);
 	xb_control_close(&daemon->control);
 	if (daemon->instance.abandoned)
 		_exit(daemon->failed);
@@ -342,7 +347,7 @@ int xb_run(int argc, char **argv)
 	xb_control_init(&daemon.control);
 	daemon.instance.argc = argc;
 	daemon.instance.argv = argv;
-	if (xb_config_parse(&daemon.instance.config, argc, argv, &err) < 0) {
+	if (xb_config_parse(&daemon.instance.config, argc, argv, -1, &err) < 0) {
 		xb_log(XB_LOG_ERROR, "%s; `xbridge run --help` lists the options", err.what);
 		xb_config_fini(&daemon.instance.config);
 		return 2;

@@ -631,6 +631,84 @@ def test_file_that_can_not_be_read_changes_nothing(configured):
     assert daemon.port("tap0")["queues"] == 2 and len(daemon.ask("steer", "list")["rules"]) == 1
 
 
+NOBODY = 65534
+
+
+def put(path, text):
+    """A new file in the place of the old one, as editors make it: another user's, and for nobody else to read."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o600)
+    os.chown(new, NOBODY, NOBODY)
+    new.rename(path)
+
+
+@pytest.fixture(name="theirs")
+def file_of_another_user(bed, tmp_path):
+    """A daemon whose file the start could read by its privileges alone; the file."""
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, NOBODY, NOBODY)
+    put(folder / "xbridge.conf", "queues 2\n")
+    return bed.start("--config", str(folder / "xbridge.conf")), folder / "xbridge.conf"
+
+
+def reader_of(daemon):
+    with open(f"/proc/{daemon.pid}/task/{daemon.pid}/children", encoding="ascii") as file:
+        pids = [int(pid) for pid in file.read().split()]
+    return next((pid for pid in pids if open(f"/proc/{pid}/comm", encoding="ascii").read() == "xb-reader\n"), None)
+
+
+@pytest.mark.kernels
+def test_sighup_reads_what_the_start_could_read_by_privileges_given_up_since(theirs):
+    daemon, path = theirs
+    for number in range(3):
+        since = len(daemon.log)
+        put(path, f"queues 2\nmtu {1300 + number}\nrule proto udp dport {number} to drop\n")
+        daemon.kill(signal.SIGHUP)
+        daemon.wait_log(f"read {path} again", since=since)
+        assert daemon.port("tap0")["mtu"] == 1300 + number
+        assert len(daemon.ask("steer", "list")["rules"]) == 1
+    with open(f"/proc/{reader_of(daemon)}/status", encoding="ascii") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 1 << 2, "CAP_DAC_READ_SEARCH alone"
+    assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+    assert sorted(os.listdir(f"/proc/{reader_of(daemon)}/fd"), key=int) == ["0", "1", "2", "3"]
+
+
+def test_a_reader_that_takes_too_long_is_told_and_keeps_nobody_waiting(theirs):
+    daemon, path = theirs
+    reader = reader_of(daemon)
+    os.kill(reader, signal.SIGSTOP)
+    put(path, "queues 2\nmtu 1301\n")
+    daemon.kill(signal.SIGHUP)
+    began = time.monotonic()
+    assert daemon.port("tap0")["queues"] == 2 and time.monotonic() - began < 2 * PATIENCE
+    daemon.wait_log(f"error: open {path}: it takes too long; nothing was changed")
+    os.kill(reader, signal.SIGCONT)  # its answer comes too late
+    since = len(daemon.log)
+    daemon.kill(signal.SIGHUP)
+    daemon.wait_log("read .* again", since=since)
+    assert daemon.port("tap0")["mtu"] == 1301
+
+
+def test_without_its_reader_it_says_what_it_may_not_read(theirs):
+    daemon, path = theirs
+    os.kill(reader_of(daemon), signal.SIGKILL)
+    wait_for(lambda: reader_of(daemon) is None, "it is gone")
+    daemon.kill(signal.SIGHUP)
+    daemon.wait_log(f"error: open {path}: Permission denied; nothing was changed")
+
+
+def test_a_fifo_in_place_of_the_file_stops_nobody(theirs):
+    daemon, path = theirs
+    path.unlink()
+    os.mkfifo(path)
+    daemon.kill(signal.SIGHUP)
+    daemon.wait_log("nothing was changed|read .* again")
+    assert daemon.port("tap0")["queues"]
+
+
 def test_sighup_without_a_file_is_said_and_harmless(daemon):
     daemon.kill(signal.SIGHUP)
     daemon.wait_log("SIGHUP: there is no configuration file")

@@ -25,7 +25,7 @@ static int parse(struct xb_config *config, const char *line, struct xb_error *er
 	for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save))
 		argv[argc++] = word;
 	*err = (struct xb_error){0};
-	return xb_config_parse(config, argc, argv, err);
+	return xb_config_parse(config, argc, argv, -1, err);
 }
 
 static void assert_good(struct xb_config *config, const char *line)

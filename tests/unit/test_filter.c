@@ -26,7 +26,7 @@
 #define SANITIZED false
 #endif
 
-static const char *const kinds[] = {"worker", "control", "doorman"};
+static const char *const kinds[] = {"worker", "control", "doorman", "reader"};
 
 /* Calls that do harm, and to whom they are left. Their arguments do nothing. */
 static const struct attempt {
@@ -49,7 +49,10 @@ static const struct attempt {
 	{"bpf", SYS_bpf, {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true}, false},
 	{"socket", SYS_socket, {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true}, false},
 	{"ioctl", SYS_ioctl, {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true}, false},
-	{"openat", SYS_openat, {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true}, true},
+	{"openat",
+	 SYS_openat,
+	 {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true, [XB_FILTER_READER] = true},
+	 true},
 	{"mmap", SYS_mmap, {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true}, true},
 	{"clone", SYS_clone, {[XB_FILTER_DOORMAN] = true}, true},
 };
