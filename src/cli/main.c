@@ -147,8 +147,9 @@ static int print_calls(const char *name)
 	unsigned n;
 
 	if (kind == XB_FILTER_KINDS)
-		return xb_say_failure(XB_EXIT_USAGE,
-				      "--calls: worker, control, doorman or reader, not '%.32s'", name);
+		return xb_say_failure(
+			XB_EXIT_USAGE,
+			"--calls: worker, control, doorman, reader or deputy, not '%.32s'", name);
 	n = xb_filter_calls(kind, names);
 	for (unsigned i = 0; i < n; i++)
 		puts(names[i]);

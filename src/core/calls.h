@@ -7,8 +7,8 @@
  *
  *      XB_CALL(worker, readv);
  *
- * The kinds are worker, control (the main thread, from the moment it is ready), doorman and reader. A name
- * that the architecture doesn't have is passed over.
+ * The kinds are worker, control (the main thread, from the moment it is ready), doorman, reader and
+ * deputy. A name that the architecture doesn't have is passed over.
  */
 #ifndef XB_CORE_CALLS_H
 #define XB_CORE_CALLS_H

@@ -21,6 +21,9 @@
 
 /* What the C library does by itself for all: memory, locks, the end, signals (ours for a refused
  * call), what was interrupted. */
+XB_CALL(deputy, exit);
+XB_CALL(deputy, rt_sigreturn);
+XB_CALL(deputy, write);
 XB_CALL(reader, exit);
 XB_CALL(reader, rt_sigreturn);
 XB_CALL(reader, write);
@@ -199,7 +202,8 @@ static const char *const sanitizers_calls[] = {
 
 #define NAMES_MAX 512 /* numbers of system calls */
 
-static const char *const kinds[XB_FILTER_KINDS] = {"worker", "control", "doorman", "reader"};
+static const char *const kinds[XB_FILTER_KINDS] = {"worker", "control", "doorman", "reader",
+						   "deputy"};
 static struct sock_fprog programs[XB_FILTER_KINDS];
 static const char *names[NAMES_MAX];          /* by number; NULL: none */
 static _Thread_local const char *confined_as; /* NULL: it is not */

@@ -23,6 +23,7 @@
 #include "core/worker.h"
 #include "daemon/config.h"
 #include "daemon/cpus.h"
+#include "daemon/deputy.h"
 #include "daemon/doorman.h"
 #include "daemon/job.h"
 #include "daemon/kernel_port.h"
@@ -115,6 +116,7 @@ struct xb_instance {
 	bool ready;         /* the start is over, the end has not begun */
 	bool ending;
 	struct xb_job reloading; /* reload.c */
+	struct xb_deputy deputy; /* none with an uplink */
 	struct xb_reader reader; /* of the configuration file; none where there is none */
 	void (*on_started)(struct xb_instance *instance, const struct xb_error *err);
 	void (*on_ended)(struct xb_instance *instance);

@@ -69,7 +69,7 @@ static int keep_only(const struct kept *keep, size_t n, struct xb_error *err)
 int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *err)
 {
 	const struct kept keep[] = {
-		{CAP_NET_ADMIN, config->n_uplinks || !config->kernel.tap_fds.n, IN_FORCE},
+		{CAP_NET_ADMIN, config->n_uplinks, IN_FORCE}, /* otherwise its deputy has it */
 		{CAP_NET_RAW, config->n_uplinks, IN_FORCE},
 		{CAP_BPF, config->n_uplinks, IN_FORCE},
 		{CAP_SYS_ADMIN, config->kernel.netns[0], IN_FORCE},
@@ -91,9 +91,9 @@ int xb_privileges_drop_doorman(struct xb_error *err)
 	return keep_only(keep, sizeof(keep) / sizeof(keep[0]), err);
 }
 
-int xb_privileges_drop_reader(struct xb_error *err)
+int xb_privileges_drop_helper(int capability, struct xb_error *err)
 {
-	const struct kept keep[] = {{CAP_DAC_READ_SEARCH, true, IN_FORCE}};
+	const struct kept keep[] = {{capability, true, IN_FORCE}};
 
 	return keep_only(keep, 1, err);
 }

@@ -18,8 +18,9 @@ int xb_privileges_seal(void);
 int xb_privileges_drop_thread(void);
 
 /**
- * Gives up the control thread's capabilities but for CAP_NET_ADMIN (unless its TAP was handed in
- * and there is no uplink), CAP_NET_RAW and CAP_BPF (with an uplink), CAP_SYS_ADMIN (with `netns`).
+ * Gives up the control thread's capabilities but for CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF (with
+ * an uplink), CAP_SYS_ADMIN (with `netns`). Without an uplink a deputy has CAP_NET_ADMIN
+ * (deputy.h).
  *
  * Where locked memory is limited and the limit can't be raised, as in a container without
  * CAP_SYS_RESOURCE, CAP_IPC_LOCK stays permitted with an uplink, but not effective: see
@@ -31,8 +32,8 @@ int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *
  * with: CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN. */
 int xb_privileges_drop_doorman(struct xb_error *err);
 
-/** Gives up the reader's capabilities but for CAP_DAC_READ_SEARCH. */
-int xb_privileges_drop_reader(struct xb_error *err);
+/** Gives up all capabilities of this process but one. */
+int xb_privileges_drop_helper(int capability, struct xb_error *err);
 
 /** While on, memory may be locked beyond the limit, if that was permitted to us: an uplink that
  * comes back registers the arena anew. */

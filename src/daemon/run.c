@@ -69,6 +69,7 @@ static void reap(struct daemon *daemon)
 	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
 		xb_doorman_reaped(&daemon->instance.doorman, pid);
 		xb_reader_reaped(&daemon->instance.reader, pid);
+		xb_deputy_reaped(&daemon->instance.deputy, pid);
 	}
 }
 
@@ -259,6 +260,8 @@ static int finish_start(struct daemon *daemon, struct xb_error *err)
 
 	daemon->watched = instance->kernel.home.made_in;
 	say_private_bpffs(instance);
+	if (instance->deputy.pid)
+		xb_deputy_take_office(&instance->deputy);
 	if (!ret)
 		ret = xb_privileges_drop_control(&instance->config, err);
 	if (!ret)
@@ -299,6 +302,8 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 		ret = watch_fd(daemon, &daemon->signals, signals_fd(), on_signal, err);
 	if (!ret && instance->config.file[0])
 		ret = xb_reader_start(&instance->reader, instance->config.file, err);
+	if (!ret && !instance->config.n_uplinks && !instance->config.kernel.tap_fds.n)
+		ret = xb_deputy_start(&instance->deputy, instance->config.kernel.ifname, err);
 	if (!ret)
 		ret = xb_control_lock(&daemon->control, instance->config.name, err);
 	if (ret < 0)
@@ -319,6 +324,7 @@ static void tear_down(struct daemon *daemon)
 	if (!daemon->instance.abandoned)
 		xb_instance_fini(&daemon->instance);
 	xb_reader_stop(&daemon->instance.reader);
+	xb_deputy_stop(&daemon->instance.deputy);
 	xb_control_close(&daemon->control);
 	if (daemon->instance.abandoned)
 		_exit(daemon->failed);

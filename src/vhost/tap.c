@@ -20,6 +20,7 @@
 #include "vhost/tap.h"
 
 #include "core/cleanup.h"
+#include "vhost/tap_admin.h"
 #include "vhost/tap_link.h"
 #include "vhost/tap_own.h"
 
@@ -182,10 +183,12 @@ static int open_file(int netns_fd, int (*visit)(void *arg, struct xb_error *err)
 static int attach(int fd, const char *name, unsigned flags, struct xb_error *err)
 {
 	struct ifreq req = {.ifr_flags = (short)flags};
+	int ret;
 
 	memcpy(req.ifr_name, name, strlen(name) + 1);
-	if (ioctl(fd, TUNSETIFF, &req) < 0)
-		return fail_attach(err, -errno, name);
+	ret = xb_tap_admin_request(fd, TUNSETIFF, &req);
+	if (ret < 0)
+		return fail_attach(err, ret, name);
 	return set_up_queue(fd, err);
 }
 

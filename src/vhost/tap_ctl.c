@@ -9,6 +9,7 @@
 #include "core/cleanup.h"
 #include "core/offload.h"
 #include "vhost/tap.h"
+#include "vhost/tap_admin.h"
 #include "vhost/tap_own.h"
 
 #include <bpf/bpf.h>
@@ -185,7 +186,7 @@ static int link_ioctl(const struct xb_tap *tap, unsigned long cmd, struct ifreq 
 	if (!xb_tap_is_reached(tap) || xb_tap_request(tap, &named) < 0)
 		return -ENODEV;
 	memcpy(req->ifr_name, named.ifr_name, IFNAMSIZ);
-	return ioctl(tap->ctl_fd, cmd, req) < 0 ? -errno : 0;
+	return xb_tap_admin_request(tap->ctl_fd, cmd, req);
 }
 
 int xb_tap_get_mac(const struct xb_tap *tap, uint8_t ret_mac[6])

@@ -76,7 +76,7 @@ def test_a_shortage_of_descriptors_disturbs_no_port(bed):
             bed.host.ip("link set va address 02:00:00:00:77:01")  # link events, besides what each tick looks at
             for uplink in ("va", "vb"):
                 daemon.wait_log(f"uplink {uplink} goes on, but changes of it are not noticed: Too many open files; .*ulimit -n")
-            assert peers_reach_tap(bed)
+            wait_for(lambda: peers_reach_tap(bed), "both reach tap0 all the same")
         for uplink in ("va", "vb"):
             daemon.wait_log(f"changes of uplink {uplink} are noticed again")
     wait_for(lambda: daemon.port("va")["mac"] == "02:00:00:00:77:01", "the new address is known")

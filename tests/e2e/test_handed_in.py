@@ -158,8 +158,10 @@ def test_descriptor_that_is_no_queue_of_a_tap_is_told(bed, tmp_path, kind, text)
         fd = os.open("/dev/net/tun" if kind != "file" else str(tmp_path / "file"), os.O_RDWR | os.O_CREAT)
         if kind in ("tun", "plain", "twice"):
             attach(fd, "mytap", {"tun": 0x5001, "plain": 0x1002, "twice": 0x5102}[kind])
-    numbers = {"closed": "900", "twice": f"{fd},{fd}"}.get(kind, str(fd))
-    daemon = bed.start("--tap", "--tap-fd", numbers, backend=None, uplinks=[], fds=[fd], ready=False)
+    same = os.dup(fd)
+    numbers = {"closed": "900", "twice": f"{fd},{same}"}.get(kind, str(fd))
+    daemon = bed.start("--tap", "--tap-fd", numbers, backend=None, uplinks=[], fds=[fd, same], ready=False)
     assert daemon.wait_exit() == 1
     os.close(fd)
+    os.close(same)
     assert text in daemon.log[-1]

@@ -14,6 +14,7 @@ from statistics import median
 
 import pytest
 
+from handed_in import open_tap
 from load import OWN_IP, Flood, Wire, answers, wait_under_load
 from xbridge import IN_VM, PATIENCE, RUN_DIR, TAP_IP, binary, peer_ip, scaled, wait_for
 
@@ -493,9 +494,14 @@ def test_doormen_end_with_the_daemon(bed, signum):
     bed.start()  # takes over what was left
 
 
+def name_of(pid):
+    with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+        return file.read().strip()
+
+
 def test_without_uplink_there_is_no_doorman(make_bed):
     bed = make_bed(uplinks=0, tap_in_host=True)
-    assert not children(bed.start(uplinks=[]).pid)
+    assert [name_of(pid) for pid in children(bed.start(uplinks=[]).pid)] == ["xb-deputy"]
 
 
 def runs(pid):
@@ -533,7 +539,51 @@ def test_without_any_doorman_it_goes_on_and_says_so(bed):
     assert not daemon.cli("detach", "va", named=False).returncode
 
 
+# ---- the deputy: who changes the TAP where there is no uplink ----
+
 @own_threads_only
-def test_without_uplink_only_net_admin_is_kept(make_bed):
+def test_without_uplink_no_thread_keeps_a_capability_and_the_deputy_has_one(make_bed):
     bed = make_bed(uplinks=0, tap_in_host=True)
-    check_capabilities(bed.start(uplinks=[]), {"net_admin"})
+    daemon = bed.start(uplinks=[])
+    check_capabilities(daemon, set())
+    (deputy,) = children(daemon.pid)
+    assert capabilities(deputy) == [("xb-deputy", {"net_admin"})]
+    assert sorted(os.listdir(f"/proc/{deputy}/fd"), key=int) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("tap_in_host", [True, False], ids=["here", "netns"])
+def test_what_needs_net_admin_is_done_without_an_uplink_all_the_same(make_bed, tmp_path, tap_in_host):
+    bed = make_bed(uplinks=0, tap_in_host=tap_in_host)
+    path = tmp_path / "xbridge.conf"
+    path.write_text("mtu 1400\n")
+    daemon = bed.start("--config", str(path), uplinks=[])
+    daemon.cli("port", "set", "tap0", "--queues", "4")
+    assert daemon.port("tap0")["queues"] == 4
+    path.write_text("mtu 1300\n")
+    daemon.kill(signal.SIGHUP)
+    wait_for(lambda: bed.kern.link("tap0")["mtu"] == 1300, "its MTU is set")
+    bed.kern.ip("link del tap0")
+    daemon.wait_log("tap0 is back")
+    wait_for(lambda: daemon.port("tap0")["up"], "it is up")
+    assert daemon.port("tap0")["queues"] == 4 and bed.kern.link("tap0")["mtu"] == 1300
+
+
+def test_without_its_deputy_it_says_what_it_can_not_do(make_bed):
+    bed = make_bed(uplinks=0, tap_in_host=True)
+    daemon = bed.start(uplinks=[])
+    (deputy,) = children(daemon.pid)
+    os.kill(deputy, signal.SIGKILL)
+    wait_for(lambda: not children(daemon.pid), "it is gone")
+    bed.kern.ip("link del tap0")
+    daemon.wait_log("tap0 can't be used: .*Operation not permitted.*CAP_NET_ADMIN")
+
+
+@own_threads_only
+def test_a_tap_that_was_handed_in_needs_no_deputy(make_bed):
+    bed = make_bed(uplinks=0, tap_in_host=True)
+    (fd,) = open_tap(bed.host, "given0")
+    daemon = bed.start("--tap-fd", str(fd), uplinks=[], fds=[fd], addresses=False)
+    os.close(fd)
+    assert not children(daemon.pid)
+    check_capabilities(daemon, set())

@@ -26,7 +26,7 @@
 #define SANITIZED false
 #endif
 
-static const char *const kinds[] = {"worker", "control", "doorman", "reader"};
+static const char *const kinds[] = {"worker", "control", "doorman", "reader", "deputy"};
 
 /* Calls that do harm, and to whom they are left. Their arguments do nothing. */
 static const struct attempt {
@@ -48,7 +48,10 @@ static const struct attempt {
 	{"setns", SYS_setns, {[XB_FILTER_CONTROL] = true}, false},
 	{"bpf", SYS_bpf, {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true}, false},
 	{"socket", SYS_socket, {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true}, false},
-	{"ioctl", SYS_ioctl, {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true}, false},
+	{"ioctl",
+	 SYS_ioctl,
+	 {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true, [XB_FILTER_DEPUTY] = true},
+	 false},
 	{"openat",
 	 SYS_openat,
 	 {[XB_FILTER_CONTROL] = true, [XB_FILTER_DOORMAN] = true, [XB_FILTER_READER] = true},
