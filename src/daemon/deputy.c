@@ -42,7 +42,7 @@ static bool is_allowed(const struct message *message, const char *ifname)
 
 static void serve(const void *arg)
 {
-	struct message message;
+	struct message message = {0};
 	ssize_t got;
 
 	do {
