@@ -6,6 +6,7 @@
 #include "cli/doctor_checks.h"
 #include "core/cleanup.h"
 #include "core/frame.h"
+#include "xsk/below.h"
 #include "xsk/uplink.h"
 
 #include <errno.h>
@@ -209,16 +210,52 @@ static void check_merger(struct xb_checkup *checkup, const char *feature, const 
 		xb_remedy(checkup, "ethtool -K %s %s off", checkup->ifname, option);
 }
 
+/* In generic mode XDP runs after GRO. */
+static void check_joined(struct xb_checkup *checkup)
+{
+	struct xb_below below;
+	char remedy[128];
+
+	if (!strncmp(xb_doctor_xdp_words(&checkup->netdev), "native", 6) ||
+	    xb_below_look(checkup->netdev.ifindex, &below) < 0 || !below.joined_at[0])
+		return;
+	xb_below_remedy(&below, remedy, sizeof(remedy));
+	xb_found(checkup, XB_FINDING_WARN,
+		 "%s: XDP runs in generic mode here and sees joined frames; those of more than %u "
+		 "bytes pass",
+		 below.joined_by_peer ? "the peer of a veth sends segments whole"
+				      : "GRO joins frames",
+		 XB_REDIRECT_BYTES_MAX);
+	xb_remedy(checkup, "%s", remedy);
+}
+
 void xb_check_merging(struct xb_checkup *checkup)
 {
 	unsigned before = checkup->n;
 
 	check_merger(checkup, "rx-lro", "lro", "LRO");
 	check_merger(checkup, "rx-gro-hw", "rx-gro-hw", "hardware GRO");
+	check_joined(checkup);
 	if (checkup->n == before)
 		xb_found(checkup, XB_FINDING_OK,
 			 "frames arrive as they were sent (no LRO, no hardware "
 			 "GRO)");
+}
+
+/* What csum=auto makes of an interface that is no veth. */
+static void check_checksum_below(struct xb_checkup *checkup)
+{
+	struct xb_below below;
+
+	if (xb_below_look(checkup->netdev.ifindex, &below) < 0 || !below.open_at[0])
+		xb_found(checkup, XB_FINDING_OK,
+			 "received checksums are taken as they stand (csum=auto means verify)");
+	else
+		xb_found(
+			checkup, XB_FINDING_OK,
+			"senders on %s may leave checksums open: they are computed anew (csum=auto "
+			"means trust)",
+			below.open_at);
 }
 
 void xb_check_checksum(struct xb_checkup *checkup)
@@ -227,8 +264,7 @@ void xb_check_checksum(struct xb_checkup *checkup)
 	int on;
 
 	if (!find_peer(checkup, peer)) {
-		xb_found(checkup, XB_FINDING_OK,
-			 "received checksums are taken as they stand (csum=verify is the default)");
+		check_checksum_below(checkup);
 		return;
 	}
 	on = *peer ? xb_doctor_feature(peer, "tx-checksum-ip-generic", NULL) : -ENODEV;

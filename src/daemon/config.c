@@ -232,7 +232,7 @@ static const struct option {
 	{"--no-offload", NULL, "no checksum and segmentation offload to and from the kernel",
 	 set_no_offload},
 	{"--uplink", "IFACE[,OPTION...]",
-	 "read IFACE through AF_XDP; options: shared (default), dedicated, csum=trust|verify, "
+	 "read IFACE through AF_XDP; options: shared (default), dedicated, csum=auto|trust|verify, "
 	 "xdp=auto|native|generic (in the driver or above it; beside other XDP programs that "
 	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy, "
 	 "tx=auto|xdp|packet (packet: TCP segments leave whole, through a packet socket, for the "

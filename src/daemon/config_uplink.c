@@ -18,8 +18,8 @@ static const char *const words_of[N_ASPECTS][4] = {
 	[TX] = {"tx=auto", "tx=xdp", "tx=packet"},
 };
 
-#define WORDS_EXPECTED                                                              \
-	"shared, dedicated, csum=trust|verify, xdp=auto|native|generic|exclusive, " \
+#define WORDS_EXPECTED                                                                   \
+	"shared, dedicated, csum=auto|trust|verify, xdp=auto|native|generic|exclusive, " \
 	"mode=auto|copy|zerocopy or tx=auto|xdp|packet"
 
 static void choose(struct xb_uplink_options *uplink, enum aspect aspect, int word)

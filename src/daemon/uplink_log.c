@@ -38,6 +38,22 @@ static void say_lost_tags(const struct xb_uplink *uplink)
 		       strcmp(where, uplink->port.name) ? "txvlan" : "rxvlan");
 }
 
+/* What is joined to more than a frame holds passes to the uplink's own stack. */
+static void say_joined(const struct xb_uplink *uplink)
+{
+	char remedy[128];
+
+	if (uplink->attachment.mode != XB_XDP_GENERIC || !uplink->below.joined_at[0])
+		return;
+	xb_below_remedy(&uplink->below, remedy, sizeof(remedy));
+	xb_log(XB_LOG_WARNING,
+	       "uplink %s: frames may arrive joined from %s (%s), and such of more than %u bytes pass "
+	       "to its own stack: %s",
+	       uplink->port.name, uplink->below.joined_at,
+	       uplink->below.joined_by_peer ? "its peer sends segments whole" : "GRO",
+	       XB_REDIRECT_BYTES_MAX, remedy);
+}
+
 static void say_aggregate(const struct xb_uplink *uplink)
 {
 	if (!uplink->aggregate)
@@ -59,4 +75,5 @@ void xb_say_uplink(const struct xb_uplink *uplink)
 	say_ways(uplink);
 	say_aggregate(uplink);
 	say_lost_tags(uplink);
+	say_joined(uplink);
 }

@@ -86,6 +86,7 @@ static void read_driver(int fd, struct ifreq *req, struct xb_netdev *netdev)
 {
 	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
 	struct ethtool_value flags = {.cmd = ETHTOOL_GFLAGS};
+	struct ethtool_value gro = {.cmd = ETHTOOL_GGRO};
 
 	req->ifr_data = (void *)&info;
 	if (ioctl(fd, SIOCETHTOOL, req) == 0)
@@ -94,6 +95,9 @@ static void read_driver(int fd, struct ifreq *req, struct xb_netdev *netdev)
 	if (ioctl(fd, SIOCETHTOOL, req) == 0)
 		netdev->rx_vlan = flags.data & ETH_FLAG_RXVLAN;
 	netdev->tx_vlan = flags.data & ETH_FLAG_TXVLAN;
+	req->ifr_data = (void *)&gro;
+	if (ioctl(fd, SIOCETHTOOL, req) == 0)
+		netdev->gro = gro.data;
 }
 
 /* IFF_RUNNING tells the carrier up to a second late; the driver knows it now. */

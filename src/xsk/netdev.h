@@ -21,6 +21,7 @@ struct xb_netdev {
 	bool up;         /* administratively up, and has a carrier */
 	bool rx_vlan;    /* it takes VLAN tags off received frames before XDP sees them */
 	bool tx_vlan;    /* it leaves VLAN tags beside the frames that it sends */
+	bool gro;        /* it joins received frames (GRO) */
 	char driver[32]; /* "" where it does not say */
 };
 

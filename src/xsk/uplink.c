@@ -62,6 +62,8 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 	unsigned n = netdev->rx_queues < port->queues_max ? netdev->rx_queues : port->queues_max;
 
 	uplink->ifindex = netdev->ifindex;
+	if (xb_below_look(netdev->ifindex, &uplink->below) < 0)
+		uplink->below = (struct xb_below){0};
 	uplink->aggregate = xb_netdev_is_aggregate(netdev);
 	uplink->mtu = netdev->mtu;
 	uplink->rx_queues = netdev->rx_queues;
@@ -78,7 +80,7 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 		.uplink = true,
 		.shared = uplink->shared,
 		.trusts_csum = uplink->options.csum == XB_CSUM_POLICY_AUTO
-				       ? !strcmp(netdev->driver, "veth")
+				       ? uplink->below.open_at[0]
 				       : uplink->options.csum == XB_CSUM_POLICY_TRUST,
 	};
 	uplink->own->tx_lanes = netdev->tx_queues < n ? netdev->tx_queues : n;

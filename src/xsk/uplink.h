@@ -23,6 +23,7 @@
 #include "core/arena.h"
 #include "core/error.h"
 #include "core/port.h"
+#include "xsk/below.h"
 #include "xsk/gate.h"
 #include "xsk/stack.h"
 #include "xsk/xsk.h"
@@ -38,8 +39,8 @@ enum xb_sharing {
 };
 
 enum xb_csum_policy {
-	XB_CSUM_POLICY_AUTO,  /* trust on veth, whose peer hands over partial checksums; else verify
-			       */
+	XB_CSUM_POLICY_AUTO,  /* trust where senders in this host leave checksums open: on a veth, a
+				 macvlan, or what has one below it (below.h); otherwise verify */
 	XB_CSUM_POLICY_TRUST, /* received packets are marked XB_CSUM_TRUSTED */
 	XB_CSUM_POLICY_VERIFY, /* received packets' checksums are taken as they stand */
 };
@@ -94,6 +95,7 @@ struct xb_uplink {
 	unsigned rx_queues; /* that the interface has; n_queues of them are read */
 	unsigned tx_queues;
 	char tags_lost_at[IF_NAMESIZE]; /* by xb_netdev_loses_tags; "": nowhere that is known */
+	struct xb_below below;          /* as of the last look at the interface */
 	bool aggregate;                 /* a bond or a team */
 	bool shared;
 	const char *shared_reason; /* "by default" or "as configured" */

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "xsk/below.h"
+
+#include "xsk/netdev.h"
+
+#include <errno.h>
+#include <netlink/netlink.h>
+#include <netlink/route/link.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEVICES_MAX 64u
+
+struct stack_below {
+	struct nl_cache *links;
+	unsigned n;
+	uint32_t ifindexes[DEVICES_MAX]; /* the interface first */
+	bool has_lower[DEVICES_MAX];
+};
+
+static void add(struct stack_below *stack, uint32_t ifindex)
+{
+	for (unsigned i = 0; i < stack->n; i++)
+		if (stack->ifindexes[i] == ifindex)
+			return;
+	if (stack->n < DEVICES_MAX)
+		stack->ifindexes[stack->n++] = ifindex;
+}
+
+/* Types whose frames come from the device that IFLA_LINK names. */
+static bool stands_on_its_link(struct rtnl_link *link)
+{
+	static const char *const types[] = {"vlan",   "macvlan", "macvtap",
+					    "ipvlan", "ipvtap",  "macsec"};
+	const char *type = rtnl_link_get_type(link);
+
+	for (size_t i = 0; type && i < sizeof(types) / sizeof(types[0]); i++)
+		if (!strcmp(type, types[i]))
+			return true;
+	return false;
+}
+
+/* Adds the devices directly below the i-th one. */
+static void add_lower(struct stack_below *stack, unsigned i)
+{
+	const uint32_t ifindex = stack->ifindexes[i];
+	struct rtnl_link *self = rtnl_link_get(stack->links, (int)ifindex);
+	int32_t netns;
+
+	if (self && stands_on_its_link(self)) {
+		stack->has_lower[i] = true;
+		/* one in another network namespace can't be looked at */
+		if (rtnl_link_get_link_netnsid(self, &netns) < 0)
+			add(stack, (uint32_t)rtnl_link_get_link(self));
+	}
+	rtnl_link_put(self);
+	for (struct nl_object *object = nl_cache_get_first(stack->links); object;
+	     object = nl_cache_get_next(object)) {
+		struct rtnl_link *link = (struct rtnl_link *)object;
+
+		if (rtnl_link_get_master(link) != (int)ifindex)
+			continue;
+		stack->has_lower[i] = true;
+		add(stack, (uint32_t)rtnl_link_get_ifindex(link));
+	}
+}
+
+/* Whoever sends to it in this host may leave a checksum to be finished by a NIC that there is not.
+ */
+static bool has_open_checksums(const struct xb_netdev *netdev)
+{
+	static const char *const drivers[] = {"veth", "tun", "macvlan"};
+
+	for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
+		if (!strcmp(netdev->driver, drivers[i]))
+			return true;
+	return false;
+}
+
+static void judge(const struct stack_below *stack, unsigned i, struct xb_below *below)
+{
+	struct xb_netdev netdev;
+	char name[IF_NAMESIZE];
+
+	if (!if_indextoname(stack->ifindexes[i], name) || xb_netdev_read(name, &netdev, NULL) < 0)
+		return;
+	if (!below->open_at[0] && has_open_checksums(&netdev))
+		snprintf(below->open_at, sizeof(below->open_at), "%s", name);
+	/* GRO joins where frames come into the stack, not in devices upon others. */
+	if (stack->has_lower[i] || below->joined_at[0])
+		return;
+	below->joined_by_peer = !strcmp(netdev.driver, "veth") && !netdev.gro;
+	if (netdev.gro || below->joined_by_peer)
+		snprintf(below->joined_at, sizeof(below->joined_at), "%s", name);
+}
+
+int xb_below_look(uint32_t ifindex, struct xb_below *ret_below)
+{
+	struct nl_sock *socket = nl_socket_alloc();
+	struct stack_below stack = {.n = 1, .ifindexes = {ifindex}};
+	struct xb_below below = {0};
+	int ret = -ENOMEM;
+
+	if (socket)
+		ret = nl_connect(socket, NETLINK_ROUTE) < 0 ||
+				      rtnl_link_alloc_cache(socket, AF_UNSPEC, &stack.links) < 0
+			      ? -EIO
+			      : 0;
+	for (unsigned i = 0; !ret && i < stack.n; i++)
+		add_lower(&stack, i);
+	for (unsigned i = 0; !ret && i < stack.n; i++)
+		judge(&stack, i, &below);
+	nl_cache_free(stack.links);
+	nl_socket_free(socket);
+	if (!ret)
+		*ret_below = below;
+	return ret;
+}
+
+void xb_below_remedy(const struct xb_below *below, char *buf, unsigned bytes)
+{
+	char peer[IF_NAMESIZE];
+
+	buf[0] = '\0';
+	if (below->joined_at[0] && !below->joined_by_peer)
+		snprintf(buf, bytes, "ethtool -K %s gro off", below->joined_at);
+	else if (below->joined_at[0] && !xb_netdev_peer(if_nametoindex(below->joined_at), peer))
+		snprintf(buf, bytes, "ethtool -K %s tso off gso off", peer);
+	else if (below->joined_at[0])
+		snprintf(buf, bytes,
+			 "ip netns exec NETNS ethtool -K PEER tso off gso off, at the "
+			 "peer of %s",
+			 below->joined_at);
+}

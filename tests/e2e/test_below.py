@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""An uplink that stands on other devices: what their senders leave open, and what arrives joined.
+
+    kern: tap0 ◄── xbridge ──► br0, or va.7 :host ── va ◄── veth ──► vp :peer
+"""
+
+import pytest
+
+from traffic import tcp_copy
+from xbridge import TAP_IP, difference, peer_ip, scaled, wait_for
+
+MB = 1 << 20
+
+
+def add_device(bed, kind):
+    """Makes the uplink of this kind upon va; returns its name."""
+    if kind == "bridge":
+        bed.host.ip("link add br0 type bridge", "link set br0 up", "link set va master br0")
+        return "br0"
+    words = {"vlan": "type vlan id 7", "macvlan": "type macvlan mode bridge"}[kind]
+    for ns, name in ((bed.host, "va"), (bed.peer, "vp"))[:2 if kind == "vlan" else 1]:
+        done = ns.run(*f"ip link add link {name} name {name}.7 {words}".split(), check=False)
+        if "Unknown device type" in done.stderr:
+            pytest.skip(f"this kernel has no {kind} devices")
+        ns.ip(f"link set {name}.7 up")
+    if kind == "vlan":
+        bed.peer.ip("addr flush dev vp", f"addr add {peer_ip()}/24 dev vp.7")
+    return "va.7"
+
+
+def findings(daemon, name, check):
+    return [finding for finding in daemon.doctor(name) if finding["check"] == check]
+
+
+@pytest.fixture(params=["bridge", pytest.param("vlan", marks=pytest.mark.vm)])
+def stacked(make_bed, request):
+    bed = make_bed()
+    bed.name_below = add_device(bed, request.param)
+    yield bed
+    for daemon in bed.daemons:
+        daemon.stop()
+    bed.host.ip(f"link del {bed.name_below}")  # a bridge makes its ports promiscuous
+
+
+def test_checksums_that_are_open_below_are_finished_and_joining_is_told_with_what_ends_it(stacked):
+    bed, name = stacked, stacked.name_below
+    daemon = bed.start(uplinks=[f"{name},dedicated"])
+    assert daemon.port(name)["csum"] == "trust" and daemon.port(name)["xdp"] == "generic"
+    daemon.wait_log(f"warning: uplink {name}: frames may arrive joined from va .*ethtool -K PEER tso off gso off")
+    (finding,) = [f for f in findings(daemon, name, "merging") if f["state"] == "warn"]
+    assert "joined" in finding["text"] and "tso off gso off" in finding["remedy"]
+    (finding,) = findings(daemon, name, "checksum")
+    assert "va may leave checksums open" in finding["text"] and "trust" in finding["text"]
+    for peer_end in ("vp", "vp.7"):
+        bed.peer.run("ethtool", "-K", peer_end, "tso", "off", "gso", "off", check=False)
+    wait_for(lambda: bed.peer.run("ping", "-c", "1", "-W", "1", TAP_IP, check=False).returncode == 0, "tap0 answers", 20)
+    before = daemon.rest()
+    tcp_copy(bed.peer, bed.kern, TAP_IP, scaled(4 * MB), back=scaled(4 * MB))
+    change = difference(daemon.rest(), before)
+    assert change["ports"][name]["xdp"]["pass_long"] == 0
+    assert change["ports"]["tap0"]["tx_csum_left"] > 0, "what the peer has left open"
+
+
+def test_gro_where_frames_come_in_is_told_with_the_command_that_ends_it(make_bed):
+    bed = make_bed(quiet=True)
+    bed.host.run("ethtool", "-K", "va", "gro", "on")
+    daemon = bed.start(uplinks=["va,dedicated,xdp=generic"])
+    daemon.wait_log(r"warning: uplink va: frames may arrive joined from va \(GRO\).*: ethtool -K va gro off")
+    daemon.stop()
+    assert "joined" not in bed.start(uplinks=["va,dedicated"]).text(), "natively XDP comes before GRO"
+
+
+def test_what_the_user_says_of_checksums_holds(stacked):
+    name = stacked.name_below
+    assert stacked.start(uplinks=[f"{name},dedicated,csum=verify"]).port(name)["csum"] == "verify"
