@@ -307,7 +307,7 @@ def test_traffic_goes_on(make_bed, faults, choice):
     bed.address_tap()
     before = faults.calls()
     flows = Flows(bed.kern, bed.peer, peer_ip(), 1), Flows(bed.peer, bed.kern, TAP_IP, 1)
-    time.sleep(1.5)  # what is called now and then is called in a second
+    wait_for(lambda: faults.calls()["socket"] > before["socket"] + 1, "interfaces are looked at, as each second")
     names = [name for name, number in faults.calls().items() if number > before.get(name, 0)]
     assert len(names) >= 5
     for name in names:
