@@ -12,11 +12,18 @@
 
 static char in_use[XB_BPFFS_BYTES] = XB_BPFFS_DEFAULT;
 
-bool xb_is_bpffs(const char *path)
+int xb_bpffs_look(const char *path)
 {
 	struct statfs fs;
 
-	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC;
+	if (statfs(path, &fs) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return (unsigned long)fs.f_type == BPF_FS_MAGIC;
+}
+
+bool xb_is_bpffs(const char *path)
+{
+	return xb_bpffs_look(path) > 0;
 }
 
 int xb_bpffs_use(const char *path, struct xb_error *err)

@@ -27,6 +27,9 @@ const char *xb_bpffs(void);
 /** Whether a bpffs is mounted at `path`. */
 bool xb_is_bpffs(const char *path);
 
+/** The same: 1, 0, or -errno where that can't be said. */
+int xb_bpffs_look(const char *path);
+
 /** Whether the one in use is mounted nowhere in the mount namespace of process 1. False, too, where
  *  that can't be read. */
 bool xb_bpffs_is_private(void);

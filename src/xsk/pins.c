@@ -88,7 +88,10 @@ int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err)
 	int ret;
 
 	*ret_made = false;
-	if (!xb_is_bpffs(xb_bpffs()) && mount("bpf", xb_bpffs(), "bpf", 0, "mode=0700") < 0) {
+	ret = xb_bpffs_look(xb_bpffs());
+	if (ret < 0) /* to mount another over one that is there would hide all pins */
+		return xb_fail(err, ret, "look for bpffs at %s", xb_bpffs());
+	if (!ret && mount("bpf", xb_bpffs(), "bpf", 0, "mode=0700") < 0) {
 		ret = xb_fail(err, -errno, "mount bpffs at %s", xb_bpffs());
 		xb_hint(err, "as root: mount -t bpf bpf %s", xb_bpffs());
 		return ret;
@@ -103,7 +106,7 @@ int xb_pin_prepare(const char *instance, bool *ret_made, struct xb_error *err)
 	ret = make_folder(xb_pin_path(instance, "internal").text, err);
 	if (ret < 0 && *ret_made) {
 		rmdir(xb_pin_path(instance, "").text);
-		rmdir(XB_PIN_ROOT); /* goes with the last instance */
+		rmdir(xb_pin_root().text); /* goes with the last instance */
 	}
 	return ret < 0 ? ret : 0;
 }
