@@ -88,9 +88,7 @@ int xb_gate_load_object(struct steer_bpf *skeleton, const char *what, struct xb_
 	if (ret == -EBADF) /* libbpf has gone on without a descriptor that it didn't get */
 		ret = -EMFILE;
 	xb_fail(err, ret, "load %s into the kernel", what);
-	if (xb_gate_interprets())
-		xb_hint(err, "the program needs the JIT: sysctl -w net.core.bpf_jit_enable=1");
-	else if (ret == -EPERM)
+	if (ret == -EPERM)
 		xb_hint(err, NO_BPF);
 	else if (first_warning[0] && ret != -EMFILE && ret != -ENFILE)
 		xb_hint(err, "%s", first_warning);
@@ -313,6 +311,12 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 	}
 	memcpy(made.instance, instance, strlen(instance) + 1);
 	libbpf_set_print(keep_warning);
+	if (xb_gate_interprets()) { /* a call of bpf_loop is only compiled */
+		xb_refuse(err, -EINVAL,
+			  "this kernel interprets BPF programs, and xbridge's needs the JIT");
+		xb_hint(err, "sysctl -w net.core.bpf_jit_enable=1");
+		return -EINVAL;
+	}
 	ret = xb_grace_init(&made.grace, err);
 	if (!ret)
 		ret = open_maps(&made, &folder_made, err);

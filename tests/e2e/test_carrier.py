@@ -147,3 +147,20 @@ def test_a_tap_that_was_handed_in_follows_and_is_given_back_with_a_carrier(make_
     daemon.stop()
     wait_for(lambda: has_carrier(bed, "mytap"), "it has a carrier")
     os.close(fds[0])
+
+
+def test_a_tap_that_persists_has_no_carrier_while_nobody_serves_it(make_bed):
+    """What docs/limits.md says of a restart: addresses and routes stay, the carrier comes back."""
+    bed = make_bed()
+    daemon = bed.start("--persist")
+    try:
+        wait_for(lambda: "LOWER_UP" in bed.kern.link("tap0")["flags"], "a carrier")
+        daemon.stop()
+        flags = bed.kern.link("tap0")["flags"]
+        assert "NO-CARRIER" in flags and "LOWER_UP" not in flags
+        assert "192.0.2.0/24" in bed.kern.run("ip", "route", "show", "dev", "tap0").stdout
+        bed.start("--persist")
+        wait_for(lambda: "LOWER_UP" in bed.kern.link("tap0")["flags"], "a carrier again")
+        bed.daemon.stop()
+    finally:
+        bed.kern.ip("link del tap0")
