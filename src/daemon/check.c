@@ -107,6 +107,7 @@ void xb_instance_check(struct xb_instance *instance, bool links_changed)
 		struct xb_instance_uplink *entry = &instance->uplinks[i];
 
 		entry->macs_due = entry->macs_due || links_changed;
+		xb_instance_look_for_macs(entry);
 		xb_uplink_door_check(entry);
 		if (entry->macs_due && !entry->lost && !xb_job_is_busy(&entry->job))
 			xb_instance_refresh_macs(instance, entry);

@@ -50,6 +50,7 @@ struct xb_instance_uplink {
 	bool attached;     /* its program is on the interface, or has been */
 	bool published;    /* where it runs, the workers serve it */
 	bool lost;         /* the interface is gone, or can't be used; it is looked for again */
+	uint64_t digest;   /* of addresses that change without an event (xb_stack_digest) */
 	bool macs_due;     /* own addresses may have changed since they were read */
 	bool unseen;       /* as last said: descriptors were too short to look at it */
 	uint64_t again_ns; /* not before then (CLOCK_MONOTONIC) */
@@ -244,6 +245,8 @@ void xb_instance_follow_carrier(struct xb_instance *instance);
 /** Reads anew which addresses are those of an uplink's stack, and publishes them where they have
  * changed; they stay due where that is not possible just now. */
 void xb_instance_refresh_macs(struct xb_instance *instance, struct xb_instance_uplink *entry);
+/** Looks whether addresses have changed without an event: then they are due. */
+void xb_instance_look_for_macs(struct xb_instance_uplink *entry);
 /** Enters the ports' own addresses into the forwarding table, where they have changed; lets tap0
  * follow the uplink's with `mac uplink`, and an uplink lend its address to a tap0 that has taken
  * it. */

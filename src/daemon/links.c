@@ -49,21 +49,24 @@ int xb_links_open(const char *netns, struct xb_error *err)
 		      : fd;
 }
 
-/* A link changed, or an address that an interface listens to. Neighbours come and go all the time,
- * and are none of our business. */
-static bool concerns_us(const struct nlmsghdr *msg)
+/* Neighbours of other families come and go all the time, and are none of our business. */
+static unsigned kind_of(const struct nlmsghdr *msg)
 {
 	const struct ndmsg *neigh = NLMSG_DATA(msg);
 
 	if (msg->nlmsg_type != RTM_NEWNEIGH && msg->nlmsg_type != RTM_DELNEIGH)
-		return true;
-	return msg->nlmsg_len >= NLMSG_LENGTH(sizeof(*neigh)) && neigh->ndm_flags & NTF_SELF;
+		return XB_LINKS_CHANGED;
+	if (msg->nlmsg_len < NLMSG_LENGTH(sizeof(*neigh)))
+		return 0;
+	if (neigh->ndm_flags & NTF_SELF)
+		return XB_LINKS_CHANGED;
+	return neigh->ndm_family == AF_BRIDGE ? XB_LINKS_FORWARDED : 0;
 }
 
-bool xb_links_drain(int fd)
+unsigned xb_links_drain(int fd)
 {
 	alignas(struct nlmsghdr) char buf[16384];
-	bool changed = false;
+	unsigned changed = 0;
 
 	for (;;) {
 		ssize_t got = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
@@ -72,13 +75,13 @@ bool xb_links_drain(int fd)
 		/* ENOBUFS says that messages were lost: there is something to look at, all the
 		 * same. */
 		if (got < 0 && errno == ENOBUFS) {
-			changed = true;
+			changed = XB_LINKS_CHANGED;
 			continue;
 		}
 		if (got <= 0)
 			return changed;
 		for (struct nlmsghdr *msg = (struct nlmsghdr *)buf; NLMSG_OK(msg, left);
 		     msg = NLMSG_NEXT(msg, left))
-			changed = changed || concerns_us(msg);
+			changed |= kind_of(msg);
 	}
 }

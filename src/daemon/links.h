@@ -17,9 +17,14 @@
  */
 int xb_links_open(const char *netns, struct xb_error *err);
 
-/** Reads away what has been told. Returns whether links, or addresses that interfaces listen to,
- * may have changed. What exactly is asked of the kernel, not read here: a message may be lost, the
- * state can't. */
-bool xb_links_drain(int fd);
+/** What may have changed. */
+enum {
+	XB_LINKS_CHANGED = 1,   /* links, or addresses that interfaces listen to */
+	XB_LINKS_FORWARDED = 2, /* what a bridge has behind its ports */
+};
+
+/** Reads away what has been told. Returns XB_LINKS_… of what may have changed. What exactly is
+ * asked of the kernel, not read here: a message may be lost, the state can't. */
+unsigned xb_links_drain(int fd);
 
 #endif

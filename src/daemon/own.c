@@ -37,6 +37,17 @@ void xb_instance_refresh_macs(struct xb_instance *instance, struct xb_instance_u
 		xb_instance_publish(instance);
 }
 
+void xb_instance_look_for_macs(struct xb_instance_uplink *entry)
+{
+	uint64_t digest;
+
+	if (entry->lost || xb_stack_digest(entry->uplink->ifindex, &digest) < 0 ||
+	    digest == entry->digest)
+		return;
+	entry->digest = digest;
+	entry->macs_due = true;
+}
+
 /* ---- tap0 and the uplinks ---- */
 
 /* With `mac uplink`: tap0 has the address that the uplink has by now, unless somebody has given it

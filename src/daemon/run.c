@@ -130,16 +130,20 @@ static void on_mirror(struct xb_watch *watch, uint32_t events)
 
 static void on_links(struct xb_watch *watch, uint32_t events)
 {
+	unsigned changed = xb_links_drain(watch->fd);
+	struct xb_instance *instance = &daemon_of(watch, links)->instance;
+
 	(void)events;
-	if (xb_links_drain(watch->fd) && daemon_of(watch, links)->instance.ready)
-		xb_instance_check(&daemon_of(watch, links)->instance, true);
+	if (changed && instance->ready)
+		xb_instance_check(instance, changed & XB_LINKS_CHANGED);
 }
 
 static void on_netns_links(struct xb_watch *watch, uint32_t events)
 {
 	(void)events;
 	/* there is no uplink there */
-	if (xb_links_drain(watch->fd) && daemon_of(watch, netns_links)->instance.ready)
+	if (xb_links_drain(watch->fd) & XB_LINKS_CHANGED &&
+	    daemon_of(watch, netns_links)->instance.ready)
 		xb_instance_check(&daemon_of(watch, netns_links)->instance, false);
 }
 

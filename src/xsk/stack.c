@@ -24,6 +24,7 @@ struct query {
 	struct nl_sock *socket;
 	struct nl_cache *links;
 	struct nl_cache *addrs;
+	uint32_t bridge; /* whose port the interface is; 0: none */
 	unsigned n_members;
 	uint32_t members[MEMBERS_MAX];
 	struct xb_stack *stack;
@@ -177,6 +178,60 @@ static int read_neighbour(struct nl_msg *msg, void *arg)
 	return NL_OK;
 }
 
+/* ---- what a bridge has behind its other ports ---- */
+
+static int read_bridged(struct nl_msg *msg, void *arg)
+{
+	struct query *query = arg;
+	struct nlmsghdr *header = nlmsg_hdr(msg);
+	struct ndmsg *neighbour = nlmsg_data(header);
+	unsigned before = query->stack->n_macs;
+	struct nlattr *mac;
+
+	if (header->nlmsg_type != RTM_NEWNEIGH || nlmsg_datalen(header) < (int)sizeof(*neighbour) ||
+	    neighbour->ndm_flags & NTF_SELF || neighbour->ndm_ifindex == (int)query->ifindex)
+		return NL_OK;
+	mac = nlmsg_find_attr(header, sizeof(*neighbour), NDA_LLADDR);
+	if (mac && nla_len(mac) == 6)
+		add_mac(query->stack, nla_data(mac), (uint32_t)neighbour->ndm_ifindex);
+	query->stack->n_bridged += query->stack->n_macs - before;
+	return NL_OK;
+}
+
+static int ask_bridge(struct nl_sock *socket, uint32_t bridge)
+{
+	struct ifinfomsg info = {.ifi_family = AF_BRIDGE};
+	struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP);
+	int ret = msg ? nlmsg_append(msg, &info, sizeof(info), NLMSG_ALIGNTO) : -NLE_NOMEM;
+
+	if (!ret)
+		ret = nla_put_u32(msg, IFLA_MASTER, bridge);
+	if (!ret)
+		ret = nl_send_auto(socket, msg);
+	nlmsg_free(msg);
+	return ret < 0 ? ret : nl_recvmsgs_default(socket);
+}
+
+static int read_bridge(struct query *query)
+{
+	if (!query->bridge)
+		return 0;
+	nl_socket_modify_cb(query->socket, NL_CB_VALID, NL_CB_CUSTOM, read_bridged, query);
+	return ask_bridge(query->socket, query->bridge);
+}
+
+/* The bridge that a link is a port of; 0: none. */
+static uint32_t bridge_of(struct nl_cache *links, struct rtnl_link *link)
+{
+	int master = rtnl_link_get_master(link);
+	struct rtnl_link *bridge = master ? rtnl_link_get(links, master) : NULL;
+	const char *type = bridge ? rtnl_link_get_type(bridge) : NULL;
+	bool is_bridge = type && !strcmp(type, "bridge");
+
+	rtnl_link_put(bridge);
+	return is_bridge ? (uint32_t)master : 0;
+}
+
 static int read_unicast_list(struct query *query)
 {
 	struct ifinfomsg request = {.ifi_family = AF_BRIDGE, .ifi_index = (int)query->ifindex};
@@ -228,10 +283,12 @@ static int run_query(struct query *query)
 	if (!uplink)
 		return -NLE_NODEV;
 	add_member(query, uplink);
+	query->bridge = bridge_of(query->links, uplink);
 	rtnl_link_put(uplink);
 	collect_members(query);
 	find_address(query);
-	return read_unicast_list(query);
+	ret = read_unicast_list(query);
+	return ret < 0 ? ret : read_bridge(query);
 }
 
 int xb_stack_query(uint32_t ifindex, struct xb_stack *ret_stack, struct xb_error *err)
@@ -254,5 +311,63 @@ int xb_stack_query(uint32_t ifindex, struct xb_stack *ret_stack, struct xb_error
 		return xb_fail(err, code, "read what is stacked on interface %u (%s)", ifindex,
 			       nl_geterror(ret));
 	*ret_stack = *stack;
+	return 0;
+}
+
+/* ---- the short form ---- */
+
+struct digest {
+	uint64_t sum;
+};
+
+/* The order of entries does not matter. */
+static int add_to_digest(struct nl_msg *msg, void *arg)
+{
+	struct digest *digest = arg;
+	struct nlmsghdr *header = nlmsg_hdr(msg);
+	const struct ndmsg *neighbour = nlmsg_data(header);
+	struct nlattr *mac;
+	uint64_t bits = 0;
+
+	if (header->nlmsg_type != RTM_NEWNEIGH || nlmsg_datalen(header) < (int)sizeof(*neighbour))
+		return NL_OK;
+	mac = nlmsg_find_attr(header, sizeof(*neighbour), NDA_LLADDR);
+	if (!mac || nla_len(mac) != 6)
+		return NL_OK;
+	memcpy(&bits, nla_data(mac), 6);
+	bits = (bits ^ (uint64_t)neighbour->ndm_ifindex << 48) * 0x9e3779b97f4a7c15u;
+	digest->sum += bits ^ bits >> 29;
+	return NL_OK;
+}
+
+static int run_digest(struct nl_sock *socket, uint32_t ifindex, struct digest *digest)
+{
+	struct ifinfomsg request = {.ifi_family = AF_BRIDGE, .ifi_index = (int)ifindex};
+	struct rtnl_link *link = NULL;
+	uint32_t master = 0;
+	int ret = nl_connect(socket, NETLINK_ROUTE);
+
+	if (!ret)
+		ret = rtnl_link_get_kernel(socket, (int)ifindex, NULL, &link);
+	if (ret < 0)
+		return ret;
+	master = (uint32_t)rtnl_link_get_master(link);
+	rtnl_link_put(link);
+	nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, add_to_digest, digest);
+	ret = nl_send_simple(socket, RTM_GETNEIGH, NLM_F_DUMP, &request, sizeof(request));
+	ret = ret < 0 ? ret : nl_recvmsgs_default(socket);
+	return ret < 0 || !master ? ret : ask_bridge(socket, master);
+}
+
+int xb_stack_digest(uint32_t ifindex, uint64_t *ret_digest)
+{
+	struct nl_sock *socket = nl_socket_alloc();
+	struct digest digest = {0};
+	int ret = socket ? run_digest(socket, ifindex, &digest) : -NLE_NOMEM;
+
+	nl_socket_free(socket);
+	if (ret < 0)
+		return nl_code(ret);
+	*ret_digest = digest.sum;
 	return 0;
 }

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define XB_STACK_MACS_MAX 256u
+#define XB_STACK_MACS_MAX 1024u
 
 struct xb_stack {
 	/** Someone in the stack has an IPv4 or IPv6 address that is not link-local: the host is
@@ -29,10 +29,17 @@ struct xb_stack {
 	/** Each once: the interface's own, those of devices on it, and the secondary unicast
 	 * addresses that it listens to (which also shows macvlans in other network namespaces). */
 	struct xb_own_mac_entry macs[XB_STACK_MACS_MAX];
+	unsigned n_bridged; /* the last of them: where the interface is a bridge's port, addresses
+			       that the bridge has behind its others */
 };
 
 /** Asks the kernel (rtnetlink, this network namespace). Returns 0, -ENODEV or -errno. Needs no
  *  capability; blocks for a few requests. Control thread. */
 int xb_stack_query(uint32_t ifindex, struct xb_stack *ret_stack, struct xb_error *err);
+
+/** A number that changes with the addresses which may change without an event in this network
+ * namespace: those that the interface listens to (a macvlan in another namespace), and those that
+ * its bridge has. Two requests at most. Returns 0 or -errno. */
+int xb_stack_digest(uint32_t ifindex, uint64_t *ret_digest);
 
 #endif

@@ -120,6 +120,9 @@ static int write_own_macs(struct xb_uplink *uplink, struct xb_stack *stack, stru
 	bool changed;
 	int ret;
 
+	/* what others than the host have behind its bridge is left alone where all of it is */
+	if (!uplink->shared)
+		stack->n_macs -= stack->n_bridged;
 	for (unsigned i = 0; i < stack->n_macs; i++)
 		if (!uplink->options.lends_mac || uplink->shared ||
 		    memcmp(stack->macs[i].mac, uplink->mac, sizeof(uplink->mac)))

@@ -10,16 +10,18 @@
 """
 
 import contextlib
+import json
 import select
 import signal
 import socket
 import struct
+import subprocess
 import threading
 
 import pytest
 
 from load import BROADCAST, OWN_IP, Wire, answers, mac_bytes
-from xbridge import PATIENCE, TAP_IP, drops, peer_ip, scaled, wait_for
+from xbridge import PATIENCE, PIN_ROOT, TAP_IP, drops, peer_ip, scaled, wait_for
 
 VLAN_IP, VLAN_PEER_IP = "198.51.100.1", "198.51.100.2"
 SOL_PACKET, PACKET_AUXDATA = 263, 8
@@ -231,6 +233,59 @@ def test_dedicated_uplink_stays_so_when_the_host_gets_an_address(bare_bed):
     wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
     assert daemon.port("va")["shared"] is False
     assert not all_who_have(bed, OWN_IP), "group frames are xbridge's"
+
+
+def test_mac_of_a_device_that_was_moved_away_and_set_up_there_passes_within_two_seconds(bed):
+    daemon = bed.start(**SHARED)
+    container = bed.add_netns("container")
+    bed.host.ip("link add link va name mv0 type macvlan mode bridge", f"link set mv0 netns {container.name}")
+    wait_for(lambda: daemon.status()["uptime_s"] >= 2, "some looks later")
+    container.ip("link set mv0 address 02:00:00:00:77:02", "addr add 192.0.2.77/24 dev mv0", "link set mv0 up")
+    wait_for(lambda: own_macs_of_va(bed) >= {"02:00:00:00:77:02"}, "its address is the stack's", seconds=2)
+    assert answers(bed.peer, "192.0.2.77")
+    container.ip("link set mv0 down")
+    wait_for(lambda: "02:00:00:00:77:02" not in own_macs_of_va(bed), "and no longer", seconds=2)
+    container.ip("link del mv0")
+
+
+def own_macs_of_va(bed):
+    dump = subprocess.run(bed.in_host("bpftool", "-j", "map", "dump", "pinned", f"{PIN_ROOT}/{bed.name}/own_macs"), check=True,
+                          capture_output=True, text=True).stdout
+    return {":".join(f"{int(str(byte), 0):02x}" for byte in row["formatted"]["key"]["mac"]) for row in json.loads(dump)}
+
+
+# ---- a bridge's port ----
+
+@pytest.mark.vm
+def test_guest_behind_the_uplinks_bridge_keeps_working(make_bed):
+    """va and g0 are ports of br0, which has the host's address; the guest is at the other end of g0."""
+    bed = make_bed()
+    done = bed.host.run("ip", "link", "add", "br0", "type", "bridge", check=False)
+    if "Unknown device type" in done.stderr:
+        pytest.skip("this kernel has no bridge")
+    guest = bed.add_netns("guest")
+    bed.host.ip(f"link add g0 type veth peer name eth0 netns {guest.name}", "link set g0 master br0", "link set va master br0",
+                "link set br0 up", "link set g0 up", f"addr add {OWN_IP}/24 dev br0")
+    guest.ip("link set eth0 up", "addr add 192.0.2.50/24 dev eth0")
+    daemon = bed.start(**SHARED)
+    wait_for(lambda: answers(guest, peer_ip()), "the guest reaches the peer")
+    wait_for(lambda: own_macs_of_va(bed) >= {guest.mac("eth0")}, "the guest's address stays with the bridge", seconds=2)
+    with Wire(bed.kern, "tap0", TEST_TYPE) as tap, Wire(guest, "eth0", TEST_TYPE) as there, Wire(bed.peer, "vp") as peer:
+        for number in range(20):
+            peer.send(group_frame(peer.mac, mac_bytes(guest.mac("eth0")), number))
+        assert count_copies(there) == {number: 1 for number in range(20)}
+        assert count_copies(tap) == {}, "they are no business of tap0"
+    for _ in range(3):
+        assert answers(bed.peer, "192.0.2.50") and answers(guest, peer_ip()) and answers(bed.peer, OWN_IP)
+        assert answers(bed.peer, TAP_IP)
+    for number in range(5):  # learned while it runs: not only once a second
+        mac = f"02:00:00:00:55:0{number}"
+        guest.ip(f"link set eth0 address {mac}")
+        guest.run("ping", "-c", "1", "-W", "0.1", "192.0.2.60", check=False)
+        wait_for(lambda mac=mac: mac in own_macs_of_va(bed), "it is followed at once", seconds=0.5)
+    bed.host.ip("link del br0")
+    wait_for(lambda: guest.mac("eth0") not in own_macs_of_va(bed), "and without the bridge it does not", seconds=2)
+    daemon.rest()
 
 
 # ---- two addresses in one segment ----
