@@ -381,7 +381,7 @@ def test_closed_standard_descriptors_become_nothing_else(make_bed, closed):
     bed.host.ip("link set va mtu 1400")  # it has something to say
     wait_for(lambda: daemon.port("va")["mtu"] == 1400, "it has said it")
     assert os.path.getsize(f"{RUN_DIR}/{bed.name}.lock") == 0
-    assert answers(bed.peer, TAP_IP)
+    wait_for(lambda: answers(bed.peer, TAP_IP), "its uplink is attached, which nobody waited for")
     done = subprocess.run(["sh", "-c", f"exec {closed}; exec {binary()} status --name {bed.name}"], check=False)
     assert done.returncode in (0, 1)
     assert daemon.status()["pid"] == daemon.pid
