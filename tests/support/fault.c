@@ -80,7 +80,7 @@ struct board {
 	_Atomic int32_t left;    /* … at which call from now on */
 	_Atomic int32_t error;   /* … with this errno */
 	_Atomic uint32_t fired;  /* how often that has happened */
-	_Atomic uint32_t pid;    /* of who was failed last */
+	uint32_t unused;         /* keeps what follows aligned */
 	char place[PLACE_BYTES]; /* who called: FILE+OFFSET */
 	struct {
 		char name[NAME_BYTES];
@@ -127,7 +127,6 @@ static int falls(unsigned i, const void *caller)
 	}
 	snprintf(board->place, sizeof(board->place), "%s+0x%lx", file,
 		 (unsigned long)((const char *)caller - (const char *)info.dli_fbase));
-	atomic_store(&board->pid, (uint32_t)getpid());
 	atomic_fetch_add(&board->fired, 1);
 	return 1;
 }
