@@ -127,6 +127,7 @@ def why(daemon, ready, name, place, error):
     problems = [f"ended with status {status}"] if status != 1 and not parsing else []
     # of what failed within a library, we know what that says
     told = "error: " in said and (name in OTHER_WORDS or place.startswith("lib") or os.strerror(error) in said)
+    told = told or name == "ioctl" and "tap0: No such device" in said  # it can't be asked where it is
     return problems + ([] if told else [f"does not say why: {said}"])
 
 
