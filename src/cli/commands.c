@@ -156,11 +156,17 @@ const struct xb_command xb_commands[] = {
 	 .summary = "what runs: ports, modes, workers",
 	 .examples = status_examples,
 	 .text = xb_text_status},
+	{.words = "stats reset",
+	 .args = "",
+	 .summary = "let all counters, those of rules too, begin at nothing",
+	 .details =
+		 "Packets that are under way then are `in_flight_at_reset`, and count as received."},
 	{.words = "stats",
 	 .args = "[NAME] [--watch]",
 	 .summary = "packets, bytes and drops of each port",
 	 .details = "While nothing moves, received + copies + segments added = sent + drops + "
-		    "frames joined + in flight. Each drop has a reason.",
+		    "frames joined + in flight. Each drop has a reason. After `stats reset`, "
+		    "in_flight_at_reset is added to the left side.",
 	 .options = stats_options,
 	 .examples = stats_examples,
 	 .max_words = 1,

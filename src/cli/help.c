@@ -118,6 +118,22 @@ static void print_usage(const struct xb_command *command, FILE *out)
 		fputc('\n', out);
 }
 
+/* Those that go on from a command of one word: `stats reset`. */
+static void print_further(const struct xb_command *above, FILE *out)
+{
+	const struct xb_command *command;
+	bool any = false;
+
+	for (unsigned n = 0; (command = xb_command_at(n)); n++) {
+		if (command == above || !xb_command_is_of(command, above->words))
+			continue;
+		if (!any)
+			fprintf(out, "\nFurther:\n");
+		any = true;
+		print_entry(command->words, command->summary, 18, out);
+	}
+}
+
 void xb_help_command(const struct xb_command *command, FILE *out)
 {
 	char summary[160];
@@ -129,6 +145,7 @@ void xb_help_command(const struct xb_command *command, FILE *out)
 	print_words(summary, strlen(summary), 0, 0, out);
 	if (command->details)
 		print_paragraphs(command->details, out);
+	print_further(command, out);
 	print_options(command, out);
 	if (strcmp(command->words, "run") != 0) {
 		fprintf(out, "\nOptions of all commands:\n");

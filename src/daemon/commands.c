@@ -4,6 +4,7 @@
 #include "daemon/capturing.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
+#include "daemon/stats.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -48,8 +49,15 @@ static int stats(const struct xb_request *request)
 	if (!port)
 		return xb_no_port(request, request->argv[0]);
 	*request->ret_result = xb_query_stats(request->instance);
-	xb_query_only(*request->ret_result, port->name);
+	xb_stats_only(*request->ret_result, port->name);
 	return 0;
+}
+
+static int stats_reset(const struct xb_request *request)
+{
+	int ret = xb_stats_reset(request->instance, request->err);
+
+	return ret < 0 ? ret : xb_done(request);
 }
 
 static int port_list(const struct xb_request *request)
@@ -384,6 +392,7 @@ static const struct command {
 	int argc_max;
 } commands[] = {
 	{{"status"}, status, 0},
+	{{"stats", "reset"}, stats_reset, 0},
 	{{"stats"}, stats, 1},
 	{{"port", "find"}, port_find, 1},
 	{{"port", "list"}, port_list, 0},

@@ -44,10 +44,6 @@ int xb_command_run(struct xb_instance *instance, int argc, const char *const *ar
 
 /* The queries behind them (query.c). Each returns a new document. */
 struct json_object *xb_query_status(struct xb_instance *instance);
-struct json_object *xb_query_stats(struct xb_instance *instance);
-
-/** Leaves, of the stats of all ports, those of one. */
-void xb_query_only(struct json_object *stats, const char *port);
 struct json_object *xb_query_ports(struct xb_instance *instance);
 struct json_object *xb_query_fdb(struct xb_instance *instance);
 struct json_object *xb_query_rules(struct xb_instance *instance, bool counters);

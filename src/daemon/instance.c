@@ -511,6 +511,8 @@ void xb_instance_fini(struct xb_instance *instance)
 {
 	xb_capturing_free_left(instance);
 	xb_steering_fini(&instance->steering);
+	free(instance->books_at_reset);
+	instance->books_at_reset = NULL;
 	xb_fdb_free(instance->fdb);
 	instance->fdb = NULL;
 	if (instance->arena.base) {

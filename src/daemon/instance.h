@@ -161,7 +161,8 @@ struct xb_instance {
 	_Atomic bool workers_privileged; /* one could not give up its capabilities */
 	struct xb_published published;
 	struct xb_steering steering;
-	struct xb_timer trial_end; /* of the steering table */
+	struct xb_books *books_at_reset; /* stats.h; NULL: nobody has reset them */
+	struct xb_timer trial_end;       /* of the steering table */
 	/* daemon/capturing.h */
 	struct xb_captures captures;
 	struct xb_job captures_job; /* frees those that are left */

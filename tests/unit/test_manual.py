@@ -14,9 +14,9 @@ OWN = {"doctor": {"--bpffs"}, "detach": {"--bpffs"}, "stats": {"--watch"}, "port
        "steer add": {"--confirm"}, "steer replace": {"--confirm"}, "steer del": {"--confirm"},
        "steer flush": {"--confirm"}, "steer default": {"--confirm"}, "steer load": {"--confirm", "--empty"},
        "capture": {"--drops", "-w", "-c", "--snap"}}
-COMMANDS = {"run", "instances", "status", "port list", "fdb list", "fdb add", "fdb del", "fdb flush",
+COMMANDS = {"run", "instances", "status", "stats reset", "port list", "fdb list", "fdb add", "fdb del", "fdb flush",
             "steer show", "steer check", "steer confirm", "steer revert", "explain", "doctor", "detach", *OWN}
-WITHOUT_EXAMPLES = {"port list", "fdb list", "fdb del", "fdb flush", "steer confirm", "steer revert", "steer flush"}
+WITHOUT_EXAMPLES = {"stats reset", "port list", "fdb list", "fdb del", "fdb flush", "steer confirm", "steer revert", "steer flush"}
 OPTION = r"(?<![\w-])--?[a-z][a-z-]*"
 
 
