@@ -311,7 +311,7 @@ def test_a_worker_that_was_moved_off_its_cpu_is_pinned_again(make_bed):
     assert os.sched_getaffinity(worker) == {LAST}
 
 
-@pytest.mark.kernels
+@pytest.mark.vm
 @pytest.mark.skipif(not IN_VM, reason="takes a CPU offline, which others here use")
 def test_workers_are_pinned_again_when_their_cpu_is_back(make_bed):
     bed = make_bed()
@@ -446,7 +446,7 @@ def children(pid):
 # ---- what no thread may do ----
 
 @own_threads_only
-@pytest.mark.kernels
+@pytest.mark.vm
 def test_each_thread_is_confined_and_nothing_gives_it_rights_again(bed):
     daemon = bed.start()
     for pid in [daemon.pid, *children(daemon.pid)]:
