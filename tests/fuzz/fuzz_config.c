@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (fd < 0 || write(fd, data, size) != (ssize_t)size)
 		abort();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (xb_config_parse(&config, 2, argv, &err) < 0) {
+	if (xb_config_parse(&config, 2, argv, -1, &err) < 0) {
 		if (!err.what[0])
 			abort();
 	} else if (config.n_uplinks > XB_UPLINKS_MAX || !config.name[0]) {
