@@ -29,11 +29,13 @@
 #include <limits.h>
 #include <linux/filter.h>
 #include <linux/if_tun.h>
+#include <linux/kcmp.h>
 #include <linux/major.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -412,6 +414,12 @@ static int check_handed(struct xb_tap *tap, int fd, struct xb_error *err)
 	return set_up_queue(fd, err);
 }
 
+/* Copies of one descriptor are one queue. Where the kernel has no kcmp(2), only numbers tell. */
+static bool is_same_file(int a, int b)
+{
+	return a == b || syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, a, b) == 0;
+}
+
 static int init_by_fds(struct xb_tap *tap, const struct xb_tap_options *options,
 		       struct xb_error *err)
 {
@@ -423,9 +431,11 @@ static int init_by_fds(struct xb_tap *tap, const struct xb_tap_options *options,
 		if (ret < 0)
 			return ret;
 		for (unsigned other = 0; other < q; other++)
-			if (options->fds[other] == options->fds[q])
-				return xb_refuse(err, -EINVAL, "descriptor %d was handed in twice",
-						 options->fds[q]);
+			if (is_same_file(options->fds[other], options->fds[q]))
+				return xb_refuse(err, -EINVAL,
+						 "a queue was handed in twice, as descriptors %d "
+						 "and %d",
+						 options->fds[other], options->fds[q]);
 	}
 	tap->handed_in = true;
 	tap->multi_queue = options->n_fds > 1;
