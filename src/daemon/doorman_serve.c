@@ -37,6 +37,8 @@ XB_CALL(doorman, wait4);
 /* How often a new doorman looks whether the daemon is its parent by now, a millisecond each. */
 #define ADOPTION_LOOKS 5000u
 
+#define ANSWER_TRIES 100u
+
 static _Noreturn void serve(const struct xb_config *config, pid_t maker);
 
 /* ---- orders to the gate ---- */
@@ -111,7 +113,15 @@ static bool answer(const struct xb_gate_outcome *outcome, bool here, pid_t pid)
 
 	if (outcome)
 		answer.outcome = *outcome;
-	return send(SOCKET_FD, &answer, sizeof(answer), MSG_NOSIGNAL) == sizeof(answer);
+	/* what was carried out and is not told is not undone: for want of memory it is said again
+	 */
+	for (unsigned tries = 0; tries < ANSWER_TRIES; tries++) {
+		if (send(SOCKET_FD, &answer, sizeof(answer), MSG_NOSIGNAL) == sizeof(answer))
+			return true;
+		if (errno == EPIPE)
+			break;
+	}
+	return false;
 }
 
 static void serve_gate(const struct xb_config *config, const struct xb_gate_order *order)
