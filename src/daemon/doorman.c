@@ -31,6 +31,9 @@ XB_CALL(control, waitid);
 #define DETACH_MS 3000u
 #define HURRY_MS  200u
 
+/* How often an order is given again, for want of memory. */
+#define ORDER_TRIES 100u
+
 static void send_first(struct xb_doorman *doorman);
 static void fill_reserve(struct xb_doorman *doorman);
 
@@ -239,7 +242,11 @@ static void send_first(struct xb_doorman *doorman)
 	}
 	order.gate = errand->order;
 	/* where this fails its other end has closed, which the loop is about to say */
-	send(doorman->on_duty->watch.fd, &order, sizeof(order), MSG_NOSIGNAL | MSG_DONTWAIT);
+	for (unsigned tries = 0; tries < ORDER_TRIES; tries++)
+		if (send(doorman->on_duty->watch.fd, &order, sizeof(order),
+			 MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
+		    errno == EPIPE)
+			break;
 	xb_loop_at(doorman->loop, &doorman->limit,
 		   xb_now_ns() + limit_ms(doorman, errand) * NS_PER_MS, on_limit);
 }
