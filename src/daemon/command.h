@@ -30,15 +30,15 @@ int xb_read_count(const struct xb_request *request, const char *what, const char
 		  unsigned long max, unsigned long *ret_count);
 
 /* commands_steer.c */
-int xb_command_steer_add(const struct xb_request *request);
-int xb_command_steer_replace(const struct xb_request *request);
-int xb_command_steer_del(const struct xb_request *request);
+int xb_command_steer_add(const struct xb_request *given);
+int xb_command_steer_replace(const struct xb_request *given);
+int xb_command_steer_del(const struct xb_request *given);
 int xb_command_steer_show(const struct xb_request *request);
 int xb_command_steer_list(const struct xb_request *request);
 int xb_command_steer_check(const struct xb_request *request);
-int xb_command_steer_load(const struct xb_request *request);
-int xb_command_steer_flush(const struct xb_request *request);
-int xb_command_steer_default(const struct xb_request *request);
+int xb_command_steer_load(const struct xb_request *given);
+int xb_command_steer_flush(const struct xb_request *given);
+int xb_command_steer_default(const struct xb_request *given);
 int xb_command_steer_confirm(const struct xb_request *request);
 int xb_command_steer_revert(const struct xb_request *request);
 

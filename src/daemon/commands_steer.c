@@ -84,7 +84,6 @@ static int read_rule(const struct xb_request *request, int from, struct xb_rule 
 
 	if (!text)
 		return xb_fail(request->err, -ENOMEM, "read the rule");
-	*ret_source = (struct xb_rule_source){0};
 	ret = xb_rule_parse_places(text, ret_rule, &ret_source->places, request->err);
 	free(text);
 	return ret == -EINVAL ? XB_USAGE : ret;
@@ -157,7 +156,7 @@ static void answer_list(const struct xb_request *request, const struct xb_rule_l
 int xb_command_steer_add(const struct xb_request *given)
 {
 	struct words words;
-	struct xb_rule_source source;
+	struct xb_rule_source source = {0};
 	struct xb_rule rule;
 	uint32_t id = 0;
 	int ret = read_change(given, &words);
@@ -173,7 +172,7 @@ int xb_command_steer_add(const struct xb_request *given)
 int xb_command_steer_replace(const struct xb_request *given)
 {
 	struct words words;
-	struct xb_rule_source source;
+	struct xb_rule_source source = {0};
 	struct xb_rule rule;
 	uint32_t id = 0;
 	int ret = read_change(given, &words);

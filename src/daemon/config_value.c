@@ -28,7 +28,7 @@ int xb_value_number(const char *value, unsigned min, unsigned max, unsigned *ret
 	return 0;
 }
 
-int xb_value_text(const char *value, char *ret_name, size_t bytes, const char *what,
+int xb_value_text(const char *value, char *ret_text, size_t bytes, const char *what,
 		  struct xb_error *err)
 {
 	size_t len = strlen(value);
@@ -36,7 +36,7 @@ int xb_value_text(const char *value, char *ret_name, size_t bytes, const char *w
 	if (!len || len >= bytes)
 		return xb_fail(err, -EINVAL, "'%.64s': %s of 1 to %zu characters is expected",
 			       value, what, bytes - 1);
-	memcpy(ret_name, value, len + 1);
+	memcpy(ret_text, value, len + 1);
 	return 0;
 }
 
@@ -103,9 +103,9 @@ int xb_value_not_reserved(const char *value, struct xb_error *err)
 	return 0;
 }
 
-int xb_value_ifname(const char *value, char ret_name[IFNAMSIZ], struct xb_error *err)
+int xb_value_ifname(const char *value, char ret_text[IFNAMSIZ], struct xb_error *err)
 {
 	int ret = xb_value_not_reserved(value, err);
 
-	return ret < 0 ? ret : xb_value_text(value, ret_name, IFNAMSIZ, "an interface's name", err);
+	return ret < 0 ? ret : xb_value_text(value, ret_text, IFNAMSIZ, "an interface's name", err);
 }

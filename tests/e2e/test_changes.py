@@ -296,12 +296,12 @@ def test_tap_whose_name_was_taken_meanwhile_says_why_and_comes_back(bed):
     daemon = bed.start()
     bed.kern.ip("link set tap0 down", "link set tap0 name gone", "link add tap0 type veth peer name other")
     bed.kern.ip("link del gone")
-    daemon.wait_log("tap0.*exists and is no TAP")
+    daemon.wait_log("tap0.*exists and is not a TAP")
     assert daemon.port("tap0")["running"] is False
     done = daemon.cli("port", "set", "tap0", "--queues", "2", check=False)
     assert done.returncode == 1 and "tap0" in done.stderr
     wait_for(lambda: answers(bed.peers[1], peer_ip(0)), "the rest goes on")
-    assert len([line for line in daemon.log if "is no TAP" in line]) == 1
+    assert len([line for line in daemon.log if "is not a TAP" in line]) == 1
     bed.kern.ip("link del tap0")
     daemon.wait_log("tap0 is back")
     bed.address_tap()

@@ -126,7 +126,7 @@ static void a_name_that_is_none_is_refused(void **state)
 		     (const char *const[]){"tap%d", "a/b", "a:b", "a b", "..", NULL};
 	     *name; name++) {
 		options.ifname = *name;
-		assert_refused(&options, -EINVAL, "no name for a TAP");
+		assert_refused(&options, -EINVAL, "can't be the name of a TAP");
 	}
 	options.ifname = "fifteencharacte";
 	options.queues = 0;
@@ -246,10 +246,10 @@ static void an_interface_of_another_kind_is_left_alone(void **state)
 	struct xb_tap_options options = {.ifname = "lo", .queues = 1};
 
 	(void)state;
-	assert_refused(&options, -EINVAL, "is no TAP");
+	assert_refused(&options, -EINVAL, "is not a TAP");
 	sh("ip tuntap add t5 mode tun");
 	options.ifname = "t5";
-	assert_refused(&options, -EINVAL, "is no TAP");
+	assert_refused(&options, -EINVAL, "is not a TAP");
 	sh("ip link del t5");
 }
 

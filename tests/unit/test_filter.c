@@ -42,7 +42,7 @@ static const struct attempt {
 	{"init_module", SYS_init_module, {0}, false},
 	{"setuid", SYS_setuid, {0}, false},
 	{"unshare", SYS_unshare, {0}, false},
-	{"process_vm_writev", SYS_process_vm_writev, {0}, false},
+	{"process_vm_writev", SYS_process_vm_writev, {0}, true},
 	{"open_by_handle_at", SYS_open_by_handle_at, {0}, false},
 	{"ptrace", SYS_ptrace, {0}, true},
 	{"setns", SYS_setns, {[XB_FILTER_CONTROL] = true}, false},
