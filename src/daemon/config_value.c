@@ -103,9 +103,9 @@ int xb_value_not_reserved(const char *value, struct xb_error *err)
 	return 0;
 }
 
-int xb_value_ifname(const char *value, char ret_text[IFNAMSIZ], struct xb_error *err)
+int xb_value_ifname(const char *value, char ret_name[IFNAMSIZ], struct xb_error *err)
 {
 	int ret = xb_value_not_reserved(value, err);
 
-	return ret < 0 ? ret : xb_value_text(value, ret_text, IFNAMSIZ, "an interface's name", err);
+	return ret < 0 ? ret : xb_value_text(value, ret_name, IFNAMSIZ, "an interface's name", err);
 }
