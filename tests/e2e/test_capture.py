@@ -184,7 +184,7 @@ def test_without_a_file_lines_are_printed(bed):
     lines = capture.out.splitlines()
     assert len(lines) == 7
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{6} tap0 in \d+ bytes: verdict=drop stage=rule rule=1 drop=verdict \| "
-                        r"smac 02:.* dmac 02:.* ethertype ipv4 proto udp src 198\.51\.100\.1/32 .* dport 7 .*", lines[0])
+                        r"vlan none smac 02:.* dmac 02:.* ethertype ipv4 proto udp src 198\.51\.100\.1/32 .* dport 7 .*", lines[0])
     assert "va out" in lines[-1] and "from=tap0" in lines[-1]
 
 
