@@ -10,6 +10,7 @@ The host is one as people have it: its NIC has an address. What a page does not 
 import glob
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -131,10 +132,13 @@ class Host:
 
 @pytest.fixture
 def host(make_bed):
+    made = not os.path.isdir("/etc/xbridge")
     os.makedirs("/etc/xbridge", exist_ok=True)
     host = Host(make_bed(tap_in_host=True))
     yield host
     host.close()
+    if made:
+        shutil.rmtree("/etc/xbridge")
 
 
 def write_files(page):
