@@ -95,6 +95,10 @@ bool xb_instance_may_steer(struct xb_instance *instance, bool joins)
 	/* an image is written where the one before the last was, which no worker may look at */
 	if (!xb_instance_is_settled(instance))
 		return false;
+	if (!joins && xb_steering_resume(&instance->steering)) { /* another one waits to join */
+		xb_instance_publish(instance);
+		return xb_instance_is_settled(instance);
+	}
 	if (!xb_steering_must_stand_back(&instance->steering, joins))
 		return true;
 	xb_steering_stand_back(&instance->steering);
