@@ -6,11 +6,15 @@
  * it found empty only after a notification. What the driver sends on queue pair p it loops back on
  * p, or keeps; packets that a test pushes it delivers, over as many mergeable buffers as they take.
  *
- * It does a step at a time (sim_device_step), or in a thread of its own; either way under one lock
- * with the transport's calls, so that a reset that has returned is one.
+ * It does a step at a time (sim_device_step), or in a thread of its own. The thread reads and
+ * writes the driver's memory under no lock, when it likes. A call of the transport is an order: the
+ * thread comes to it when it has done what it is at, and the call returns when the order is carried
+ * out.
  *
- * With a thread of its own it takes its time about each packet, so that a driver which takes its
- * buffers back too early is found at it.
+ * What is posted to it is its own until then: the last that it does at a reset, and to pairs that
+ * it gives up, is to read and write every buffer that is still posted. A driver that takes buffers
+ * back, or posts them elsewhere, before the reset has ended is found at it, whatever the threads'
+ * timing.
  *
  * It notes what the driver does in `log`, and in `wrong` the first thing that virtio 1.2 forbids.
  */
@@ -63,9 +67,11 @@ struct sim_pair {
 	struct sim_list to_driver, from_driver;
 };
 
+struct sim_order;
+
 struct sim_device {
 	struct xb_virtio_transport transport;
-	pthread_mutex_t lock;
+	pthread_mutex_t lists; /* of packets, and `steer`, which tells on which they come */
 	/* of the driver's frames, unless NULL: what the device reads or writes must be posted to
 	 * it, all the while */
 	const struct xb_arena *arena;
@@ -77,8 +83,8 @@ struct sim_device {
 	unsigned fail_at; /* the call of the transport that fails (-EIO), counted from 1; 0: none */
 	_Atomic int fault;
 	_Atomic bool failed; /* says `broken` */
-	/* what it is in */
-	uint8_t status;
+	/* what it is in; the device's own, but for the status */
+	_Atomic uint8_t status;
 	uint64_t features;
 	unsigned pairs, steer;
 	unsigned calls;
@@ -95,7 +101,8 @@ struct sim_device {
 	pthread_t thread;
 	bool threaded;
 	_Atomic bool stop;
-	int wake_fd;
+	const struct sim_order *_Atomic order; /* to be carried out */
+	int wake_fd, done_fd;
 };
 
 /** What an honest device with everything offers. */
