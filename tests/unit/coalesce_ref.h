@@ -7,11 +7,11 @@
 
 #include "core/coalesce.h"
 
-#include "packet_ref.h"
-
 #define FRAMES 4096u
-#define BATCH  64u
-#define BOTH   (XB_TAKES_CSUM | XB_TAKES_TSO4 | XB_TAKES_TSO6)
+#include "packet_room.h"
+
+#define BATCH 64u
+#define BOTH  (XB_TAKES_CSUM | XB_TAKES_TSO4 | XB_TAKES_TSO6)
 
 enum {
 	FIN = 0x01,
@@ -24,25 +24,8 @@ enum {
 	CWR = 0x80
 };
 
-static struct ref_arena ra;
 static struct xb_frame *pkts[BATCH];
 static uint8_t bytes_a[REF_BYTES_MAX], bytes_b[REF_BYTES_MAX];
-
-static inline int set_up(void **state)
-{
-	(void)state;
-	ref_arena_init(&ra, FRAMES);
-	return 0;
-}
-
-static inline int tear_down(void **state)
-{
-	(void)state;
-	ref_unfence(&ra);
-	assert_int_equal(ref_arena_used(&ra), 0);
-	ref_arena_fini(&ra);
-	return 0;
-}
 
 static inline void give_back(unsigned n)
 {

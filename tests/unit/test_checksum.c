@@ -10,30 +10,12 @@
 #include "core/crc32c.h"
 #include "core/l4.h"
 
-#include "packet_ref.h"
+#define FRAMES 512u
+#include "packet_room.h"
 
 #include <errno.h>
 
-#define FRAMES 512u
-
-static struct ref_arena ra;
 static uint8_t bytes_a[REF_BYTES_MAX], bytes_b[REF_BYTES_MAX];
-
-static int set_up(void **state)
-{
-	(void)state;
-	ref_arena_init(&ra, FRAMES);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	ref_unfence(&ra);
-	assert_int_equal(ref_arena_used(&ra), 0);
-	ref_arena_fini(&ra);
-	return 0;
-}
 
 static void give_back(struct xb_frame *pkt)
 {

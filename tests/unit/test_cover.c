@@ -13,29 +13,12 @@
 #include "core/checksum.h"
 #include "core/cover.h"
 
+#define FRAMES 256u
+#include "packet_room.h"
 #include "tunnel_ref.h"
 
-#define FRAMES 256u
-
-static struct ref_arena ra;
 static struct ref_nest right, open, nest;
 static uint8_t got[REF_BYTES_MAX];
-
-static int set_up(void **state)
-{
-	(void)state;
-	ref_arena_init(&ra, FRAMES);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	ref_unfence(&ra);
-	assert_int_equal(ref_arena_used(&ra), 0);
-	ref_arena_fini(&ra);
-	return 0;
-}
 
 static struct ref_spec any_inner(void)
 {

@@ -9,11 +9,10 @@
 #include "core/checksum.h"
 #include "core/segment.h"
 
-#include "packet_ref.h"
+#define FRAMES 4096u
+#include "packet_room.h"
 
 #include <errno.h>
-
-#define FRAMES 4096u
 
 enum {
 	FIN = 0x01,
@@ -26,25 +25,8 @@ enum {
 	CWR = 0x80
 };
 
-static struct ref_arena ra;
 static uint8_t big[REF_BYTES_MAX], want[REF_BYTES_MAX], got[REF_BYTES_MAX];
 static struct xb_frame *pieces[XB_SEGMENTS_MAX];
-
-static int set_up(void **state)
-{
-	(void)state;
-	ref_arena_init(&ra, FRAMES);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	ref_unfence(&ra);
-	assert_int_equal(ref_arena_used(&ra), 0);
-	ref_arena_fini(&ra);
-	return 0;
-}
 
 static uint8_t gso_of(const struct ref_spec *spec)
 {
