@@ -104,7 +104,9 @@ EXAMPLES(add, {"xbridge steer add proto tcp dport 179 to kernel", NULL},
 EXAMPLES(replace, {"xbridge steer replace 3 proto tcp dport bgp to kernel limit 1000", NULL});
 EXAMPLES(del, {"xbridge steer del 3", NULL}, {"xbridge steer del 4 5 6 --confirm 30", NULL});
 EXAMPLES(show, {"xbridge steer show 3", NULL});
-EXAMPLES(list, {"xbridge steer list -s", NULL}, {"xbridge steer list > rules", NULL});
+EXAMPLES(list, {"xbridge steer list -s", NULL},
+	 {"xbridge steer list eth0", "what is said about eth0"},
+	 {"xbridge steer list > rules", NULL});
 EXAMPLES(load, {"xbridge steer load rules --confirm 30", NULL},
 	 {"xbridge steer load - < rules", NULL});
 EXAMPLES(check, {"xbridge steer check rules", NULL});
@@ -150,11 +152,14 @@ const struct xb_command xb_steer_commands[] = {
 	 .check = check_ids,
 	 .text = xb_text_rule},
 	{.words = "steer list",
-	 .args = "[-s]",
+	 .args = "[NAME] [-s]",
 	 .summary = "the table: the default verdict and the rules in their order",
-	 .details = "`steer load` reads what this prints.",
+	 .details = "`steer load` reads what this prints. With the NAME of a port, only the rules "
+		    "that name it are printed, after `in` or as the verdict, by whatever name. "
+		    "Rules without `in` hold for its frames, too; `explain in NAME` asks them all.",
 	 .options = list_options,
 	 .examples = list_examples,
+	 .max_words = 1,
 	 .text = xb_text_rules},
 	{.words = "steer load",
 	 .args = "FILE|- [--empty] [--confirm SECONDS]",

@@ -169,7 +169,6 @@ void xb_text_fdb(struct json_object *result)
 	}
 }
 
-/* What `steer load` reads again: all that is no rule stands behind a '#'. */
 /* To stderr, so that what `list` prints stays what `load` reads. */
 void xb_text_warnings(struct json_object *result)
 {
@@ -198,6 +197,7 @@ void xb_text_rule(struct json_object *result)
 	xb_text_warnings(result);
 }
 
+/* What `steer load` reads again: all that is no rule stands after a '#'. */
 void xb_text_rules(struct json_object *result)
 {
 	struct json_object *list = xb_json_field(result, "rules");
@@ -206,7 +206,12 @@ void xb_text_rules(struct json_object *result)
 		printf("# on trial: the table from before comes back in %" PRIu64
 		       " s unless `steer confirm` follows\n",
 		       xb_json_u64(result, "confirm_within_s"));
-	printf("default %s\n", text(result, "default"));
+	if (xb_json_field(result, "port"))
+		printf("# not the whole table: %zu of %" PRIu64 " rules name %s\n",
+		       json_object_array_length(list), xb_json_u64(result, "of"),
+		       text(result, "port"));
+	if (!xb_json_field(result, "port") || is(result, "default_names_port"))
+		printf("default %s\n", text(result, "default"));
 	for (size_t i = 0; i < json_object_array_length(list); i++)
 		print_rule(json_object_array_get_idx(list, i));
 }

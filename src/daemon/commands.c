@@ -405,7 +405,7 @@ static const struct command {
 	{{"steer", "replace"}, xb_command_steer_replace, WORDS_MAX},
 	{{"steer", "del"}, xb_command_steer_del, XB_RULES_MAX + 2},
 	{{"steer", "show"}, xb_command_steer_show, 1},
-	{{"steer", "list"}, xb_command_steer_list, 1},
+	{{"steer", "list"}, xb_command_steer_list, 2},
 	{{"steer", "check"}, xb_command_steer_check, 1},
 	{{"steer", "load"}, xb_command_steer_load, 4},
 	{{"steer", "confirm"}, xb_command_steer_confirm, 0},

@@ -46,7 +46,8 @@ int xb_command_run(struct xb_instance *instance, int argc, const char *const *ar
 struct json_object *xb_query_status(struct xb_instance *instance);
 struct json_object *xb_query_ports(struct xb_instance *instance);
 struct json_object *xb_query_fdb(struct xb_instance *instance);
-struct json_object *xb_query_rules(struct xb_instance *instance, bool counters);
+struct json_object *xb_query_rules(struct xb_instance *instance, const struct xb_port *port,
+				   bool counters); /* NULL: whatever they name */
 struct json_object *xb_query_rule(struct xb_instance *instance,
 				  const struct xb_steered_rule *steered, bool counters);
 

@@ -234,13 +234,26 @@ int xb_command_steer_show(const struct xb_request *request)
 	return 0;
 }
 
+/* [PORT] [-s] */
 int xb_command_steer_list(const struct xb_request *request)
 {
-	bool counters = request->argc == 1;
+	const struct xb_port *port = NULL;
+	bool counters = false;
 
-	if (counters && strcmp(request->argv[0], "-s") != 0)
-		return xb_usage(request->err, "steer list has no option '%.64s'", request->argv[0]);
-	*request->ret_result = xb_query_rules(request->instance, counters);
+	for (int i = 0; i < request->argc; i++) {
+		const char *word = request->argv[i];
+
+		if (!strcmp(word, "-s")) {
+			counters = true;
+		} else if (*word == '-' || port) {
+			return xb_usage(request->err, "steer list: unexpected '%.64s'", word);
+		} else {
+			port = xb_instance_port(request->instance, word);
+			if (!port)
+				return xb_no_port(request, word);
+		}
+	}
+	*request->ret_result = xb_query_rules(request->instance, port, counters);
 	return 0;
 }
 

@@ -255,7 +255,18 @@ struct json_object *xb_query_rule(struct xb_instance *instance,
 	return to;
 }
 
-struct json_object *xb_query_rules(struct xb_instance *instance, bool counters)
+/* What says that a list is not the whole table. */
+static void add_part(struct json_object *to, const struct xb_steering *steering,
+		     const struct xb_port *port)
+{
+	xb_json_add_text(to, "port", port->name);
+	xb_json_add_u64(to, "of", steering->now.n);
+	xb_json_add_bool(to, "default_names_port",
+			 xb_steering_verdict(steering) == XB_VERDICT_PORT(port->id));
+}
+
+struct json_object *xb_query_rules(struct xb_instance *instance, const struct xb_port *port,
+				   bool counters)
 {
 	const struct xb_steering *steering = &instance->steering;
 	struct json_object *to = json_object_new_object();
@@ -263,10 +274,15 @@ struct json_object *xb_query_rules(struct xb_instance *instance, bool counters)
 	uint64_t now_ns = xb_now_ns();
 
 	for (unsigned rank = 0; rank < steering->now.n; rank++) {
-		xb_json_push(list, xb_query_rule(instance, &steering->now.rules[rank], counters));
+		const struct xb_steered_rule *steered = &steering->now.rules[rank];
+
+		if (!port || xb_rule_names_port(&steering->names, &steered->rule, port->id))
+			xb_json_push(list, xb_query_rule(instance, steered, counters));
 	}
 	xb_json_add(to, "rules", list);
 	xb_json_add_text(to, "default", steering->now.word);
+	if (port)
+		add_part(to, steering, port);
 	if (steering->confirm_by_ns)
 		xb_json_add_u64(to, "confirm_within_s",
 				steering->confirm_by_ns > now_ns

@@ -131,3 +131,18 @@ int xb_rule_resolve(const struct xb_rule_names *names, const struct xb_rule *rul
 		*ret_ranked = ranked;
 	return ret;
 }
+
+bool xb_rule_names_port(const struct xb_rule_names *names, const struct xb_rule *rule,
+			unsigned port)
+{
+	const struct xb_rule_places nowhere = {0};
+	struct xb_ranked_rule ranked;
+
+	if (xb_rule_resolve(names, rule, &nowhere, &ranked, NULL) < 0)
+		return false;
+	if (ranked.verdict == XB_VERDICT_PORT(port))
+		return true;
+	if (rule->dmac_kernel && names->port(names->arg, "kernel") == (int)port)
+		return true;
+	return XB_RULE_TESTS(rule, XB_MATCH_IN) && (ranked.in >> port & 1);
+}

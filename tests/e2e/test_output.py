@@ -44,6 +44,8 @@ def test_stats_are_those_of_a_port_by_name_or_alias(daemon):
     assert set(json.loads(daemon.cli("stats", "va", "-j").stdout)["ports"]) == {"va"}
     assert set(json.loads(daemon.cli("stats", "kernel", "-j").stdout)["ports"]) == {"tap0"}
     assert "va" not in daemon.cli("stats", "tap0").stdout
+    daemon.bed.host.ip("link property add dev va altname port-3")
+    assert "tap0" not in daemon.cli("stats", "port-3").stdout
     done = daemon.cli("stats", "nobody", check=False)
     assert done.returncode == 1 and "there is no port 'nobody'" in done.stderr
 

@@ -84,6 +84,38 @@ def test_an_id_that_a_line_names_is_not_given_to_another(daemon):
     assert ids[0] == 7 and ids[1] > 7
 
 
+NAMING = ["in va proto udp to kernel", "in kernel proto tcp to va", "in uplink proto icmp to drop", "dmac kernel to drop",
+          "proto sctp to kernel"]
+
+
+def texts(listed):
+    return [rule["rule"] for rule in listed["rules"]]
+
+
+def test_a_list_by_a_ports_name_has_the_rules_that_name_it(bed, daemon):
+    """After `in`, also as one of `uplink`; as the verdict; and `dmac kernel` names the kernel's port."""
+    daemon.ask("steer", "load", "".join(rule + "\n" for rule in [*NAMING, "to bridge"]))
+    of_va, of_kernel = NAMING[:3], [NAMING[0], NAMING[1], NAMING[3], NAMING[4]]
+    assert texts(daemon.ask("steer", "list", "va")) == of_va
+    assert texts(daemon.ask("steer", "list", "kernel")) == texts(daemon.ask("steer", "list", "tap0")) == of_kernel
+    bed.host.ip("link property add dev va altname uplink-of-the-bed")
+    assert texts(daemon.ask("steer", "list", "uplink-of-the-bed")) == of_va
+    counted = daemon.ask("steer", "list", "-s", "va")
+    assert counted == daemon.ask("steer", "list", "va", "-s") and all("packets" in rule for rule in counted["rules"])
+    assert (counted["port"], counted["of"], counted["default_names_port"]) == ("va", 6, False)
+
+
+def test_a_list_by_a_ports_name_says_that_it_is_not_the_table(daemon):
+    """So that nobody takes it for what `load` should have; the default verdict is there if it is that port."""
+    daemon.ask("steer", "load", "".join(rule + "\n" for rule in NAMING))
+    lines = daemon.cli("steer", "list", "va").stdout.splitlines()
+    assert lines[0] == "# not the whole table: 3 of 5 rules name va"
+    assert [line.split(" ", 2)[2] for line in lines[1:]] == NAMING[:3]
+    daemon.ask("steer", "default", "kernel")
+    assert "default kernel" in daemon.cli("steer", "list", "kernel").stdout.splitlines()
+    assert "default kernel" not in daemon.cli("steer", "list", "va").stdout.splitlines()
+
+
 def test_load_reads_standard_input(daemon):
     subprocess.run(daemon.bed.in_host(binary(), "steer", "load", "-", "--name", daemon.name), check=True, text=True,
                    input="# a comment\n\nproto udp to kernel # and another\nto drop\n")
@@ -122,6 +154,8 @@ def test_a_load_keeps_ids_and_counters_of_rules_that_stay(bed, daemon):
     ("add to drop --confirm 0", 2, ["1 to 86400"]),
     ("default nowhere", 1, ["nowhere", "port list"]),
     ("list -x", 2, ["-x"]),
+    ("list nowhere", 1, ["no port 'nowhere'", "port list"]),
+    ("list va kernel", 2, ["unexpected 'kernel'"]),
     ("load /nonexistent", 1, ["/nonexistent", "No such file"]),
     ("load", 2, ["FILE"]),
 ])
