@@ -28,7 +28,7 @@ XB_TEST_PACKAGES=(
 )
 XB_CHECK_PACKAGES=(clang-format clang-tidy cppcheck shellcheck)
 XB_LONG_PACKAGES=(libclang-rt-14-dev)
-XB_BENCH_PACKAGES=(dpdk-dev librte-net-af-xdp23 librte-net-virtio23 librte-net-tap23)
+XB_BENCH_PACKAGES=(dpdk-dev libdpdk-dev librte-net-af-xdp23 librte-net-virtio23 librte-net-tap23)
 
 # say WORD…: what is being done, on stderr
 say() {
