@@ -11,6 +11,9 @@
 #define PAGE_BYTES 4096u
 #define HUGE_BYTES (2u << 20)
 
+/* How much the kernel is to clear at once: no signal is heard meanwhile. */
+#define POPULATE_BYTES (4u << 20)
+
 static size_t round_up(size_t n, size_t unit)
 {
 	return (n + unit - 1) / unit * unit;
@@ -202,7 +205,7 @@ static int map_memory(struct xb_arena *arena, size_t bytes, unsigned flags)
 
 	if (fd < 0)
 		return fd;
-	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		return -errno;
 	arena->fd = XB_TAKE_FD(fd);
@@ -259,6 +262,25 @@ int xb_arena_init(struct xb_arena *arena, uint32_t n_frames, size_t ring_bytes,
 	fill_depot(&made);
 	*arena = made;
 	return 0;
+}
+
+int xb_arena_populate(struct xb_arena *arena, struct xb_error *err)
+{
+	size_t left = arena->bytes - arena->populated;
+	size_t bytes = left < POPULATE_BYTES ? left : POPULATE_BYTES;
+	int code;
+
+	if (bytes && madvise(arena->base + arena->populated, bytes, MADV_POPULATE_WRITE) < 0) {
+		code = -errno;
+		if (code == -EAGAIN || code == -EINTR)
+			return -EAGAIN;
+		xb_fail(err, code, "get the memory of %u frames (%zu MiB)", arena->n_frames,
+			arena->bytes >> 20);
+		xb_hint(err, "give fewer with --frames, or more memory");
+		return code;
+	}
+	arena->populated += bytes;
+	return arena->populated < arena->bytes ? -EAGAIN : 0;
 }
 
 void xb_arena_fini(struct xb_arena *arena)

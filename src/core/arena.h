@@ -29,10 +29,11 @@ struct xb_off {
 };
 
 struct xb_arena {
-	int fd;        /* the memfd, to be mapped by a backend; its size is sealed */
-	bool huge;     /* backed by huge pages */
-	uint8_t *base; /* where it is mapped in this process */
-	size_t bytes;  /* all of it */
+	int fd;           /* the memfd, to be mapped by a backend; its size is sealed */
+	bool huge;        /* backed by huge pages */
+	uint8_t *base;    /* where it is mapped in this process */
+	size_t bytes;     /* all of it */
+	size_t populated; /* from its start: has memory */
 	uint32_t n_frames;
 	struct xb_frame *frames; /* n_frames, private */
 	_Atomic uint64_t
@@ -64,6 +65,16 @@ struct xb_cache {
  */
 int xb_arena_init(struct xb_arena *arena, uint32_t n_frames, size_t ring_bytes,
 		  struct xb_error *err);
+
+/**
+ * Has the kernel give the arena its memory, a piece at a call: for a large one that takes seconds.
+ * What is not populated comes when it is first touched.
+ *
+ * Returns 0 where all of it is there, -EAGAIN where more is to be done, otherwise what
+ * madvise(MADV_POPULATE_WRITE) says, as -ENOMEM.
+ */
+int xb_arena_populate(struct xb_arena *arena, struct xb_error *err);
+
 /** Unmaps and closes. All ports that used the arena are gone by then. */
 void xb_arena_fini(struct xb_arena *arena);
 

@@ -366,6 +366,21 @@ static int make_memory(struct xb_instance *instance, struct xb_error *err)
 	return ret < 0 ? xb_fail(err, ret, "read random bytes") : 0;
 }
 
+/* A piece at a time: SIGTERM is heard in between. */
+static void fill_memory(struct xb_job *life)
+{
+	struct xb_instance *instance = instance_of(life);
+	struct xb_error err = {0};
+	int ret = xb_arena_populate(&instance->arena, &err);
+
+	if (ret == -EAGAIN)
+		go_on(instance, fill_memory);
+	else if (ret < 0)
+		fail_start(instance, &err);
+	else
+		go_on(instance, open_uplinks);
+}
+
 static void begin(struct xb_job *life)
 {
 	struct xb_instance *instance = instance_of(life);
@@ -381,7 +396,7 @@ static void begin(struct xb_job *life)
 	if (ret < 0)
 		fail_start(instance, &err);
 	else
-		go_on(instance, open_uplinks);
+		go_on(instance, fill_memory);
 }
 
 void xb_instance_start(struct xb_instance *instance,

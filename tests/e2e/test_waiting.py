@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import re
 import signal
 import socket
 import time
@@ -163,6 +164,32 @@ def test_sigterm_ends_a_start_that_waits_for_libxdps_lock(bed):
         wait_for(lambda: len(doormen(daemon)) > 0, "there is a doorman")
         time.sleep(0.5 * PATIENCE)  # any moment of a start that can't be finished
         daemon.stop()
+
+
+# ---- memory ----
+
+FRAMES = 200000
+FRAME_KB = 4
+
+
+def memory_kb(daemon):
+    """The most that it has had so far, or None where it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{daemon.pid}/status") as file:
+        found = re.search(r"^VmHWM:\s+(\d+)", file.read(), re.MULTILINE)
+        return found and int(found[1])
+    return None
+
+
+def test_sigterm_ends_a_start_that_is_getting_its_memory(bed):
+    """The kernel clears it piece by piece, so that the rest is never asked for."""
+    daemon = bed.start("--frames", str(FRAMES), ready=False)
+    wait_for(lambda: (memory_kb(daemon) or 0) > FRAMES * FRAME_KB // 20, "it has a twentieth of it", pause=0)
+    daemon.kill(signal.SIGTERM)
+    most = 0
+    while (now := memory_kb(daemon)) is not None:
+        most = max(most, now)
+    assert daemon.wait_exit() == 0
+    assert most < FRAMES * FRAME_KB // 2
 
 
 # ---- the log ----
