@@ -7,6 +7,7 @@
 #include "daemon/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 XB_CALL(control, kill);
+XB_CALL(control, poll);
 XB_CALL(control, socketpair);
 XB_CALL(control, wait4);
 XB_CALL(control, waitid);
@@ -31,10 +33,13 @@ XB_CALL(control, waitid);
 #define DETACH_MS 3000u
 #define HURRY_MS  200u
 
+/* When to look again for an answer that has come and was not read yet. */
+#define ANSWERED_MS 10u
+
 /* How often an order is given again, for want of memory. */
 #define ORDER_TRIES 100u
 
-static void send_first(struct xb_doorman *doorman);
+static void send_waiting(struct xb_doorman *doorman);
 static void fill_reserve(struct xb_doorman *doorman);
 
 static struct xb_doorman_seat *reserve(struct xb_doorman *doorman)
@@ -96,7 +101,7 @@ static void begin_duty(struct xb_doorman *doorman)
 {
 	if (!is_taken(reserve(doorman)))
 		fill_reserve(doorman);
-	send_first(doorman);
+	send_waiting(doorman);
 }
 
 /* The other one takes over, as soon as it is there. What was being done is done again: who puts a
@@ -104,6 +109,8 @@ static void begin_duty(struct xb_doorman *doorman)
 static void take_over(struct xb_doorman *doorman)
 {
 	doorman->on_duty = reserve(doorman);
+	for (struct xb_errand *errand = doorman->first; errand; errand = errand->next)
+		errand->sent = false;
 	xb_loop_forget(doorman->loop, &doorman->limit);
 	if (doorman->on_duty->here)
 		begin_duty(doorman);
@@ -143,7 +150,7 @@ static void on_end(struct xb_doorman_seat *seat)
 
 	leave_seat(seat);
 	if (!is_anybody_there(doorman)) {
-		send_first(doorman);
+		send_waiting(doorman);
 		return;
 	}
 	if (!seat->here && seat != doorman->on_duty) {
@@ -158,19 +165,33 @@ static void on_end(struct xb_doorman_seat *seat)
 		fill_reserve(doorman);
 }
 
+bool xb_doorman_has_answered(const struct xb_doorman *doorman)
+{
+	struct pollfd socket = {.fd = -1, .events = POLLIN};
+
+	if (doorman->first && is_taken(doorman->on_duty))
+		socket.fd = doorman->on_duty->watch.fd;
+	return poll(&socket, 1, 0) == 1 && socket.revents & POLLIN;
+}
+
 /* The order that the one on duty is at has taken too long: it goes, and the order with it. */
 static void on_limit(struct xb_timer *timer)
 {
 	struct xb_doorman *doorman =
 		(struct xb_doorman *)((char *)timer - offsetof(struct xb_doorman, limit));
-	struct xb_errand *late = take_first(doorman);
+	struct xb_errand *late;
 
+	if (xb_doorman_has_answered(doorman)) { /* it is this thread that is late */
+		xb_loop_at(doorman->loop, timer, xb_now_ns() + ANSWERED_MS * NS_PER_MS, on_limit);
+		return;
+	}
+	late = take_first(doorman);
 	kill_one(doorman->on_duty);
 	leave_seat(doorman->on_duty);
 	if (is_anybody_there(doorman))
 		take_over(doorman);
 	else
-		send_first(doorman);
+		send_waiting(doorman);
 	deliver_failure(late, -ETIMEDOUT,
 			"it still waits, perhaps for somebody who holds the lock of libxdp (a "
 			"flock on /sys/fs/bpf/xdp)");
@@ -204,7 +225,7 @@ static void on_answer(struct xb_watch *watch, uint32_t events)
 		return;
 	errand = take_first(doorman);
 	errand->outcome = answer.outcome;
-	send_first(doorman);
+	send_waiting(doorman);
 	deliver(errand);
 }
 
@@ -224,31 +245,41 @@ static void on_nobody(struct xb_timer *timer)
 
 	struct xb_errand *errand = take_first(doorman);
 
-	send_first(doorman);
+	send_waiting(doorman);
 	deliver_failure(errand, -EPIPE, "the process xb-doorman is gone: restart xbridge");
 }
 
-/* Has the first order in line carried out. */
-static void send_first(struct xb_doorman *doorman)
+static void send_order(struct xb_doorman *doorman, struct xb_errand *errand)
 {
-	struct xb_errand *errand = doorman->first;
-	struct xb_doorman_order order = {0};
+	struct xb_doorman_order order = {.gate = errand->order};
 
-	if (!errand || (is_taken(doorman->on_duty) && !doorman->on_duty->here))
-		return; /* its first word makes this go on */
-	if (!is_taken(doorman->on_duty)) {
-		xb_loop_at(doorman->loop, &doorman->limit, xb_now_ns(), on_nobody);
-		return;
-	}
-	order.gate = errand->order;
 	/* where this fails its other end has closed, which the loop is about to say */
 	for (unsigned tries = 0; tries < ORDER_TRIES; tries++)
 		if (send(doorman->on_duty->watch.fd, &order, sizeof(order),
 			 MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
 		    errno == EPIPE)
 			break;
-	xb_loop_at(doorman->loop, &doorman->limit,
-		   xb_now_ns() + limit_ms(doorman, errand) * NS_PER_MS, on_limit);
+	errand->sent = true;
+}
+
+/* Has the orders in line carried out: the doorman gets all of them, so that it goes on with the
+ * next one however late the answer to the last is read here. The time of the first one runs. */
+static void send_waiting(struct xb_doorman *doorman)
+{
+	struct xb_errand *first = doorman->first;
+
+	if (!first || (is_taken(doorman->on_duty) && !doorman->on_duty->here))
+		return; /* its first word makes this go on */
+	if (!is_taken(doorman->on_duty)) {
+		xb_loop_at(doorman->loop, &doorman->limit, xb_now_ns(), on_nobody);
+		return;
+	}
+	for (struct xb_errand *errand = first; errand; errand = errand->next)
+		if (!errand->sent)
+			send_order(doorman, errand);
+	if (!doorman->limit.at_ns)
+		xb_loop_at(doorman->loop, &doorman->limit,
+			   xb_now_ns() + limit_ms(doorman, first) * NS_PER_MS, on_limit);
 }
 
 void xb_doorman_give(struct xb_doorman *doorman, struct xb_errand *errand,
@@ -258,22 +289,22 @@ void xb_doorman_give(struct xb_doorman *doorman, struct xb_errand *errand,
 
 	errand->done = done;
 	errand->next = NULL;
+	errand->sent = false;
 	errand->on_its_way = true;
 	while (*last)
 		last = &(*last)->next;
 	*last = errand;
-	if (doorman->first == errand)
-		send_first(doorman);
+	send_waiting(doorman);
 }
 
 void xb_doorman_call_off(struct xb_doorman *doorman, struct xb_errand *errand)
 {
 	struct xb_errand **at = &doorman->first;
 
-	errand->done = NULL; /* of the first one an answer is to come */
+	errand->done = NULL; /* of one that is sent an answer is to come */
 	while (*at && *at != errand)
 		at = &(*at)->next;
-	if (!*at || *at == doorman->first)
+	if (!*at || errand->sent || errand == doorman->first)
 		return;
 	*at = errand->next;
 	errand->on_its_way = false;
@@ -380,6 +411,8 @@ void xb_doorman_reaped(struct xb_doorman *doorman, pid_t pid)
 
 void xb_doorman_stop(struct xb_doorman *doorman)
 {
+	bool was_taken[2];
+
 	if (!doorman->loop)
 		return;
 	xb_loop_forget(doorman->loop, &doorman->limit);
@@ -387,12 +420,15 @@ void xb_doorman_stop(struct xb_doorman *doorman)
 	for (unsigned i = 0; i < 2; i++) {
 		struct xb_doorman_seat *seat = &doorman->seats[i];
 
-		if (!is_taken(seat))
+		was_taken[i] = is_taken(seat);
+		if (!was_taken[i])
 			continue;
 		leave_seat(seat); /* ends its loop */
 		kill_one(seat);
-		if (seat->pid && !seat->reaped)
-			waitpid(seat->pid, NULL, 0);
 	}
+	/* after both are told, so that they end at the same time */
+	for (unsigned i = 0; i < 2; i++)
+		if (was_taken[i] && doorman->seats[i].pid && !doorman->seats[i].reaped)
+			waitpid(doorman->seats[i].pid, NULL, 0);
 	*doorman = (struct xb_doorman){0};
 }

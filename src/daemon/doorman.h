@@ -21,8 +21,8 @@
  * they refer to would stay in the kernel. The child ends with its doorman.
  *
  * An order may take long: libxdp waits for a lock, which others may hold as long as they like. The
- * daemon goes on meanwhile. Orders wait in line, and one that takes longer than it may costs the
- * doorman its life: what was begun is undone, or finished, by the next order.
+ * daemon goes on meanwhile. Orders are carried out in turn, and one that takes longer than it may
+ * costs the doorman its life: what was begun is undone, or finished, by the next order.
  */
 #ifndef XB_DAEMON_DOORMAN_H
 #define XB_DAEMON_DOORMAN_H
@@ -43,6 +43,7 @@ struct xb_errand {
 	void (*done)(struct xb_errand *errand); /* called once, from the loop */
 	struct xb_errand *next;
 	bool on_its_way;
+	bool sent; /* the doorman on duty has the order */
 };
 
 /** One of the two processes. */
@@ -77,6 +78,9 @@ void xb_doorman_give(struct xb_doorman *doorman, struct xb_errand *errand,
 
 /** Forgets an errand: its `done` is not called. Where it is being carried out, that goes on. */
 void xb_doorman_call_off(struct xb_doorman *doorman, struct xb_errand *errand);
+
+/** Whether an answer has come that the loop has not read yet. */
+bool xb_doorman_has_answered(const struct xb_doorman *doorman);
 
 /** The daemon is about to end: nothing may take longer than a moment any more. */
 void xb_doorman_hurry(struct xb_doorman *doorman);

@@ -463,6 +463,10 @@ static void await_detached(struct xb_job *life)
 
 	if (instance->n_detaching && !xb_job_is_late(life))
 		return;
+	if (instance->n_detaching && xb_doorman_has_answered(&instance->doorman)) {
+		xb_job_again(life); /* it is this thread that is late */
+		return;
+	}
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		xb_uplink_door_give_up(&instance->uplinks[i]);
 	finish_end(instance);

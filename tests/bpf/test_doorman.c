@@ -211,6 +211,45 @@ static void one_that_takes_too_long_costs_its_order_and_no_other(void **state)
 	assert_int_equal(next.outcome.code, 0);
 }
 
+/* Nobody runs the loop, as when the control thread is busy, until both must be done. */
+static void orders_are_carried_out_however_late_their_answers_are_read(void **state)
+{
+	struct xb_errand first = attach_errand("up0", "up0");
+	struct xb_errand second = {.order = {.slot = 0}};
+	uint32_t up0 = if_nametoindex("up0");
+
+	(void)state;
+	await_two();
+	xb_doorman_give(&doorman, &first, on_done);
+	SANDBOX_AWAIT(xb_attached_prog(up0));
+	xb_doorman_give(&doorman, &second, on_done);
+	SANDBOX_AWAIT(!xb_attached_prog(up0));
+	while (second.on_its_way) {
+		loop.stop = false;
+		xb_loop_run(&loop);
+	}
+	assert_int_equal(first.outcome.code, 0);
+	assert_int_equal(second.outcome.code, 0);
+}
+
+/* The time is up, and the answer has been there for long. */
+static void an_answer_that_has_come_in_time_counts(void **state)
+{
+	struct xb_errand errand = {.order = {.slot = 0}};
+	pid_t pid;
+
+	(void)state;
+	await_two();
+	pid = doorman.on_duty->pid;
+	xb_doorman_give(&doorman, &errand, on_done);
+	SANDBOX_AWAIT(xb_doorman_has_answered(&doorman));
+	doorman.limit.at_ns = 1; /* long ago */
+	loop.stop = false;
+	xb_loop_run(&loop);
+	assert_int_equal(errand.outcome.code, 0);
+	assert_int_equal(doorman.on_duty->pid, pid);
+}
+
 static void without_any_doorman_orders_fail_and_say_why(void **state)
 {
 	(void)state;
@@ -232,6 +271,8 @@ int main(void)
 		test(one_that_could_not_be_replaced_at_once_is_replaced_later),
 		test(an_order_outlives_the_doorman_that_was_at_it),
 		test(one_that_takes_too_long_costs_its_order_and_no_other),
+		test(orders_are_carried_out_however_late_their_answers_are_read),
+		test(an_answer_that_has_come_in_time_counts),
 		test(without_any_doorman_orders_fail_and_say_why),
 	};
 
