@@ -59,21 +59,26 @@ def column(turns, key):
     return [figures[key] for figures in turns] if all(key in figures for figures in turns) else None
 
 
+def number(figure):
+    return f"{figure:.0f}" if figure >= 1000 else f"{figure:.4g}"
+
+
 def cell(figures):
+    """The median, and in brackets the quartiles."""
     if not figures:
         return "-"
-    low, middle, high = spread(figures)
-    return f"{middle:.4g} ({low:.4g}-{high:.4g})"
+    low, middle, high = map(number, spread(figures))
+    return f"{middle} ({low}-{high})"
 
 
 def medians(turns):
-    """A row a figure, a column a side: the median, and in brackets the quartiles."""
+    """A row a figure, a column a side."""
     heads = [f"{name}, {len(of)} turns" for name, of in turns.items()]
-    print(f"\n{'medians (quartiles)':42}" + "".join(f"{head:>25}" for head in heads))
+    print(f"\n{'medians (quartiles)':42}" + "".join(f"  {head:>24}" for head in heads))
     for key, text in ROWS:
         columns = [column(of, key) for of in turns.values()]
         if any(columns):
-            print(f"{text:42}" + "".join(f"{cell(figures):>25}" for figures in columns))
+            print(f"{text:42}" + "".join(f"  {cell(figures):>24}" for figures in columns))
 
 
 def of_peer(key, ours, theirs):
