@@ -9,8 +9,8 @@ The host is one as people have it: its NIC has an address. What a page does not 
 
 import glob
 import os
+import pathlib
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -39,6 +39,17 @@ def test_shell_runs_lines_jobs_and_endless_commands():
         assert shell.type("jobs").output == ""
 
 
+# In a mount namespace of its own: /etc as it is, but what is written there is seen by nobody else, and gone at the end.
+OWN_ETC = ["sh", "-c", """
+    mount -t tmpfs xb-etc /mnt && cp -a /etc/. /mnt && mkdir -p /mnt/xbridge && mount --bind /mnt /etc && umount /mnt && exec "$@"
+    """, "sh"]
+
+
+def configurations():
+    """The files that this host itself has for xbridge, with what is in them."""
+    return {path: (os.stat(path).st_mtime_ns, pathlib.Path(path).read_bytes()) for path in glob.glob("/etc/xbridge/*")}
+
+
 class Host:
     """A host with a NIC that has an address, and somebody at its keyboard."""
 
@@ -47,7 +58,7 @@ class Host:
         bed.host.ip("link set va down", "link set va name eth0", "link set eth0 up", f"addr add {OWN_IP}/24 dev eth0")
         bed.uplinks = ["eth0"]
         bed.forgive_leftovers = True  # its instances have the names of the page; asserted below
-        self.shell = Shell(bed.in_host(), cwd="/tmp", env=bed.env)
+        self.shell = Shell(bed.in_host(*OWN_ETC), cwd="/tmp", env=bed.env)
         self.dataplane = None  # where tap0 is
         self.runs = False
         self.pings = None
@@ -132,26 +143,37 @@ class Host:
 
 @pytest.fixture
 def host(make_bed):
-    made = not os.path.isdir("/etc/xbridge")
-    os.makedirs("/etc/xbridge", exist_ok=True)
     host = Host(make_bed(tap_in_host=True))
     yield host
     host.close()
-    if made:
-        shutil.rmtree("/etc/xbridge")
 
 
-def write_files(page):
+FILE = re.compile(r"^    # (/etc/xbridge/\S+)\n((?:    .*\n)+)", re.MULTILINE)
+
+
+def files(page):
     """A block that begins with the path of a file in a comment is that file."""
-    with open(os.path.join(ROOT, page)) as file:
-        for path, lines in re.findall(r"^    # (/etc/xbridge/\S+)\n((?:    .*\n)+)", file.read(), re.MULTILINE):
-            with open(path, "w") as made:
-                made.write(re.sub("^    ", "", lines, flags=re.MULTILINE))
+    text = pathlib.Path(ROOT, page).read_text(encoding="utf-8")
+    return {path: re.sub("^    ", "", lines, flags=re.MULTILINE) for path, lines in FILE.findall(text)}
+
+
+def write_files(host, page):
+    """Where the shell has its /etc."""
+    for path, text in files(page).items():
+        pathlib.Path(f"/proc/{host.shell.process.pid}/root{path}").write_text(text, encoding="utf-8")
+
+
+def test_what_is_written_for_a_page_is_not_the_hosts(host):
+    before, page = configurations(), next(page for page in PAGES if files(page))
+    write_files(host, page)
+    for path, text in files(page).items():
+        assert host.shell.type(f"cat {path}").output.strip() == text.strip()
+    assert configurations() == before
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE and blocks(page)])
 def test_commands_of_a_page_work_as_they_stand(host, page):
-    write_files(page)
+    write_files(host, page)
     for block in blocks(page):
         starts = any(re.match(r"xbridge run\b", line) for line in block.commands)
         if starts and host.runs:

@@ -17,7 +17,7 @@ from traffic import Wire
 from xbridge import difference, interesting, wait_for
 
 STRANGER, NEIGHBOUR = "02:00:00:00:66:77", "02:00:00:00:66:07"  # who never sends; who is behind vb
-MIRROR_S = 1
+LAST = "02:00:00:00:66:ff"  # whose entry tells that those before it are written
 
 RULES = """
 prio 40000 proto sctp to drop
@@ -74,6 +74,13 @@ def mirrored(bed):
     return wait_for(same, "the map is what `fdb list` says")
 
 
+def wait_mirror(bed):
+    """Waits until all that the forwarding table knows now is in its map: as what is told to it now."""
+    bed.daemon.ask("fdb", "add", LAST, "port", "va")
+    wait_for(lambda: LAST in {mac(row["key"]["mac"]) for row in bpftool(bed, "fdb")}, "the map is written")
+    bed.daemon.ask("fdb", "del", LAST)
+
+
 def counters(bed):
     """All that counts, or remembers."""
     dumps = [subprocess.run(bed.in_host("bpftool", "-j", "map", "dump", "pinned", f"/sys/fs/bpf/xbridge/{bed.name}/{name}"),
@@ -91,7 +98,7 @@ def explained(bed, path, frames, *words):
     before = counters(bed)
     packets = explain_file(bed.daemon, path, *words)
     assert len(packets) == len(frames) + 1
-    time.sleep(MIRROR_S + 0.3)
+    wait_mirror(bed)
     after = counters(bed)
     assert after == before
     assert STRANGER not in {address for address, _ in after[-1]}

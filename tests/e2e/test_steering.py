@@ -210,7 +210,9 @@ def test_no_rule_is_changed_that_might_go_with_unconfirmed_ones(daemon, words):
 def test_confirmed_rules_stay(daemon):
     daemon.ask("steer", "load", "to drop\n", "--confirm", "1")
     daemon.ask("steer", "confirm")
-    time.sleep(2.5)  # the clock that takes them back ticks once a second
+    since = len(daemon.log)
+    daemon.ask("steer", "load", "to pass\n", "--confirm", "1")  # nobody confirms this, which was begun later
+    daemon.wait_log("not confirmed in time", since=since)
     assert [rule["rule"] for rule in rules(daemon)] == ["to drop"]
 
 
