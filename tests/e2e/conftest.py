@@ -102,3 +102,12 @@ def make_bed(request):
 def make_module_bed(request):
     """The same, for a bed that all tests of a file share."""
     yield from _maker(request, request.node)
+
+
+@pytest.fixture
+def daemon(bed):
+    """The daemon of a file's bed, whose table is empty again after each test, and whose default verdict as it was."""
+    before = bed.daemon.ask("steer", "default")["default"]
+    yield bed.daemon
+    bed.daemon.ask("steer", "flush")
+    bed.daemon.ask("steer", "default", before)

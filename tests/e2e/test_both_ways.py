@@ -23,13 +23,6 @@ def bed(make_module_bed):
     return bed
 
 
-@pytest.fixture
-def daemon(bed):
-    yield bed.daemon
-    bed.daemon.ask("steer", "flush")
-    bed.daemon.ask("steer", "default", "bridge")
-
-
 def forget_neighbours(bed):
     for ns, ifname in (bed.kern, "tap0"), (bed.peer, "vp"):
         ns.ip(f"neigh flush dev {ifname}")

@@ -37,13 +37,6 @@ def bed(make_module_bed):
     return bed
 
 
-@pytest.fixture
-def daemon(bed):
-    yield bed.daemon
-    bed.daemon.ask("steer", "flush")
-    bed.daemon.ask("steer", "default", "bridge")
-
-
 def slots(bed):
     """Interface index → slot, of the uplinks."""
     return {config["ifindex"]: slot for slot, config in by_key(bed, "config").items() if config["schema"]}

@@ -26,13 +26,6 @@ def bed(make_module_bed):
     return bed
 
 
-@pytest.fixture
-def daemon(bed):
-    yield bed.daemon
-    bed.daemon.ask("steer", "flush")
-    bed.daemon.ask("steer", "default", "drop")
-
-
 def rules(daemon):
     return daemon.ask("steer", "list", "-s")["rules"]
 
