@@ -19,6 +19,7 @@ from traffic import Wire, ether
 from xbridge import IN_VM, PATIENCE, PIN_ROOT, TAP_IP, difference, peer_ip, wait_for
 
 AF_XDP, SOL_XDP, XDP_RX_RING = 44, 283, 2
+RING = 2048  # frames that an uplink keeps posted for a queue: XB_UPLINK_RING_DEFAULT
 SYS_BPF, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET = 321, 2, 7
 NOTICED_S = 2 * PATIENCE + 0.5
 
@@ -110,11 +111,13 @@ def test_a_queue_that_is_stalled_is_not_taken_for_one_that_loses(make_bed):
     daemon = bed.start("--default", "kernel", "--stall-ms", "60000")
     with Wire(bed.peer, "vp") as wire:
         daemon.kill(signal.SIGSTOP)
+        os.waitid(os.P_PID, daemon.pid, os.WSTOPPED | os.WNOWAIT)
         try:
             wire.send(*[ether(bed.kern.mac("tap0"), bed.peer.mac("vp"), bytes(60))] * 6000)
         finally:
             daemon.kill(signal.SIGCONT)
-        assert daemon.rest()["ports"]["va"]["rx_missed"] > 0
+        port = daemon.rest()["ports"]["va"]
+        assert (port["rx_packets"], port["rx_missed"]) == (RING, 6000 - RING)
         with Stream(bed) as stream:
             wait_for(lambda: stream.sent > 300, "some looks", 30)
     assert "does not arrive" not in daemon.text()

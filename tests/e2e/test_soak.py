@@ -255,7 +255,7 @@ def test_a_long_time_under_traffic_and_changes_loses_and_leaks_nothing(make_bed)
     chatter.stop()
     for flow in flows:
         flow.stop()
-    change = books.close()["xbridge"]
+    change = books.close(resets=True)["xbridge"]
     print(f"{len(memory)} rounds: {memory[0]} to {memory[-1]} kB, {json.dumps(interesting(change))}")
     start_kernel_port_again(bed)
     assert holdings(daemon) == held
