@@ -102,13 +102,13 @@ return_bpffs() {
 	umount "$BPFFS" || say "can't umount $BPFFS again"
 }
 
-# build PRESET: configures and builds it in build/PRESET; quiet unless it fails
+# build PRESET [TARGET…]: configures and builds it, or only those targets, in build/PRESET; quiet unless it fails
 build() {
 	local log=$XB_ROOT/build/$1/build.log
 	[[ " ${XB_PRESETS[*]} " == *" $1 "* ]] || die "no preset '$1'; there are: ${XB_PRESETS[*]}"
 	say "building build/$1"
 	mkdir -p "${log%/*}"
-	if ! (cd "$XB_ROOT" && cmake --preset "$1" && cmake --build "build/$1" -j2) >"$log" 2>&1; then
+	if ! (cd "$XB_ROOT" && cmake --preset "$1" && cmake --build "build/$1" -j2 ${2:+--target "${@:2}"}) >"$log" 2>&1; then
 		tail -n 100 "$log" >&2
 		die "building the preset '$1' failed; all of it is in $log"
 	fi
