@@ -93,6 +93,7 @@ def test_books_balance_under_overload(make_bed, options, way):
 
 
 @pytest.mark.vm
+@pytest.mark.both_ways(in_vm=True)
 def test_books_balance_under_overload_both_ways_and_while_queues_change(make_bed):
     bed = make_bed(queues=2, quiet=True)
     daemon = bed.start("--queues", "2", "--queue-size", "64", *NO_STALL)
@@ -158,7 +159,7 @@ def test_books_of_a_shared_uplink_balance_where_its_packet_socket_overflows(make
     assert va["rx_missed"] > 0 and va["rx_packets"] > 40
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_flooding_over_two_uplinks_is_counted_as_copies(make_bed):
     bed = make_bed(uplinks=2, quiet=True)
     bed.start()

@@ -28,8 +28,8 @@ def taps(bed):
 
 # ---- moved to another namespace ----
 
-@pytest.mark.vm
-@pytest.mark.parametrize("target", ["host", "another"])
+@pytest.mark.parametrize("target", [pytest.param("host", marks=pytest.mark.kernels),
+                                    pytest.param("another", marks=pytest.mark.vm)])
 def test_queues_are_added_where_tap0_lies_after_it_was_moved(bed, target):
     daemon = bed.start()
     there = bed.host if target == "host" else bed.add_netns("there")
@@ -85,7 +85,7 @@ def settings(bed):
     return link["address"], link["mtu"], link["txqlen"]
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_tap_made_beforehand_keeps_its_address_mtu_and_queue_length(bed):
     make_tap(bed)
     daemon = bed.start()
@@ -349,7 +349,7 @@ def test_tap0_that_is_given_the_address_of_a_shared_uplink_is_warned_of(bed):
     check_both_ways(bed, daemon)
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_with_mac_uplink_tap0_follows_when_the_uplinks_address_changes(bed):
     daemon = bed.start("--mac", "uplink")
     for mac in "02:00:00:00:00:c1", "02:00:00:00:00:c2":

@@ -30,7 +30,7 @@ def works(bed):
     wait_for(lambda: answers(bed.peer, TAP_IP), "the peer reaches tap0")
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_renamed_uplink_goes_on_and_is_known_by_all_its_names(bed):
     give_altnames(bed, "port-3")
     daemon = bed.start("--rule", "in va proto sctp to drop")

@@ -89,7 +89,7 @@ def test_segments_leave_whole_and_count_once(make_bed):
     assert lost_inside(change) == 0
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_segments_leave_whole_over_ipv6(bed):
     daemon = bed.start(uplinks=[UPLINK])
     tcp_copy(bed.kern, bed.peer, peer_ip6(), scaled(8 * MB))

@@ -62,7 +62,7 @@ def test_four_workers_send_on_four_queues(make_bed):
             assert used_queues(after, before, port, way) == {0, 1, 2, 3}, (port, way)
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 @pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
 def test_tcp_goes_on_while_the_number_of_queues_changes(bed, way):
     daemon = bed.daemon
