@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/limits.h"
 
+#include "core/cleanup.h"
 #include "core/frame.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define CGROUPS      "/sys/fs/cgroup"
 #define UNLIMITED    (1ull << 60)  /* cgroup v1 has a number about as large in place of "max" */
 #define BESIDE_BYTES (24ull << 20) /* what there is beside the frames: tables, rings, stacks */
+
+#define NEAR 8u /* so many tasks from a limit it may be what was met */
 
 struct files {
 	const char *controller;
@@ -130,17 +135,47 @@ int xb_limits_check_memory(uint32_t n_frames, struct xb_error *err)
 	return -ENOMEM;
 }
 
+/* Threads of a process, if it is this user's. */
+static unsigned long tasks_of(const char *pid)
+{
+	unsigned long uid = 0, threads = 0;
+	char path[64], line[128];
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/status", pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status))
+		if (sscanf(line, "Uid: %lu", &uid) != 1)
+			sscanf(line, "Threads: %lu", &threads);
+	if (status)
+		fclose(status);
+	return uid == getuid() ? threads : 0;
+}
+
+/* As RLIMIT_NPROC counts them. */
+static unsigned long count_tasks(void)
+{
+	xb_auto_dir DIR *proc = opendir("/proc");
+	const struct dirent *entry;
+	unsigned long n = 0;
+
+	while (proc && (entry = readdir(proc)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			n += tasks_of(entry->d_name);
+	return n;
+}
+
 /* Threads and processes: whose limit it is. */
 static void explain_tasks(struct xb_error *err)
 {
 	struct xb_cgroup_limit limit;
 	struct rlimit own;
 
-	if (xb_limits_cgroup("pids", &limit) && limit.used + 8 >= limit.most)
+	if (xb_limits_cgroup("pids", &limit) && limit.used + NEAR >= limit.most)
 		xb_hint(err,
 			"the cgroup allows %llu processes and threads (%.90s): raise it (TasksMax=)",
 			(unsigned long long)limit.most, limit.path);
-	else if (!getrlimit(RLIMIT_NPROC, &own) && own.rlim_cur != RLIM_INFINITY)
+	else if (!getrlimit(RLIMIT_NPROC, &own) && count_tasks() + NEAR >= own.rlim_cur)
 		xb_hint(err,
 			"this user may have %llu processes and threads: raise it (ulimit -u, "
 			"LimitNPROC=)",

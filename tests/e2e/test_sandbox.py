@@ -112,6 +112,18 @@ def test_limit_of_processes_is_named_with_the_real_reason(bed, limited, tasks):
     assert f"the cgroup allows {tasks} processes and threads" in error and "TasksMax=" in error
 
 
+@pytest.mark.parametrize("tasks", [1, 2, 3, 4])
+def test_limit_of_a_users_processes_is_named_with_the_real_reason(make_bed, tasks):
+    """It binds who has no right to go beyond limits: a user with the one capability that a TAP takes (and that to use
+    the folder of sockets)."""
+    bed = make_bed(uplinks=0, tap_in_host=True)
+    caps = "-all,+net_admin,+dac_override"
+    user = ["setpriv", "--reuid=64321", "--regid=64321", "--clear-groups", f"--inh-caps={caps}", f"--ambient-caps={caps}"]
+    line = refused(bed, "--queues", "4", "--workers", "4", backend="tap", wrap=[*user, "prlimit", f"--nproc={tasks}:{tasks}"])
+    assert "Resource temporarily unavailable" in line, line
+    assert f"this user may have {tasks} processes and threads" in line and "ulimit -u" in line and "LimitNPROC=" in line, line
+
+
 def test_doctor_compares_the_limit_of_processes_with_what_is_needed(bed, limited):
     (finding,) = findings(bed, "cgroup", wrap=limited("pids", 12))
     assert finding["state"] == "warn" and "12 processes and threads are allowed" in finding["text"]
