@@ -196,6 +196,15 @@ int xb_kernel_port_settle(struct xb_kernel_port *kernel, const struct xb_config 
 	return config->kernel.persist ? xb_tap_persist(&kernel->tap, err) : 0;
 }
 
+/* Whether --netns named a process's namespace and the process has ended: its number may be
+ * another's by now. */
+static bool has_lost_home(struct xb_kernel_port *kernel, const struct xb_config *config)
+{
+	return config->kernel.netns[0] &&
+	       xb_tap_home_look(&kernel->home, config->kernel.netns) == XB_HOME_GONE &&
+	       kernel->home.ended;
+}
+
 int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
 			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
 {
@@ -204,6 +213,11 @@ int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config 
 	if (ret < 0 && config->kernel.tap_fds.n)
 		return xb_refuse(err, ret, "%s was handed in, and can't be changed from here",
 				 kernel->tap.name);
+	if (ret < 0 && has_lost_home(kernel, config))
+		return xb_refuse(
+			err, -ESRCH,
+			"the process of --netns %s has ended: %s can't be made there again",
+			config->kernel.netns, kernel->port->name);
 	if (ret < 0) {
 		xb_tap_fini(&kernel->tap);
 		ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);

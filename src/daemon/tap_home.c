@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/tap_home.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 
 #include <errno.h>
@@ -8,6 +9,8 @@
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+XB_CALL(control, pidfd_open);
 
 /* The process whose namespace a path names; 0: it names none, or this process. */
 static pid_t pid_of(const char *netns)
@@ -53,7 +56,7 @@ static bool is_absent(int ret)
 
 enum xb_home_state xb_tap_home_look(struct xb_tap_home *home, const char *netns)
 {
-	struct xb_netns_id now, ours = xb_netns_id(-1);
+	struct xb_netns_id now;
 	int ret;
 
 	look_at_process(home);
@@ -64,8 +67,6 @@ enum xb_home_state xb_tap_home_look(struct xb_tap_home *home, const char *netns)
 		return home->ended || is_absent(ret) ? XB_HOME_GONE : XB_HOME_SAME;
 	if (xb_netns_id_same(&now, &home->made_in))
 		return XB_HOME_SAME;
-	/* another process has got the number: nobody meant this host's own namespace */
-	if (home->ended && xb_netns_id_same(&now, &ours))
-		return XB_HOME_GONE;
-	return XB_HOME_ANOTHER;
+	/* another process has got the number, whose namespace nobody meant */
+	return home->ended ? XB_HOME_GONE : XB_HOME_ANOTHER;
 }

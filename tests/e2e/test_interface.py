@@ -227,6 +227,73 @@ def test_process_whose_namespace_was_given_is_missed_when_it_ends(bed, reaped):
     process.wait()
 
 
+# Before a command: it has no rights that the daemon has not, and so may be asked for its namespace.
+WITHOUT_RIGHTS = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+
+
+def test_tap0_that_is_deleted_is_made_again_in_the_namespace_of_a_process_that_lives(bed):
+    process = subprocess.Popen(["nsenter", f"--net={bed.kern.path}", *WITHOUT_RIGHTS, "sleep", "infinity"])
+    try:
+        wait_for(lambda: runs_sleep(process.pid), "it is there")
+        daemon = bed.start("--netns", f"/proc/{process.pid}/ns/net", netns=False)
+        bed.kern.ip("link del tap0")
+        daemon.wait_log("tap0 is back")
+        assert bed.kern.link("tap0")
+    finally:
+        process.kill()
+        process.wait()
+    daemon.wait_log(rf"warning: the process of --netns /proc/{process.pid}/ns/net has ended", seconds=4)
+
+
+# Gives a command the process number that is wanted, as soon as nobody else is quicker: NUMBER COMMAND…
+WITH_PID = """
+import os, sys
+wanted = int(sys.argv[1])
+while True:
+    with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+        file.write(str(wanted - 1))
+    pid = os.fork()
+    if pid == 0:
+        if os.getpid() == wanted:
+            os.execvp(sys.argv[2], sys.argv[2:])
+        os._exit(0)
+    os.waitpid(pid, 0)
+    if pid == wanted:
+        break
+"""
+
+
+def runs_sleep(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/exe").endswith("sleep")
+    except FileNotFoundError:
+        return False
+
+
+def test_process_that_gets_the_number_of_one_that_has_ended_is_not_followed(bed):
+    """Not at once, and not when tap0 has to be made again."""
+    stranger = bed.add_netns("stranger")
+    process = subprocess.Popen(["nsenter", f"--net={bed.kern.path}", "sleep", "infinity"])
+    wait_for(lambda: runs_sleep(process.pid), "it is there")
+    daemon = bed.start("--netns", f"/proc/{process.pid}/ns/net", netns=False)
+    process.kill()
+    process.wait()
+    other = subprocess.Popen(["/usr/bin/python3", "-c", WITH_PID, str(process.pid), "nsenter", f"--net={stranger.path}",
+                              *WITHOUT_RIGHTS, "sleep", "infinity"])
+    try:
+        wait_for(lambda: runs_sleep(process.pid), "another process has the number")
+        daemon.wait_log(rf"warning: the process of --netns /proc/{process.pid}/ns/net has ended: tap0 stays", seconds=4)
+        began = daemon.status()["uptime_s"]
+        wait_for(lambda: daemon.status()["uptime_s"] >= began + 2, "some looks later")
+        assert bed.kern.link("tap0") and not stranger.link("tap0") and answers(bed.peer, TAP_IP)
+        bed.kern.ip("link del tap0")
+        daemon.wait_log(rf"the process of --netns /proc/{process.pid}/ns/net has ended: tap0 can't be made there again")
+        assert not stranger.link("tap0")
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        other.wait()
+
+
 # ---- MTUs ----
 
 def lines(daemon, word):
