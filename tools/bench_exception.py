@@ -29,7 +29,7 @@ from bench_report import report, report_idle
 from bench_sides import SIDES
 from bench_traffic import idle_cpu, turn, warm_up
 
-WARM_UP_SECONDS = 3  # each way, before the turns that count
+WARM_UP_SECONDS = {"vhost-net": 3, "tap": 1}  # each way, before the turns that count
 TARGET_MISSED = 3  # exit status
 DEFAULT_SIDES = {"vhost-net": ["tx=xdp", "tx=packet", "io256", "csum1024", "bridge"],
                  "tap": ["tx=xdp", "tx=packet", "io256", "bridge"]}
@@ -82,7 +82,7 @@ def add_to_earlier(path, turns):
 
 def take_turns(sides, options):
     for side in sides:
-        warm_up(side, min(WARM_UP_SECONDS, options.seconds))
+        warm_up(side, min(WARM_UP_SECONDS[options.backend], options.seconds))
     turns = {side.name: [] for side in sides}
     for _ in range(options.turns):
         for side in sides:
