@@ -25,7 +25,7 @@
 
 /* What `run` takes by default (daemon/instance.c), in frames: rings and packets under way of an
  * instance, and what each queue of its uplink adds. */
-#define FRAMES_BASE      17408ul
+#define FRAMES_BASE      25600ul
 #define FRAMES_PER_QUEUE ((unsigned long)XB_UPLINK_RING_DEFAULT)
 
 int xb_doctor_number(const char *path, long *ret_value)
@@ -112,14 +112,19 @@ void xb_check_capabilities(struct xb_checkup *checkup)
 
 /* ---- memory ---- */
 
-/* What the frames of a default instance take, on the interface asked for or on one of one queue. */
-static unsigned long arena_bytes(const struct xb_checkup *checkup)
+/* The frames of a default instance, on the interface asked for or on one of one queue. */
+static unsigned long default_frames(const struct xb_checkup *checkup)
 {
 	unsigned long queues = checkup->netdev.rx_queues ? checkup->netdev.rx_queues : 1;
 
 	if (queues > XB_QUEUES_MAX)
 		queues = XB_QUEUES_MAX;
-	return (FRAMES_BASE + queues * FRAMES_PER_QUEUE) * XB_FRAME_BYTES;
+	return FRAMES_BASE + queues * FRAMES_PER_QUEUE;
+}
+
+static unsigned long arena_bytes(const struct xb_checkup *checkup)
+{
+	return default_frames(checkup) * XB_FRAME_BYTES;
 }
 
 void xb_check_memlock(struct xb_checkup *checkup)
@@ -174,21 +179,19 @@ static void check_tasks(struct xb_checkup *checkup)
 
 void xb_check_cgroup(struct xb_checkup *checkup)
 {
-	unsigned long needed = arena_bytes(checkup);
+	unsigned long frames = default_frames(checkup);
+	unsigned long long needed = xb_limits_needed((uint32_t)frames, true);
 	unsigned before = checkup->n;
 	struct xb_cgroup_limit limit;
 
-	if (xb_limits_cgroup("memory", &limit) && needed + needed / 4 > limit.most) {
-		xb_found(
-			checkup, XB_FINDING_FAIL,
-			"the cgroup may have %llu MiB (%.200s), and xbridge takes about %lu MiB: it "
-			"would be killed",
-			(unsigned long long)limit.most >> 20, limit.path,
-			(needed + needed / 4) >> 20);
+	if (xb_limits_cgroup("memory", &limit) && needed > limit.most) {
+		xb_found(checkup, XB_FINDING_FAIL,
+			 "the cgroup may have %llu MiB (%.200s), and xbridge takes about %llu MiB",
+			 (unsigned long long)limit.most >> 20, limit.path, needed >> 20);
 		xb_remedy(checkup,
-			  "in a service: MemoryMax=%luM; or fewer --frames (4 KiB each, %lu by "
+			  "in a service: MemoryMax=%lluM; or fewer --frames (4 KiB each, %lu by "
 			  "default)",
-			  (needed + needed / 4) >> 20, needed / XB_FRAME_BYTES);
+			  (needed >> 20) + 1, frames);
 	}
 	check_tasks(checkup);
 	if (checkup->n == before)

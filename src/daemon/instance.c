@@ -75,11 +75,16 @@ static unsigned pick_frames(const struct xb_config *config, const struct queue_c
 }
 
 /* What rings hold that are filled at once, and some for packets under way. */
+static unsigned least_frames(const struct xb_config *config, const struct queue_count *count)
+{
+	return count->all * XB_UPLINK_RING_DEFAULT / 2 +
+	       config->kernel.queues * config->kernel.queue_size + 1024;
+}
+
 static int check_frames(const struct xb_config *config, const struct queue_count *count,
 			struct xb_error *err)
 {
-	unsigned least = count->all * XB_UPLINK_RING_DEFAULT / 2 +
-			 config->kernel.queues * config->kernel.queue_size + 1024;
+	unsigned least = least_frames(config, count);
 
 	if (!config->frames || config->frames >= least)
 		return 0;
@@ -352,7 +357,9 @@ static int make_memory(struct xb_instance *instance, struct xb_error *err)
 	if (!ret)
 		ret = check_frames(config, &count, err);
 	if (!ret)
-		ret = xb_limits_check_memory(pick_frames(config, &count), err);
+		ret = xb_limits_check_memory(pick_frames(config, &count),
+					     least_frames(config, &count), config->n_uplinks > 0,
+					     err);
 	if (!ret)
 		ret = xb_arena_init(&instance->arena, pick_frames(config, &count),
 				    xb_kernel_port_ring_bytes(config), err);

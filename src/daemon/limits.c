@@ -12,11 +12,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CGROUPS      "/sys/fs/cgroup"
-#define UNLIMITED    (1ull << 60)  /* cgroup v1 has a number about as large in place of "max" */
-#define BESIDE_BYTES (24ull << 20) /* what there is beside the frames: tables, rings, stacks */
+#define CGROUPS   "/sys/fs/cgroup"
+#define UNLIMITED (1ull << 60) /* cgroup v1 has a number about as large in place of "max" */
 
-#define NEAR 8u /* so many tasks from a limit it may be what was met */
+/* What there is beside the frames: tables, rings, stacks; with an uplink also maps and the
+ * processes that load programs (40 MiB were measured, and 16 without). */
+#define BESIDE_BYTES     (20ull << 20)
+#define GATE_BYTES       (24ull << 20)
+#define GATE_BYTES_A_CPU (1ull << 20)
+
+#define FRAME_BYTES (uint64_t)(XB_FRAME_BYTES + sizeof(struct xb_frame))
+#define FRAMES_STEP 1024u /* numbers of frames are proposed in such steps */
+#define NEAR        8u    /* so many tasks from a limit it may be what was met */
 
 struct files {
 	const char *controller;
@@ -118,20 +125,36 @@ bool xb_limits_cgroup(const char *controller, struct xb_cgroup_limit *ret_limit)
 	return limit.most < UNLIMITED;
 }
 
-int xb_limits_check_memory(uint32_t n_frames, struct xb_error *err)
+uint64_t xb_limits_needed(uint32_t n_frames, bool uplink)
 {
-	uint64_t needed = (uint64_t)n_frames * (XB_FRAME_BYTES + sizeof(struct xb_frame));
+	uint64_t bytes = BESIDE_BYTES + n_frames * FRAME_BYTES;
+
+	if (uplink)
+		bytes += GATE_BYTES + (uint64_t)sysconf(_SC_NPROCESSORS_CONF) * GATE_BYTES_A_CPU;
+	return bytes;
+}
+
+int xb_limits_check_memory(uint32_t n_frames, uint32_t least, bool uplink, struct xb_error *err)
+{
+	uint64_t beside = xb_limits_needed(0, uplink), fit = 0;
 	struct xb_cgroup_limit limit;
 
-	if (!xb_limits_cgroup("memory", &limit) || needed + BESIDE_BYTES <= limit.most)
+	if (!xb_limits_cgroup("memory", &limit) || xb_limits_needed(n_frames, uplink) <= limit.most)
 		return 0;
 	xb_refuse(err, -ENOMEM,
 		  "%u frames take %llu MiB, and with what else is needed that exceeds the cgroup's "
 		  "limit of %llu MiB (%.200s)",
-		  n_frames, (unsigned long long)needed >> 20, (unsigned long long)limit.most >> 20,
-		  limit.path);
-	xb_hint(err, "raise it (MemoryMax=), or give fewer --frames%s",
-		limit.most > BESIDE_BYTES ? "" : "; this limit is too small for any");
+		  n_frames, (unsigned long long)(n_frames * FRAME_BYTES) >> 20,
+		  (unsigned long long)limit.most >> 20, limit.path);
+	if (limit.most > beside)
+		fit = (limit.most - beside) / FRAME_BYTES / FRAMES_STEP * FRAMES_STEP;
+	if (fit >= least)
+		xb_hint(err, "raise it (MemoryMax=), or give --frames %llu",
+			(unsigned long long)fit);
+	else
+		xb_hint(err,
+			"raise it (MemoryMax=) to %llu MiB at least: the rings alone take %u frames",
+			((unsigned long long)xb_limits_needed(least, uplink) >> 20) + 1, least);
 	return -ENOMEM;
 }
 

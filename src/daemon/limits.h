@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /** The strictest limit among a process's own cgroup and those above it. */
@@ -23,9 +24,19 @@ struct xb_cgroup_limit {
  */
 bool xb_limits_cgroup(const char *controller, struct xb_cgroup_limit *ret_limit);
 
-/** Checks that the memory of `n_frames` frames fits: who exceeds a cgroup's limit is killed,
- * without a word. 0 or -ENOMEM. */
-int xb_limits_check_memory(uint32_t n_frames, struct xb_error *err);
+/**
+ * Checks that the memory of `n_frames` frames fits: who exceeds a cgroup's limit is killed, without
+ * a word.
+ *
+ * @least:  how few would do; the error names what fits, if that is enough.
+ * @uplink: whether there is one.
+ *
+ * Returns 0 or -ENOMEM.
+ */
+int xb_limits_check_memory(uint32_t n_frames, uint32_t least, bool uplink, struct xb_error *err);
+
+/** What that many frames take, in bytes, with all that there is beside them. */
+uint64_t xb_limits_needed(uint32_t n_frames, bool uplink);
 
 /** Adds to a recorded failure which limit it came from, where it is one of descriptors, threads or
  *  processes. A hint that is there stays. */

@@ -10,7 +10,8 @@ import subprocess
 import pytest
 
 from filtered import filtered
-from xbridge import IN_VM, SANITIZED, binary
+from traffic import tcp_copy
+from xbridge import IN_VM, SANITIZED, TAP_IP, binary, peer_ip
 
 SOCKET, BPF, EPERM, EAFNOSUPPORT, AF_PACKET, AF_XDP = 41, 321, 1, 97, 17, 44
 
@@ -99,7 +100,35 @@ def test_memory_limit_that_is_too_low_is_told_before_the_kernel_kills(bed, limit
     assert "32768 frames take 130 MiB" in line and "limit of 64 MiB" in line and "--frames" in line and "MemoryMax=" in line
     (finding,) = findings(bed, "cgroup", wrap=wrap)
     assert finding["state"] == "fail" and "64 MiB" in finding["text"] and "--frames" in finding["remedy"]
-    bed.start("--frames", "3072", wrap=wrap)  # which fit
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
+def test_number_of_frames_that_is_proposed_fits_into_the_memory_limit(bed, limited):
+    """As typed in a container: what the error proposes starts, and carries traffic."""
+    wrap = limited("memory", 64 << 20)
+    line = refused(bed, wrap=wrap)
+    frames = re.search(r"or give --frames (\d+)$", line)[1]
+    daemon = bed.start("--frames", frames, wrap=wrap)
+    tcp_copy(bed.peer, bed.kern, TAP_IP, 4 << 20)
+    tcp_copy(bed.kern, bed.peer, peer_ip(), 4 << 20)
+    daemon.rest()
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
+def test_memory_limit_that_doctor_proposes_is_enough(bed, limited):
+    (finding,) = findings(bed, "cgroup", "va", wrap=limited("memory", 64 << 20))
+    proposed = int(re.search(r"MemoryMax=(\d+)M", finding["remedy"])[1])
+    daemon = bed.start(wrap=limited("memory", proposed << 20))
+    frames = daemon.status()["arena"]["frames"]
+    assert f"{frames} by default" in finding["remedy"]
+    tcp_copy(bed.peer, bed.kern, TAP_IP, 4 << 20)
+    daemon.rest()
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
+def test_memory_limit_that_no_number_of_frames_fits_into_is_named_with_what_is_needed(bed, limited):
+    line = refused(bed, wrap=limited("memory", 48 << 20))
+    assert re.search(r"raise it \(MemoryMax=\) to \d+ MiB at least", line) and "--frames" not in line, line
 
 
 @pytest.mark.parametrize("tasks", [2, 3, 4, 5])
