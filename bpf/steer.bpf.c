@@ -85,12 +85,20 @@ struct {
 } rules SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, XB_RULES_MAX);
 	__type(key, __u32); /* the rule's slot */
 	__type(value, struct xb_rule_stats);
 } rule_stats SEC(".maps");
+
+/* Nothing here reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, XB_RULES_MAX);
+	__type(key, __u32); /* the rule's slot */
+	__type(value, struct xb_rule_user_stats);
+} rule_stats_user SEC(".maps");
 
 /* What people see of the forwarding table; nothing here reads it. */
 struct {
@@ -232,8 +240,8 @@ static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 byt
 
 	if (!stats)
 		return 1;
-	__sync_fetch_and_add(&stats->packets, 1);
-	__sync_fetch_and_add(&stats->bytes, bytes);
+	stats->packets++;
+	stats->bytes += bytes;
 	stats->last_ns = now_ns;
 	if (!rule->each_ns)
 		return 1;

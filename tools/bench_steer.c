@@ -21,10 +21,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SLOT    0u
-#define TURNS   5     /* few: the kernel waits for all CPUs before and after each */
-#define REPEATS 10000 /* of a packet, in a turn */
-#define PACKETS 32    /* of a set of rules */
+#define SLOT     0u
+#define TURNS    5     /* few: the kernel waits for all CPUs before and after each */
+#define REPEATS  10000 /* of a packet, in a turn */
+#define PACKETS  32    /* of a set of rules */
+#define CPUS_MAX 256
 
 #define MISSED 3 /* exit status where a target was */
 
@@ -38,8 +39,7 @@
 static struct steer_bpf *load_steer(bool forgetful)
 {
 	struct steer_bpf *steer = steer_bpf__open();
-	struct xb_steer_config config = {
-		.schema = XB_SCHEMA, .stall_ns = 1000000000u};
+	struct xb_steer_config config = {.schema = XB_SCHEMA, .stall_ns = 1000000000u};
 	uint32_t key = SLOT;
 
 	if (!steer)
@@ -308,12 +308,18 @@ static void compare_set(const char *filter_path, const struct rule_set *set)
 /* Dies unless the last rule of a set is the one that its frame meets. */
 static void meets_the_last(const struct steer_bpf *steer, const struct rule_set *set)
 {
-	struct xb_rule_stats stats;
+	struct xb_rule_stats cpus[CPUS_MAX];
 	uint32_t slot = set->n - 1;
+	int n_cpus = libbpf_num_possible_cpus();
+	uint64_t packets = 0;
 
-	if (bpf_map_lookup_elem(bpf_map__fd(steer->maps.rule_stats), &slot, &stats) < 0)
+	if (n_cpus > CPUS_MAX)
+		die("more CPUs than %d", CPUS_MAX);
+	if (bpf_map_lookup_elem(bpf_map__fd(steer->maps.rule_stats), &slot, cpus) < 0)
 		die("read a rule's counters: %s", strerror(errno));
-	if (!stats.packets)
+	for (int cpu = 0; cpu < n_cpus; cpu++)
+		packets += cpus[cpu].packets;
+	if (!packets)
 		die("%s: its last rule does not match its frame", set->name);
 }
 

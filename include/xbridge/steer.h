@@ -14,7 +14,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define XB_SCHEMA   7u
+#define XB_SCHEMA   8u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge" /* by default */
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
@@ -112,13 +112,23 @@ struct xb_queue_state {
 	__u64 unused[5];
 };
 
-/** What a rule has met, by all programs and userspace: an element of the array `rule_stats`, at the
- *  rule's slot. `xbridge steer list -s` says the same. */
+/** What a rule has met in the programs since it has its slot: an element of the per-CPU array
+ * `rule_stats`, at that slot. Each CPU counts for itself; `xbridge steer list -s` adds them up,
+ * with `rule_stats_user`. */
 struct xb_rule_stats {
 	__u64 packets; /* frames that matched, those beyond the limit too */
 	__u64 bytes;   /* of these frames */
 	__u64 last_ns; /* when it matched last, in nanoseconds of CLOCK_MONOTONIC, to a second; 0:
 			  never */
+};
+
+/** What a rule has met in userspace, which asks the rules about frames that no program has judged:
+ * an element of the array `rule_stats_user`, at the rule's slot. */
+struct xb_rule_user_stats {
+	struct xb_rule_stats met; /* since the rule has its slot, by all workers */
+	/* what it and all CPUs of `rule_stats` had counted at the last `xbridge stats reset` */
+	__u64 packets_at_reset; /* not shown by `xbridge steer list -s`: frames */
+	__u64 bytes_at_reset;   /* the same: bytes of these frames */
 };
 
 /** Most entries of the forwarding table. */

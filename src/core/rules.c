@@ -48,7 +48,7 @@ enum xb_rules_answer xb_rules_ask(const struct xb_rules *rules, struct xb_rules_
 		return XB_RULES_NONE;
 	if (pkt->fate.stage == XB_STAGE_UNTOLD)
 		return XB_RULES_MATCH;
-	stats = &rules->stats[ret_rule->slot % XB_RULES_MAX];
+	stats = &rules->stats[ret_rule->slot % XB_RULES_MAX].met;
 	__atomic_fetch_add(&stats->packets, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&stats->bytes, pkt->bytes, __ATOMIC_RELAXED);
 	__atomic_store_n(&stats->last_ns, now_ns, __ATOMIC_RELAXED);

@@ -3,7 +3,7 @@
  * Asking the steering table in userspace: for packets that no XDP program has judged.
  *
  * The table is the one that the program asks, byte for byte (xbridge/image.h), and so are the
- * rules' counters and limits.
+ * rules' limits. Counters are userspace's own; readers add the program's.
  */
 #ifndef XB_CORE_RULES_H
 #define XB_CORE_RULES_H
@@ -16,9 +16,9 @@
 
 /** A table in force; the same for all workers, immutable but for counters and limits. */
 struct xb_rules {
-	const struct xb_image *image; /* NULL: there are no rules */
-	struct xb_rule_stats *stats;  /* by slot */
-	__u64 *limits;                /* by slot: when the next frame is due (xbridge/gcra.h) */
+	const struct xb_image *image;     /* NULL: there are no rules */
+	struct xb_rule_user_stats *stats; /* by slot */
+	__u64 *limits;                    /* by slot: when the next frame is due (xbridge/gcra.h) */
 };
 
 /** One worker's memory of what it has asked. */

@@ -225,15 +225,24 @@ static struct json_object *rule_text(const struct xb_rule *rule)
 	return to;
 }
 
-static void add_counters(struct json_object *to, const struct xb_rule_stats *stats, uint64_t now_ns)
+/* Those that can't be read are null. */
+static void add_counters(struct json_object *to, const struct xb_steering *steering,
+			 const struct xb_steered_rule *steered)
 {
-	uint64_t last_ns = __atomic_load_n(&stats->last_ns, __ATOMIC_RELAXED);
+	struct xb_rule_stats stats;
+	uint64_t now_ns = xb_now_ns();
 
-	xb_json_add_u64(to, "packets", __atomic_load_n(&stats->packets, __ATOMIC_RELAXED));
-	xb_json_add_u64(to, "bytes", __atomic_load_n(&stats->bytes, __ATOMIC_RELAXED));
-	if (last_ns)
+	if (xb_steering_read_stats(steering, steered, &stats) < 0) {
+		xb_json_add_null(to, "packets");
+		xb_json_add_null(to, "bytes");
+		xb_json_add_null(to, "last_hit_ms");
+		return;
+	}
+	xb_json_add_u64(to, "packets", stats.packets);
+	xb_json_add_u64(to, "bytes", stats.bytes);
+	if (stats.last_ns)
 		xb_json_add_u64(to, "last_hit_ms",
-				last_ns < now_ns ? (now_ns - last_ns) / 1000000u : 0);
+				stats.last_ns < now_ns ? (now_ns - stats.last_ns) / 1000000u : 0);
 	else
 		xb_json_add_null(to, "last_hit_ms");
 }
@@ -251,7 +260,7 @@ struct json_object *xb_query_rule(struct xb_instance *instance,
 		xb_json_add_text(to, "comment", steered->rule.comment);
 	xb_json_add_u64(to, "slot", steered->slot);
 	if (counters)
-		add_counters(to, &instance->steering.rules.stats[steered->slot], xb_now_ns());
+		add_counters(to, &instance->steering, steered);
 	return to;
 }
 

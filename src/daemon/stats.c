@@ -140,6 +140,7 @@ int xb_stats_reset(struct xb_instance *instance, struct xb_error *err)
 {
 	xb_auto_free struct xb_books *ends = malloc(sizeof(*ends));
 	struct xb_books *books = malloc(sizeof(*books));
+	int ret;
 
 	if (!ends || !books) {
 		free(books);
@@ -150,8 +151,8 @@ int xb_stats_reset(struct xb_instance *instance, struct xb_error *err)
 	join(books, ends);
 	free(instance->books_at_reset);
 	instance->books_at_reset = books;
-	xb_steering_reset_stats(&instance->steering);
-	return 0;
+	ret = xb_steering_reset_stats(&instance->steering);
+	return ret < 0 ? xb_fail(err, ret, "read the counters of rules") : 0;
 }
 
 /* ---- telling ---- */

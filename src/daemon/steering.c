@@ -50,7 +50,7 @@ static int open_counters(struct xb_steering *steering)
 	struct xb_gate *gate = steering->store.gate;
 	struct xb_rules *rules = &steering->rules;
 
-	rules->stats = gate ? gate->rule_stats : calloc(XB_RULES_MAX, sizeof(*rules->stats));
+	rules->stats = gate ? gate->rule_user_stats : calloc(XB_RULES_MAX, sizeof(*rules->stats));
 	rules->limits = gate ? (__u64 *)gate->rule_limits
 			     : calloc(XB_RULES_MAX, sizeof(*rules->limits));
 	return rules->stats && rules->limits ? 0 : -ENOMEM;
@@ -161,6 +161,13 @@ static void index_slots(const struct xb_steered_list *list, struct slots *slots)
 		slots->rules[list->rules[i].slot] = &list->rules[i].rule;
 }
 
+static void clear_stats(const struct xb_steering *steering, uint32_t slot)
+{
+	steering->rules.stats[slot] = (struct xb_rule_user_stats){0};
+	if (steering->store.gate)
+		xb_gate_clear_rule_stats(steering->store.gate, slot);
+}
+
 /* Counters of a rule that is new start at nothing, and its burst is whole. Returns whether one has
  * the slot of another that is in force. */
 static bool reset_new(const struct xb_steering *steering, const struct xb_steered_list *list)
@@ -179,7 +186,7 @@ static bool reset_new(const struct xb_steering *steering, const struct xb_steere
 		    xb_steered_same(had.rules[slot], rule))
 			continue;
 		reused = reused || had.in_force[slot];
-		steering->rules.stats[slot] = (struct xb_rule_stats){0};
+		clear_stats(steering, slot);
 		__atomic_store_n(&steering->rules.limits[slot], 0, __ATOMIC_RELAXED);
 	}
 	return reused;
@@ -558,10 +565,55 @@ unsigned xb_steering_doubts(const struct xb_steering *steering, const struct xb_
 	return xb_rule_doubts(&ranked, steering->names.uplinks(steering->names.arg), ret_doubts);
 }
 
-void xb_steering_reset_stats(struct xb_steering *steering)
+/* What all have counted at a slot since a rule has it. */
+static int read_stats(const struct xb_steering *steering, uint32_t slot,
+		      struct xb_rule_stats *ret_stats)
 {
-	for (unsigned rank = 0; rank < steering->now.n; rank++)
-		steering->rules.stats[steering->now.rules[rank].slot] = (struct xb_rule_stats){0};
+	const struct xb_rule_stats *met = &steering->rules.stats[slot].met;
+	uint64_t last_ns = __atomic_load_n(&met->last_ns, __ATOMIC_RELAXED);
+	struct xb_rule_stats sum = {0};
+
+	if (steering->store.gate) {
+		int ret = xb_gate_read_rule_stats(steering->store.gate, slot, &sum);
+
+		if (ret < 0)
+			return ret;
+	}
+	sum.packets += __atomic_load_n(&met->packets, __ATOMIC_RELAXED);
+	sum.bytes += __atomic_load_n(&met->bytes, __ATOMIC_RELAXED);
+	if (last_ns > sum.last_ns)
+		sum.last_ns = last_ns;
+	*ret_stats = sum;
+	return 0;
+}
+
+int xb_steering_read_stats(const struct xb_steering *steering,
+			   const struct xb_steered_rule *steered, struct xb_rule_stats *ret_stats)
+{
+	const struct xb_rule_user_stats *user = &steering->rules.stats[steered->slot];
+	int ret = read_stats(steering, steered->slot, ret_stats);
+
+	if (ret < 0)
+		return ret;
+	ret_stats->packets -= user->packets_at_reset;
+	ret_stats->bytes -= user->bytes_at_reset;
+	return 0;
+}
+
+int xb_steering_reset_stats(struct xb_steering *steering)
+{
+	for (unsigned rank = 0; rank < steering->now.n; rank++) {
+		uint32_t slot = steering->now.rules[rank].slot;
+		struct xb_rule_user_stats *user = &steering->rules.stats[slot];
+		struct xb_rule_stats sum;
+		int ret = read_stats(steering, slot, &sum);
+
+		if (ret < 0)
+			return ret;
+		user->packets_at_reset = sum.packets;
+		user->bytes_at_reset = sum.bytes;
+	}
+	return 0;
 }
 
 struct xb_rules xb_steering_rules(const struct xb_steering *steering)

@@ -139,8 +139,14 @@ bool xb_steering_resume(struct xb_steering *steering);
  */
 int xb_steering_tick(struct xb_steering *steering, uint64_t time_ns);
 
-/** Resets the counters of all rules. */
-void xb_steering_reset_stats(struct xb_steering *steering);
+/** What a rule in force has met since it was made, or since the last reset: in the programs and in
+ *  userspace. Returns 0 or -errno. */
+int xb_steering_read_stats(const struct xb_steering *steering,
+			   const struct xb_steered_rule *steered, struct xb_rule_stats *ret_stats);
+
+/** Lets the counters of all rules start at nothing; when each was hit last is not forgotten.
+ * Returns 0, or -errno where those of some could not be read, which go on. */
+int xb_steering_reset_stats(struct xb_steering *steering);
 
 /** The rule in force of that id, or NULL. */
 const struct xb_steered_rule *xb_steering_rule(const struct xb_steering *steering, uint32_t id);

@@ -19,7 +19,7 @@
 
 #define N_QUEUES          (XB_UPLINKS_MAX * XB_QUEUES_MAX)
 #define QUEUES_BYTES      (N_QUEUES * sizeof(struct xb_queue_state))
-#define RULE_STATS_BYTES  (XB_RULES_MAX * sizeof(struct xb_rule_stats))
+#define USER_STATS_BYTES  (XB_RULES_MAX * sizeof(struct xb_rule_user_stats))
 #define RULE_LIMITS_BYTES (XB_RULES_MAX * sizeof(__u64))
 #define TABLE_BYTES       sizeof(struct xb_table)
 #define IMAGES_BYTES      (XB_IMAGES * sizeof(struct xb_image))
@@ -37,6 +37,7 @@ static const struct gate_map {
 	{"queues", "internal/queues", offsetof(struct xb_gate, queues_fd)},
 	{"rules", "rules", offsetof(struct xb_gate, rules_fd)},
 	{"rule_stats", "rule_stats", offsetof(struct xb_gate, rule_stats_fd)},
+	{"rule_stats_user", "rule_stats_user", offsetof(struct xb_gate, rule_user_stats_fd)},
 	{"rule_limits", "internal/rule_limits", offsetof(struct xb_gate, rule_limits_fd)},
 	{"fdb", "fdb", offsetof(struct xb_gate, fdb_fd)},
 	{"table", "table", offsetof(struct xb_gate, table_fd)},
@@ -222,8 +223,8 @@ static int map_memory(struct xb_gate *gate, struct xb_error *err)
 			  err);
 
 	if (!ret)
-		ret = map_one(gate->rule_stats_fd, RULE_STATS_BYTES, "rules' counters",
-			      (void **)&gate->rule_stats, err);
+		ret = map_one(gate->rule_user_stats_fd, USER_STATS_BYTES, "rules' counters",
+			      (void **)&gate->rule_user_stats, err);
 	if (!ret)
 		ret = map_one(gate->rule_limits_fd, RULE_LIMITS_BYTES, "rules' limits",
 			      (void **)&gate->rule_limits, err);
@@ -245,12 +246,12 @@ static void unmap_one(void *at, size_t bytes)
 static void unmap_memory(struct xb_gate *gate)
 {
 	unmap_one(gate->queues, QUEUES_BYTES);
-	unmap_one(gate->rule_stats, RULE_STATS_BYTES);
+	unmap_one(gate->rule_user_stats, USER_STATS_BYTES);
 	unmap_one(gate->rule_limits, RULE_LIMITS_BYTES);
 	unmap_one(gate->table, TABLE_BYTES);
 	unmap_one(gate->images, IMAGES_BYTES);
 	gate->queues = NULL;
-	gate->rule_stats = NULL;
+	gate->rule_user_stats = NULL;
 	gate->rule_limits = NULL;
 	gate->table = NULL;
 	gate->images = NULL;
@@ -439,27 +440,5 @@ int xb_gate_set_socket(struct xb_gate *gate, uint32_t slot, uint32_t queue, int 
 	}
 	if (bpf_map_update_elem(gate->xsks_fd, &key, &socket_fd, BPF_ANY) < 0)
 		return xb_fail(err, -errno, "put queue %u into the gate", queue);
-	return 0;
-}
-
-int xb_gate_read_stats(const struct xb_gate *gate, uint32_t slot, struct xb_xdp_stats *ret_stats)
-{
-	enum { N_COUNTS = sizeof(struct xb_xdp_stats) / sizeof(__u64) };
-	int n_cpus = libbpf_num_possible_cpus();
-	xb_auto_free __u64(*counts)[N_COUNTS] = NULL;
-	__u64 sum[N_COUNTS] = {0};
-
-	if (n_cpus < 0)
-		return n_cpus;
-	counts = calloc((size_t)n_cpus, sizeof(*counts));
-	if (!counts)
-		return -ENOMEM;
-	if (bpf_map_lookup_elem(gate->stats_fd, &slot, counts) < 0)
-		return -errno;
-	for (int cpu = 0; cpu < n_cpus; cpu++) {
-		for (unsigned i = 0; i < N_COUNTS; i++)
-			sum[i] += counts[cpu][i];
-	}
-	memcpy(ret_stats, sum, sizeof(*ret_stats));
 	return 0;
 }

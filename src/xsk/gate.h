@@ -5,8 +5,8 @@
  * One program is loaded for each uplink, in a slot of its own; all programs of an instance share
  * one set of maps. Everything is pinned, and closing the gate leaves it in force:
  *
- *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, table, rules, rule_stats, fdb,
- *                                     verdict_stats
+ *      /sys/fs/bpf/xbridge/<instance>/config, own_macs, table, rules, rule_stats,
+ *                                     rule_stats_user, fdb, verdict_stats
  *                                     internal/xsks, queues, images, rule_limits, dropped,
  *                                              prog_<slot>, and, where it is alone on its
  *                                              interface, link_<slot>
@@ -70,6 +70,7 @@ struct xb_gate {
 	int queues_fd;
 	int rules_fd;
 	int rule_stats_fd;
+	int rule_user_stats_fd;
 	int rule_limits_fd;
 	int fdb_fd; /* see fdb_mirror.h */
 	int table_fd;
@@ -77,9 +78,9 @@ struct xb_gate {
 	int dropped_fd;
 	struct xb_grace grace;
 	/* what of them is mapped */
-	struct xb_queue_state *queues;    /* XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
-	struct xb_rule_stats *rule_stats; /* XB_RULES_MAX */
-	uint64_t *rule_limits;            /* XB_RULES_MAX, see xbridge/gcra.h */
+	struct xb_queue_state *queues; /* XB_UPLINKS_MAX * XB_QUEUES_MAX, see XB_QUEUE_SLOT */
+	struct xb_rule_user_stats *rule_user_stats; /* XB_RULES_MAX */
+	uint64_t *rule_limits;                      /* XB_RULES_MAX, see xbridge/gcra.h */
 	struct xb_table *table;
 	struct xb_image *images; /* XB_IMAGES */
 };
@@ -218,6 +219,17 @@ static inline struct xb_in_force xb_gate_in_force(const struct xb_gate *gate)
 
 /** What became of an uplink's frames in the program since the maps were made, all CPUs summed. */
 int xb_gate_read_stats(const struct xb_gate *gate, uint32_t slot, struct xb_xdp_stats *ret_stats);
+
+/** Lets what became of an uplink's frames start at nothing; for a slot whose program sits nowhere.
+ */
+void xb_gate_clear_stats(const struct xb_gate *gate, uint32_t slot);
+
+/** What a rule's slot has met in the programs, all CPUs summed. Returns 0 or -errno. */
+int xb_gate_read_rule_stats(const struct xb_gate *gate, uint32_t rule_slot,
+			    struct xb_rule_stats *ret_stats);
+
+/** Lets that start at nothing; a CPU whose program counts at the same time may not take notice. */
+void xb_gate_clear_rule_stats(const struct xb_gate *gate, uint32_t rule_slot);
 
 /* ---- without a running instance: detach, doctor ---- */
 

@@ -29,14 +29,9 @@
 
 static void forget_slot(struct xb_gate *gate, uint32_t slot)
 {
-	int n_cpus = libbpf_num_possible_cpus();
-	xb_auto_free struct xb_xdp_stats *zero = NULL;
-
 	for (uint32_t queue = 0; queue < XB_QUEUES_MAX; queue++)
 		xb_gate_beat(gate, slot, queue, 0);
-	zero = n_cpus > 0 ? calloc((size_t)n_cpus, sizeof(*zero)) : NULL;
-	if (zero)
-		bpf_map_update_elem(gate->stats_fd, &slot, zero, BPF_ANY);
+	xb_gate_clear_stats(gate, slot);
 }
 
 int xb_gate_claim_slot(struct xb_gate *gate, uint32_t ifindex, const char *ifname,

@@ -90,7 +90,7 @@ static int load(void **state)
 		return -1;
 	images = map_memory(skeleton->maps.images);
 	table = map_memory(skeleton->maps.table);
-	rules.stats = map_memory(skeleton->maps.rule_stats);
+	rules.stats = map_memory(skeleton->maps.rule_stats_user);
 	rules.limits = map_memory(skeleton->maps.rule_limits);
 	if (!images || !table || !rules.stats || !rules.limits)
 		return -1;

@@ -36,7 +36,6 @@ static struct steer_bpf *skeleton;
 static struct steer_bpf *twin; /* over the same maps, to be asked */
 static struct xb_image *images;
 static struct xb_table *table;
-static struct xb_rule_stats *rule_stats;
 static uint64_t *rule_limits;
 static bool shared;
 static uint16_t default_verdict;
@@ -92,7 +91,6 @@ static int load(void **state)
 		return -1;
 	images = map_memory(skeleton->maps.images);
 	table = map_memory(skeleton->maps.table);
-	rule_stats = map_memory(skeleton->maps.rule_stats);
 	rule_limits = map_memory(skeleton->maps.rule_limits);
 	memcpy(own.mac, own_mac, sizeof(own.mac));
 	table->own_bits[SLOT] = XB_OWN_BIT(own_mac);
@@ -334,13 +332,36 @@ static void same_decision(const char *who, const struct xb_decision *said,
 			 wanted->stage, wanted->rule);
 }
 
+#define WORDS_MAX 16u /* of an element that is summed */
+#define CPUS_MAX  256u
+
+static void sum_cpus(const struct bpf_map *map, uint32_t key, uint64_t *sum, size_t n_words)
+{
+	static uint64_t cpus[CPUS_MAX * WORDS_MAX];
+	int n_cpus = libbpf_num_possible_cpus();
+
+	assert_true(n_cpus > 0 && n_cpus <= (int)CPUS_MAX && n_words <= WORDS_MAX);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(map), &key, cpus), 0);
+	memset(sum, 0, n_words * sizeof(*sum));
+	for (size_t i = 0; i < (size_t)n_cpus * n_words; i++)
+		sum[i % n_words] += cpus[i];
+}
+
+static struct xb_rule_stats hits_of(uint32_t slot)
+{
+	struct xb_rule_stats sum;
+
+	sum_cpus(skeleton->maps.rule_stats, slot, (uint64_t *)&sum, sizeof(sum) / 8);
+	return sum;
+}
+
 /* Returns whether a rule matched. */
 static bool check(unsigned n, uint8_t *frame, unsigned bytes, struct xb_xdp_stats *stats)
 {
 	const struct judged judged = judge(n, frame, bytes);
 	const bool matched = judged.rank != XB_RANK_NONE;
 	const uint32_t slot = matched ? steering_ranked[judged.rank].slot : 0;
-	const struct xb_rule_stats before = rule_stats[slot];
+	const struct xb_rule_stats before = hits_of(slot);
 	const struct xb_explained told = ask_twin(frame, bytes);
 	struct xb_key key;
 	const struct xb_decision said = ask_userspace(frame, bytes, &key);
@@ -360,8 +381,8 @@ static bool check(unsigned n, uint8_t *frame, unsigned bytes, struct xb_xdp_stat
 				 judged.decision.rule);
 		if (!matched)
 			continue;
-		assert_int_equal(rule_stats[slot].packets, before.packets + again);
-		assert_int_equal(rule_stats[slot].bytes, before.bytes + again * bytes);
+		assert_int_equal(hits_of(slot).packets, before.packets + again);
+		assert_int_equal(hits_of(slot).bytes, before.bytes + again * bytes);
 	}
 	return matched;
 }
@@ -369,16 +390,9 @@ static bool check(unsigned n, uint8_t *frame, unsigned bytes, struct xb_xdp_stat
 /* What all CPUs have counted. */
 static struct xb_xdp_stats counted(void)
 {
-	struct xb_xdp_stats cpus[256], sum = {0};
-	uint32_t slot = SLOT;
-	int n = libbpf_num_possible_cpus();
+	struct xb_xdp_stats sum;
 
-	assert_true(n > 0 && n <= 256);
-	assert_int_equal(
-		bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.verdict_stats), &slot, cpus), 0);
-	for (int i = 0; i < n; i++)
-		for (size_t word = 0; word < sizeof(sum) / 8; word++)
-			((uint64_t *)&sum)[word] += ((const uint64_t *)&cpus[i])[word];
+	sum_cpus(skeleton->maps.verdict_stats, SLOT, (uint64_t *)&sum, sizeof(sum) / 8);
 	return sum;
 }
 
@@ -387,7 +401,7 @@ static uint64_t all_hits(void)
 	uint64_t sum = 0;
 
 	for (unsigned slot = 0; slot < XB_RULES_MAX; slot++)
-		sum += rule_stats[slot].packets;
+		sum += hits_of(slot).packets;
 	return sum;
 }
 

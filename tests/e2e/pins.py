@@ -22,6 +22,17 @@ def by_key(bed, name):
     return {row["key"]: row["value"] for row in bpftool(bed, name)}
 
 
+def rule_hits(bed):
+    """What rules have met, by their slots: packets, bytes and last_ns, of all CPUs and of userspace, never reset."""
+    user = by_key(bed, "rule_stats_user")
+    met = {}
+    for row in bpftool(bed, "rule_stats"):
+        each = [user[row["key"]]["met"], *(cpu["value"] for cpu in row["values"])]
+        met[row["key"]] = {"packets": sum(one["packets"] for one in each), "bytes": sum(one["bytes"] for one in each),
+                           "last_ns": max(one["last_ns"] for one in each)}
+    return met
+
+
 def mac(octets):
     return ":".join(f"{octet:02x}" for octet in octets)
 

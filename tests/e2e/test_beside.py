@@ -19,7 +19,7 @@ import threading
 
 import pytest
 
-from pins import by_key
+from pins import rule_hits
 from traffic import Wire, ether
 from xbridge import PATIENCE, PIN_ROOT, binary, difference, wait_for
 
@@ -255,7 +255,7 @@ def test_each_frame_is_counted_once_while_one_program_follows_another(shared):
             daemon = bed.start(*rule)
         sent = stream.sent
         wait_for(lambda: stream.sent > sent + 100, "frames are sent")
-    counted = sum(stats["packets"] for stats in by_key(bed, "rule_stats").values())
+    counted = sum(stats["packets"] for stats in rule_hits(bed).values())
     assert 0 <= counted - stream.sent <= 2  # one may be between the two programs each time
 
 

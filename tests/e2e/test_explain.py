@@ -85,7 +85,7 @@ def counters(bed):
     """All that counts, or remembers."""
     dumps = [subprocess.run(bed.in_host("bpftool", "-j", "map", "dump", "pinned", f"/sys/fs/bpf/xbridge/{bed.name}/{name}"),
                             check=True, capture_output=True, text=True).stdout
-             for name in ("rule_stats", "verdict_stats", "internal/rule_limits")]
+             for name in ("rule_stats", "rule_stats_user", "verdict_stats", "internal/rule_limits")]
     return dumps, interesting(bed.daemon.rest()), met(bed.daemon), mirrored(bed)
 
 

@@ -19,7 +19,7 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
-from pins import bpftool, by_key, described, mac
+from pins import bpftool, by_key, described, mac, rule_hits
 from traffic import Wire, ether
 from xbridge import PATIENCE, PIN_ROOT, ROOT, TAP_IP, scaled, wait_for
 
@@ -74,7 +74,7 @@ def test_rules_and_counters_are_those_of_steer_list(bed, daemon):
         wire.send(*(bytes(Ether(src=FROM, dst=TO) / IP(src=f"10.{i >> 8}.{i & 255}.9") / UDP(dport=i)) for i in sent))
     rules = wait_for(lambda: (listed := daemon.ask("steer", "list", "-s")["rules"]) and
                      sum(rule["packets"] for rule in listed) == len(sent) and listed, "the frames are counted")
-    shown, hits = by_key(bed, "rules"), by_key(bed, "rule_stats")
+    shown, hits = by_key(bed, "rules"), rule_hits(bed)
     for i, rule in enumerate(rules):
         slot = rule["slot"]
         assert (shown[slot]["id"], shown[slot]["prio"], shown[slot]["verdict"]) == (rule["id"], rule["prio"], "drop")
@@ -105,7 +105,7 @@ def test_the_age_of_a_hit_is_that_of_the_map_and_grows(bed, daemon):
         early = time.monotonic_ns()
         listed = json.loads(daemon.cli("steer", "list", "-s", "--json").stdout)["rules"]
         late = time.monotonic_ns()
-        last = [by_key(bed, "rule_stats")[rule["slot"]]["last_ns"] for rule in listed]
+        last = [rule_hits(bed)[rule["slot"]]["last_ns"] for rule in listed]
         for rule, last_ns in zip(listed, last):
             assert sending - SECOND_NS - LATE_NS <= last_ns <= hit
             assert early - last_ns - MS_NS <= rule["last_hit_ms"] * MS_NS <= late - last_ns

@@ -13,7 +13,7 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
 from load import NO_STALL, Storm
-from pins import by_key
+from pins import rule_hits
 from steer import CASES, GROUP, IN_VLAN, OWN, PAYLOAD, TO, Ends, frame, judged, marked, marks, readdressed, tagged
 from traffic import Wire
 from xbridge import IN_VM, PATIENCE, TAP_IP, binary, difference, drops, interesting, peer_ip, scaled, wait_for
@@ -302,7 +302,7 @@ def test_a_rule_to_a_port_that_is_gone_drops_on_that_port(make_bed):
 
 def hits(bed):
     """What all rules have met, those too that are gone: their slots rest as long as there are others."""
-    return sum(stats["packets"] for stats in by_key(bed, "rule_stats").values())
+    return sum(stats["packets"] for stats in rule_hits(bed).values())
 
 
 STORM_PORTS = range(1, 31)

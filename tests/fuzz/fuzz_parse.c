@@ -22,7 +22,7 @@
 #define LIKE_RULE 0x02u /* a shaped one has a rule's addresses */
 
 static const uint8_t *choices, *choices_end;
-static struct xb_rule_stats stats[XB_RULES_MAX];
+static struct xb_rule_user_stats stats[XB_RULES_MAX];
 static struct xb_rules rules = {.stats = stats};
 static struct xb_rules_cache cache;
 

@@ -22,7 +22,7 @@
 
 static struct room room;
 static struct xb_image *image;
-static struct xb_rule_stats stats[XB_RULES_MAX];
+static struct xb_rule_user_stats stats[XB_RULES_MAX];
 static __u64 limits[XB_RULES_MAX];
 
 static int setup(void **state)
@@ -114,11 +114,11 @@ static void the_first_rule_decides_and_is_counted(void **state)
 	assert_int_equal(room_came_out(&room), 1u << 1);
 	pass(2, 54);
 	assert_int_equal(room_came_out(&room), 1u << 1);
-	assert_int_equal(stats[10].packets, 1);
-	assert_int_equal(stats[11].packets, 1);
-	assert_int_equal(stats[12].packets, 2);
-	assert_int_equal(stats[12].bytes, 2 * 92);
-	assert_true(stats[12].last_ns > 0);
+	assert_int_equal(stats[10].met.packets, 1);
+	assert_int_equal(stats[11].met.packets, 1);
+	assert_int_equal(stats[12].met.packets, 2);
+	assert_int_equal(stats[12].met.bytes, 2 * 92);
+	assert_true(stats[12].met.last_ns > 0);
 }
 
 static void where_no_rule_matches_the_default_verdict_holds(void **state)
@@ -128,7 +128,7 @@ static void where_no_rule_matches_the_default_verdict_holds(void **state)
 	room.snapshot.verdict = XB_VERDICT_PORT(1);
 	pass(0, 53);
 	assert_int_equal(room_came_out(&room), 1u << 1);
-	assert_int_equal(stats[10].packets, 0);
+	assert_int_equal(stats[10].met.packets, 0);
 }
 
 static void what_the_program_has_judged_is_not_asked_again(void **state)
@@ -141,7 +141,7 @@ static void what_the_program_has_judged_is_not_asked_again(void **state)
 	mem_inject(&room.mem[0], 0, pkt);
 	room_run(&room);
 	assert_int_equal(room_came_out(&room), 1u << 1);
-	assert_int_equal(stats[10].packets, 0);
+	assert_int_equal(stats[10].met.packets, 0);
 }
 
 static void pass_from_elsewhere_than_an_uplink_is_bridge(void **state)
@@ -150,7 +150,7 @@ static void pass_from_elsewhere_than_an_uplink_is_bridge(void **state)
 	TABLE("to pass");
 	pass(0, 53);
 	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
-	assert_int_equal(stats[10].packets, 1);
+	assert_int_equal(stats[10].met.packets, 1);
 }
 
 static void whom_a_rule_drops_is_not_learned(void **state)
@@ -179,10 +179,10 @@ static void what_the_program_could_not_tell_is_found_again_and_not_counted(void 
 		room_run(&room);
 		assert_int_equal(room_came_out(&room), 1u << 2);
 	}
-	assert_int_equal(stats[10].packets, 0);
+	assert_int_equal(stats[10].met.packets, 0);
 	pass(0, 53);
 	assert_int_equal(room_came_out(&room), 1u << 2);
-	assert_int_equal(stats[10].packets, 1);
+	assert_int_equal(stats[10].met.packets, 1);
 }
 
 static void headers_in_pieces_are_read_all_the_same(void **state)
@@ -205,7 +205,7 @@ static void beyond_its_limit_a_rule_drops(void **state)
 	for (unsigned i = 0; i < 5; i++)
 		pass(0, 53);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_LIMIT), 2);
-	assert_int_equal(stats[10].packets, 5);
+	assert_int_equal(stats[10].met.packets, 5);
 	assert_int_equal(room_came_out(&room), 1u << 1);
 }
 
@@ -290,7 +290,8 @@ static void explained_is_done(unsigned in, unsigned to, unsigned from, uint16_t 
 {
 	struct mem_packet *pkt = udp(dport, 50);
 	struct xb_port *port = &room.mem[in].port;
-	uint64_t dropped = port_sums(port).drops, hits = stats[10].packets + stats[11].packets;
+	uint64_t dropped = port_sums(port).drops,
+		 hits = stats[10].met.packets + stats[11].met.packets;
 	enum xb_drop reason;
 	uint64_t for_reason;
 	unsigned said;
@@ -299,7 +300,7 @@ static void explained_is_done(unsigned in, unsigned to, unsigned from, uint16_t 
 	memcpy(pkt->data + 6, stations[from], 6);
 	said = explained(in, pkt, &reason);
 	for_reason = port_drops(port, reason);
-	assert_int_equal(stats[10].packets + stats[11].packets, hits);
+	assert_int_equal(stats[10].met.packets + stats[11].met.packets, hits);
 	mem_inject(&room.mem[in], 0, pkt);
 	room_run(&room);
 	assert_int_equal(room_came_out(&room), said);

@@ -254,9 +254,9 @@ static void new_rules_start_at_nothing_wherever_they_count(void **state)
 		for (unsigned rank = 0; rank < steering.now.n; rank++) {
 			uint32_t slot = steering.now.rules[rank].slot;
 
-			assert_int_equal(steering.rules.stats[slot].packets, 0);
+			assert_int_equal(steering.rules.stats[slot].met.packets, 0);
 			assert_int_equal(steering.rules.limits[slot], 0);
-			steering.rules.stats[slot].packets = steering.rules.limits[slot] = 7;
+			steering.rules.stats[slot].met.packets = steering.rules.limits[slot] = 7;
 		}
 	}
 }
@@ -268,10 +268,10 @@ static void a_rule_that_stays_keeps_what_it_has_counted(void **state)
 	(void)state;
 	load("proto tcp to drop limit 5\nproto udp to drop\n");
 	slot = steering.now.rules[0].slot;
-	steering.rules.stats[slot].packets = steering.rules.limits[slot] = 7;
+	steering.rules.stats[slot].met.packets = steering.rules.limits[slot] = 7;
 	load("prio 40000 to pass\nproto tcp to drop limit 5\n");
 	assert_int_equal(steering.now.rules[1].slot, slot);
-	assert_int_equal(steering.rules.stats[slot].packets, 7);
+	assert_int_equal(steering.rules.stats[slot].met.packets, 7);
 	assert_int_equal(steering.rules.limits[slot], 7);
 }
 
@@ -417,13 +417,13 @@ static void a_rule_is_replaced_in_its_place(void **state)
 
 	(void)state;
 	load("proto tcp to drop\nproto udp to drop\n");
-	steering.rules.stats[steering.now.rules[0].slot].packets = 7;
+	steering.rules.stats[steering.now.rules[0].slot].met.packets = 7;
 	assert_int_equal(xb_rule_parse("proto sctp to pass", &rule, NULL), 0);
 	assert_int_equal(
 		xb_steering_replace(&steering, 1, &rule, (struct xb_rule_source){0}, 0, &err), 0);
 	assert_string_equal(listed(),
 			    "default bridge\nid 1 proto sctp to pass\nid 2 proto udp to drop\n");
-	assert_int_equal(steering.rules.stats[steering.now.rules[0].slot].packets, 0);
+	assert_int_equal(steering.rules.stats[steering.now.rules[0].slot].met.packets, 0);
 	assert_int_equal(
 		xb_steering_replace(&steering, 3, &rule, (struct xb_rule_source){0}, 0, &err),
 		-ENOENT);
@@ -485,7 +485,7 @@ static void changes_that_join_a_trial_are_taken_back_with_it(void **state)
 
 	(void)state;
 	load("default drop\nproto tcp to drop limit 5\n");
-	steering.rules.stats[steering.now.rules[0].slot].packets = 7;
+	steering.rules.stats[steering.now.rules[0].slot].met.packets = 7;
 	assert_int_equal(add_to_confirm("proto udp to drop", 30), 2);
 	assert_int_equal(add_to_confirm("proto sctp to drop", 30), 3);
 	assert_int_equal(xb_steering_set_default(&steering, "pass", joining(30), NULL), 0);
@@ -501,7 +501,7 @@ static void changes_that_join_a_trial_are_taken_back_with_it(void **state)
 	assert_int_equal(xb_steering_tick(&steering, end_ns - 1), 0);
 	assert_int_equal(xb_steering_tick(&steering, end_ns), 1);
 	assert_string_equal(listed(), "default drop\nid 1 proto tcp to drop limit 5:8\n");
-	assert_int_equal(steering.rules.stats[steering.now.rules[0].slot].packets, 7);
+	assert_int_equal(steering.rules.stats[steering.now.rules[0].slot].met.packets, 7);
 	assert_int_equal(rules_at(0), 1);
 	assert_int_equal(xb_steering_verdict(&steering), XB_VERDICT_DROP);
 	assert_int_equal(meets(1), XB_RANK_NONE);
