@@ -31,7 +31,7 @@
 
 /* What a ratio should not exceed. */
 #define KNOWN_MAX 0.65 /* a flow that the cache knows, beside xdp-filter */
-#define WALK_MAX  2.2  /* a walk of a published set, beside that of one rule */
+#define WALK_MAX  2.0  /* a walk of a published set, beside a flow that the cache knows */
 #define WORST_MAX 5.0  /* a walk of the worst sets, beside that of one rule of the set */
 
 /* ---- who is measured ---- */
@@ -53,7 +53,16 @@ static struct steer_bpf *load_steer(bool forgetful)
 	return steer;
 }
 
-static void put_rules(struct steer_bpf *steer, const struct xb_rule *rules, unsigned n)
+/* The rule of a set that one of its packets meets. */
+static unsigned met_by(unsigned packet, unsigned n)
+{
+	return (packet + 1) * n / PACKETS - 1;
+}
+
+/* All rules drop; or those alone that packets meet do, and the others are to another port, so that
+ * the table asks where a frame comes from. */
+static void put_rules(struct steer_bpf *steer, const struct xb_rule *rules, unsigned n,
+		      bool to_port)
 {
 	static struct xb_ranked_rule ranked[XB_RULES_MAX];
 	const size_t bytes = XB_IMAGES * sizeof(struct xb_image);
@@ -69,10 +78,14 @@ static void put_rules(struct steer_bpf *steer, const struct xb_rule *rules, unsi
 	for (unsigned i = 0; i < n; i++) {
 		ranked[i] = (struct xb_ranked_rule){
 			.rule = &rules[i], .slot = i, .verdict = XB_VERDICT_DROP, .in = XB_IN_ANY};
+		if (to_port)
+			ranked[i].verdict = XB_VERDICT_PORT(1);
 		if (XB_RULE_TESTS(&rules[i], XB_MATCH_IN))
 			ranked[i].in = 1ull << !strcmp(rules[i].in, "tap0");
 		memcpy(ranked[i].dmac, rules[i].dmac, sizeof(ranked[i].dmac));
 	}
+	for (unsigned i = 0; to_port && i < PACKETS; i++)
+		ranked[met_by(i, n)].verdict = XB_VERDICT_DROP;
 	if (xb_image_build(ranked, n, generation, &image, &err) < 0)
 		die("%s", err.what);
 	images = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -272,7 +285,7 @@ static int load_passer(void)
 
 static void compare_set(const char *filter_path, const struct rule_set *set)
 {
-	enum { FILTER, NO_RULES, ONE_KNOWN, ALL_KNOWN, ONE_WALK, ALL_WALK, N };
+	enum { FILTER, NO_RULES, ONE_KNOWN, ALL_KNOWN, ONE_WALK, ALL_WALK, PORT_WALK, N };
 	static struct contender all[N] = {
 		[FILTER] = {"xdp-filter"},
 		[NO_RULES] = {"no rules"},
@@ -280,8 +293,9 @@ static void compare_set(const char *filter_path, const struct rule_set *set)
 		[ALL_KNOWN] = {"all rules, a flow that the cache knows", .ratio_max = KNOWN_MAX},
 		[ONE_WALK] = {"1 rule, a walk"},
 		[ALL_WALK] = {"all rules, a walk", .ratio_max = WALK_MAX},
+		[PORT_WALK] = {"the same, other rules to a port", .ratio_max = WALK_MAX},
 	};
-	static const int beside[N] = {FILTER, FILTER, FILTER, FILTER, FILTER, ONE_WALK};
+	static const int beside[N] = {FILTER, FILTER, FILTER, FILTER, FILTER, ALL_KNOWN, ALL_KNOWN};
 
 	if (!all[FILTER].prog_fd) {
 		all[FILTER].prog_fd = load_filter(filter_path);
@@ -290,14 +304,15 @@ static void compare_set(const char *filter_path, const struct rule_set *set)
 	}
 	if (set->n < PACKETS)
 		die("%s: less than %u rules", set->name, PACKETS);
-	put_rules(all[ALL_KNOWN].steer, set->rules, set->n);
-	put_rules(all[ALL_WALK].steer, set->rules, set->n);
+	put_rules(all[ALL_KNOWN].steer, set->rules, set->n, false);
+	put_rules(all[ALL_WALK].steer, set->rules, set->n, false);
+	put_rules(all[PORT_WALK].steer, set->rules, set->n, true);
 	for (unsigned i = 0; i < PACKETS; i++) {
-		const struct xb_rule *rule = &set->rules[(i + 1) * set->n / PACKETS - 1];
+		const struct xb_rule *rule = &set->rules[met_by(i, set->n)];
 		const struct frame frame = frame_of(rule);
 
-		put_rules(all[ONE_KNOWN].steer, rule, 1);
-		put_rules(all[ONE_WALK].steer, rule, 1);
+		put_rules(all[ONE_KNOWN].steer, rule, 1, false);
+		put_rules(all[ONE_WALK].steer, rule, 1, false);
 		take_turns(all, N, i, &frame);
 	}
 	printf("%s, %u rules, %u packets, each of another rule:\n", set->name, set->n, PACKETS);
@@ -360,9 +375,9 @@ static void compare_worst(const struct rule_set *set)
 		[SIMPLE] = {"1 rule that asks for src alone, a walk", .steer = load_steer(true)},
 	};
 
-	put_rules(all[ONE].steer, last, 1);
-	put_rules(all[ALL].steer, set->rules, set->n);
-	put_rules(all[SIMPLE].steer, &simple, 1);
+	put_rules(all[ONE].steer, last, 1, false);
+	put_rules(all[ALL].steer, set->rules, set->n, false);
+	put_rules(all[SIMPLE].steer, &simple, 1, false);
 	take_turns(all, N, 0, &frame);
 	meets_the_last(all[ALL].steer, set);
 	printf("%s, %u rules, 1 packet:\n", set->name, set->n);

@@ -73,13 +73,23 @@ struct xb_image_rule {
 	__u64 ahead_ns; /* how far frames may run ahead of that rate */
 };
 
+/** Axes, in the order in which they are asked. */
+struct xb_axis_list {
+	__u32 n;
+	__u8 ids[20]; /* enum xb_axis_id */
+};
+
 struct xb_image_head {
 	__u32 generation;
 	__u32 n_rules;
-	__u32 used;  /* bits 1 << axis: what any rule asks for */
-	__u32 bytes; /* of the image */
-	__u32 rules; /* struct xb_image_rule a rank */
+	__u32 asks_own; /* 1: some rule asks for DMAC_OWN */
+	__u32 bytes;    /* of the image */
+	__u32 rules;    /* struct xb_image_rule a rank */
 	__u32 zero;
+	struct xb_axis_list ip6;   /* what any rule asks for of an IPv6 frame */
+	struct xb_axis_list other; /* the same, of any other frame */
+	__u64 any_in; /* bits 1 << port: IN, which is the first of both lists, excludes no rule for
+			 a frame from there */
 	struct xb_key mask; /* all ones where a rule asks: other bits of a key don't matter */
 	struct xb_axis axes[XB_AXIS_COUNT];
 };
@@ -135,7 +145,7 @@ XB_INLINE struct xb_image_rule xb_image_rule(const struct xb_image *image, __u32
 	return rule;
 }
 
-/* BPF has no instruction for either. */
+/* BPF has no instruction for it. */
 XB_INLINE __u32 xb_popcount(__u64 word)
 {
 	word -= word >> 1 & 0x5555555555555555ull;
@@ -144,9 +154,23 @@ XB_INLINE __u32 xb_popcount(__u64 word)
 	return (__u32)(word * 0x0101010101010101ull >> 56);
 }
 
+/** The place of the lowest bit of a word that is not zero. */
 XB_INLINE __u32 xb_lowest_bit(__u64 word)
 {
-	return xb_popcount((word & -word) - 1);
+#ifdef __bpf__
+	/* multiplied by the only bit left, a de Bruijn sequence has a number of its own in its
+	 * uppermost six bits for each place */
+	static const __u8 places[64] = {
+		0,  1,  48, 2,  57, 49, 28, 3,  61, 58, 50, 42, 38, 29, 17, 4,
+		62, 55, 59, 36, 53, 51, 43, 22, 45, 39, 33, 30, 24, 18, 12, 5,
+		63, 47, 56, 27, 60, 41, 37, 16, 54, 35, 52, 21, 44, 32, 23, 11,
+		46, 26, 40, 15, 34, 20, 31, 10, 25, 14, 19, 9,  13, 8,  7,  6,
+	};
+
+	return places[(word & -word) * 0x3f79d71b4cb0a89ull >> 58];
+#else
+	return (__u32)__builtin_ctzll(word);
+#endif
 }
 
 /* One axis' answer: a dense set and a packed one. */
@@ -243,7 +267,7 @@ struct xb_walk {
 	__u64 upper[XB_AXIS_COUNT]; /* the value on each axis; of SRC6 and DST6 its upper half */
 	__u64 lower[XB_AXIS_COUNT]; /* of SRC6 and DST6; else 0 */
 	__u32 known;                /* bits 1 << axis: the frame has a value there */
-	__u32 asked;                /* bits 1 << axis: for a frame of its family */
+	__u32 ip6;                  /* it is an IPv6 frame */
 	__u32 kept;                 /* the frame is for those rules alone that say `dmac own` */
 	__u32 n_sets;
 	struct xb_sets sets[XB_AXIS_COUNT]; /* the axes' answers, as far as they are asked */
@@ -281,7 +305,7 @@ XB_INLINE void xb_walk_start(struct xb_walk *walk, const struct xb_key *key)
 		walk->known |= XB_AXES_V4;
 	if (key->family == 6)
 		walk->known |= XB_AXES_V6;
-	walk->asked = key->family == 6 ? ~XB_AXES_V4 : ~XB_AXES_V6;
+	walk->ip6 = key->family == 6;
 	walk->kept = key->own == XB_OWN_KEPT;
 	walk->n_sets = 0;
 }
@@ -290,25 +314,28 @@ XB_INLINE void xb_walk_start(struct xb_walk *walk, const struct xb_key *key)
 struct xb_quest {
 	struct xb_walk *walk;
 	const struct xb_image *image;
-	__u64 left; /* words of all sets that may still hold the answer */
-	__u32 asked;
+	const struct xb_axis_list *asked;
+	__u64 left;  /* words of all sets that may still hold the answer */
+	__u32 first; /* of the axes that are asked */
 	__u32 rank;
 };
 
-/* Asks one axis. */
-XB_STEP long xb_ask_axis(__u32 id, void *data)
+/* Asks the next axis. */
+XB_STEP long xb_ask_axis(__u32 i, void *data)
 {
 	struct xb_quest *quest = data;
 	const struct xb_image *image = quest->image;
 	struct xb_walk *walk = quest->walk;
 	const struct xb_axis *axis;
 	struct xb_sets sets;
-	__u32 n;
+	__u32 id, n;
 
+	i += quest->first;
+	if (i >= XB_AXIS_COUNT)
+		return 1;
+	id = quest->asked->ids[i];
 	if (id >= XB_AXIS_COUNT)
 		return 1;
-	if (!(quest->asked >> id & 1))
-		return 0;
 	axis = &image->head.axes[id];
 	if (walk->known >> id & 1)
 		sets = xb_axis_sets(image, axis,
@@ -435,15 +462,18 @@ XB_GLOBAL __u32 xb_ask_words(const struct xb_image *image, const struct xb_walk 
 	return XB_RANK_NONE;
 }
 
-XB_STEP long xb_ask_step(__u32 i, void *data)
+/* The same of the words after those. */
+XB_STEP long xb_ask_more_words(__u32 i, void *data)
 {
 	struct xb_quest *quest = data;
 
 	(void)i;
-	quest->rank = xb_ask_words(quest->image, quest->walk, quest->left);
 	for (int n = 0; n < XB_CHUNKS_A_STEP && quest->left; n++)
 		quest->left = xb_without_chunk(quest->left, xb_chunk_of(quest->left));
-	return quest->rank != XB_RANK_NONE || !quest->left;
+	if (!quest->left)
+		return 1;
+	quest->rank = xb_ask_words(quest->image, quest->walk, quest->left);
+	return quest->rank != XB_RANK_NONE;
 }
 
 /**
@@ -452,7 +482,7 @@ XB_STEP long xb_ask_step(__u32 i, void *data)
  * The cost is bounded: for each axis that the table uses one search of at most XB_SEARCH_STEPS,
  * then at most XB_SET_WORDS words of each.
  */
-XB_GLOBAL __u32 xb_walk_find(struct xb_walk *walk, const struct xb_image *image)
+XB_INLINE __u32 xb_walk_find(struct xb_walk *walk, const struct xb_image *image)
 {
 	struct xb_quest quest = {
 		.walk = walk,
@@ -463,13 +493,17 @@ XB_GLOBAL __u32 xb_walk_find(struct xb_walk *walk, const struct xb_image *image)
 
 	if (!walk || !image)
 		return XB_RANK_NONE;
-	quest.asked = image->head.used & walk->asked;
-	if (!image->head.n_rules ||
-	    (walk->kept && !(image->head.used & XB_AXIS_BIT(XB_MATCH_DMAC_OWN))))
+	if (!image->head.n_rules || (walk->kept && !image->head.asks_own))
 		return XB_RANK_NONE;
-	xb_repeat(XB_AXIS_COUNT, xb_ask_axis, &quest);
-	if (quest.left)
-		xb_repeat(XB_SET_WORDS / XB_CHUNK_WORDS / XB_CHUNKS_A_STEP, xb_ask_step, &quest);
+	quest.asked = walk->ip6 ? &image->head.ip6 : &image->head.other;
+	quest.first = image->head.any_in >> (walk->upper[XB_MATCH_IN] & 63) & 1;
+	xb_repeat(quest.asked->n - quest.first, xb_ask_axis, &quest);
+	if (!quest.left)
+		return XB_RANK_NONE;
+	quest.rank = xb_ask_words(image, walk, quest.left);
+	if (quest.rank == XB_RANK_NONE)
+		xb_repeat(XB_SET_WORDS / XB_CHUNK_WORDS / XB_CHUNKS_A_STEP - 1, xb_ask_more_words,
+			  &quest);
 	return quest.rank;
 }
 

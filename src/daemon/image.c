@@ -512,9 +512,36 @@ static void write_rules(struct build *build, struct xb_image_head *image)
 			.each_ns = each_ns,
 			.ahead_ns = pps ? each_ns * (ranked->rule->limit_burst - 1) : 0,
 		};
-		for (unsigned what = 0; what < XB_MATCH_COUNT; what++)
-			image->used |= (uint32_t)asks(ranked, what) << what;
 	}
+}
+
+/* The axes that any rule asks for: bits 1 << axis. */
+static uint32_t used_axes(const struct build *build)
+{
+	uint32_t used = 0;
+
+	for (unsigned rank = 0; rank < build->n; rank++)
+		for (unsigned id = 0; id < XB_AXIS_COUNT; id++)
+			used |= (uint32_t)asks(&build->rules[rank], id) << id;
+	return used;
+}
+
+static void list_axes(uint32_t axes, struct xb_axis_list *list)
+{
+	static_assert(sizeof(list->ids) >= XB_AXIS_COUNT, "there is room for all");
+	for (unsigned id = 0; id < XB_AXIS_COUNT; id++)
+		if (axes & XB_AXIS_BIT(id))
+			list->ids[list->n++] = (uint8_t)id;
+}
+
+/* The ports from which any rule may be met. */
+static uint64_t ports_of_all(const struct build *build)
+{
+	uint64_t ports = XB_IN_ANY;
+
+	for (unsigned rank = 0; rank < build->n; rank++)
+		ports &= xb_ranked_rule_ports(&build->rules[rank]);
+	return ports;
 }
 
 /* What a frame's key is made of as far as these rules can see. */
@@ -542,12 +569,19 @@ static struct xb_key key_mask(uint32_t used)
 	return mask;
 }
 
-static int build_axes(struct build *build, struct xb_image_head *image)
+static int write_axes(struct build *build, struct xb_image_head *image)
 {
+	uint32_t used = used_axes(build);
 	int ret = 0;
 
+	image->asks_own = used >> XB_MATCH_DMAC_OWN & 1;
+	image->mask = key_mask(used);
+	list_axes(used & ~XB_AXES_V4, &image->ip6);
+	list_axes(used & ~XB_AXES_V6, &image->other);
+	if (used & XB_AXIS_BIT(XB_MATCH_IN))
+		image->any_in = ports_of_all(build);
 	for (unsigned id = 0; !ret && id < XB_AXIS_COUNT; id++)
-		if (image->used >> id & 1)
+		if (used & XB_AXIS_BIT(id))
 			ret = write_axis(build, &image->axes[id], id);
 	return ret;
 }
@@ -578,12 +612,7 @@ static int build_with(const struct xb_ranked_rule *rules, unsigned n, uint32_t g
 	head->generation = generation;
 	head->n_rules = n;
 	write_rules(build, head);
-	head->mask = key_mask(head->used);
-	if (head->used >> XB_MATCH_SRC & 1)
-		head->used |= 1u << XB_AXIS_SRC6;
-	if (head->used >> XB_MATCH_DST & 1)
-		head->used |= 1u << XB_AXIS_DST6;
-	if (build_axes(build, head) < 0)
+	if (write_axes(build, head) < 0)
 		return -ENOMEM;
 	head->bytes = build->at;
 	*ret_image = XB_TAKE_PTR(image);
