@@ -72,7 +72,7 @@ def test_books_balance_after_segmentation_and_joining(make_bed, tx_way, way):
 @pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
 @pytest.mark.parametrize("options", [
     pytest.param(["--frames", FEW_FRAMES, "--queue-size", "64"], id="few-frames"),
-    pytest.param(["--queue-size", "64", "--queues", "2"], id="short-rings", marks=pytest.mark.vm),
+    pytest.param(["--queue-size", "64", "--queues", "2"], id="short-rings", marks=pytest.mark.kernels),
 ])
 def test_books_balance_under_overload(make_bed, options, way):
     """A blast into an xbridge with little room, which is held up: what does not arrive is in somebody's books."""

@@ -97,7 +97,7 @@ def test_segments_leave_whole_over_ipv6(bed):
     assert stats["ports"]["va"]["tx_gso_packets"] > 0 and stats["segments_added"] == 0
 
 
-@pytest.mark.vm
+@pytest.mark.kernels
 def test_what_the_interface_cant_do_the_kernel_does(bed):
     """No offloads on va: each frame that leaves is whole, its checksum right."""
     bed.host.run("ethtool", "-K", "va", "tx", "off")

@@ -91,7 +91,7 @@ def kernel_counters(bed):
 
 
 @pytest.mark.vm
-@pytest.mark.parametrize("way", ["to_kernel", "from_kernel"])
+@pytest.mark.parametrize("way", [pytest.param("to_kernel", marks=pytest.mark.dear), "from_kernel"])
 def test_what_is_lost_while_the_number_of_queues_changes_is_counted(make_bed, way):
     """Numbered datagrams, more than can be carried, before, during and after each change: what has not arrived is in some
     counter, to the packet."""
