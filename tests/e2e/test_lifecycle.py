@@ -49,7 +49,7 @@ def test_stop_under_load_takes_less_than_a_second_and_leaves_nothing(bed, signum
 
 # ---- SIGKILL ----
 
-START_S = 1 if PATIENCE == 1 else 25  # from the start to `ready`, mostly, without what its threads wait for a CPU
+START_S = 10 if PATIENCE == 1 else 25  # from the start to `ready`, mostly, without what its threads wait for a CPU: ten times
 
 
 def start_and_work(bed, *options):
