@@ -242,20 +242,28 @@ void xb_check_merging(struct xb_checkup *checkup)
 			 "GRO)");
 }
 
+#define COMPUTED_ANEW                                                                          \
+	"they are computed anew, also inside IPIP, SIT, GRE, MPLS, VXLAN and Geneve, but not " \
+	"inside FOU, GUE, ERSPAN or NSH"
+
 /* What csum=auto makes of an interface that is no veth. */
 static void check_checksum_below(struct xb_checkup *checkup)
 {
 	struct xb_below below;
 
-	if (xb_below_look(checkup->netdev.ifindex, &below) < 0 || !below.open_at[0])
+	if (xb_below_look(checkup->netdev.ifindex, &below) < 0 || !below.open_at[0]) {
 		xb_found(checkup, XB_FINDING_OK,
 			 "received checksums are taken as they stand (csum=auto means verify)");
-	else
-		xb_found(
-			checkup, XB_FINDING_OK,
-			"senders on %s may leave checksums open: they are computed anew (csum=auto "
-			"means trust)",
-			below.open_at);
+		return;
+	}
+	xb_found(
+		checkup, XB_FINDING_NOTE,
+		"senders on %s may leave checksums open: csum=auto means trust here, and " COMPUTED_ANEW,
+		below.open_at);
+	xb_remedy(
+		checkup,
+		"nothing to do; with one of those four, or csum=verify: ethtool -K DEV tx off, of "
+		"the senders' interface");
 }
 
 void xb_check_checksum(struct xb_checkup *checkup)
@@ -274,9 +282,7 @@ void xb_check_checksum(struct xb_checkup *checkup)
 	}
 	xb_found(
 		checkup, XB_FINDING_NOTE,
-		"veth: the peer%s%s %s its checksums to be finished; csum=trust is the default here: "
-		"they are computed anew, also inside IPIP, SIT, GRE, MPLS, VXLAN and Geneve, but not "
-		"inside FOU, GUE, ERSPAN or NSH",
+		"veth: the peer%s%s %s its checksums to be finished; csum=trust is the default here: " COMPUTED_ANEW,
 		*peer ? " " : "", peer, on > 0 ? "leaves" : "may leave");
 	xb_remedy(checkup,
 		  "nothing to do; with one of those four, or csum=verify: ethtool -K %s tx off",

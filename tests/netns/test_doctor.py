@@ -512,6 +512,14 @@ def test_a_peer_that_leaves_checksums_is_named(host):
     assert host.doctor("up0").one("checksum")["state"] == "ok"
 
 
+def test_what_stays_open_inside_tunnels_is_named_of_a_bridge_above_a_veth_too(host):
+    host.run("ip", "link", "add", "br0", "type", "bridge")
+    host.run("ip", "link", "set", "up0", "master", "br0")
+    finding = host.doctor("br0").one("checksum")
+    assert finding["state"] == "note" and "not inside FOU, GUE, ERSPAN or NSH" in finding["text"]
+    assert "ethtool -K DEV tx off" in finding["remedy"]
+
+
 def test_a_peer_that_keeps_vlan_tags_beside_the_frame_is_named(host):
     finding = host.doctor("up0").one("vlan")
     assert finding["state"] == "warn"
