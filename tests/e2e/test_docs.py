@@ -200,5 +200,5 @@ def test_command_of_xbridge_is_in_a_block_that_a_test_runs_or_an_output(page):
     """Nobody adds an example that nothing runs: an indented line is no command but where it can't be run here."""
     with open(os.path.join(ROOT, page)) as file:
         indented = re.findall(r"^    ((?:xbridge|ip) .*)", file.read(), re.MULTILINE)
-    known = {"docs/steering.md", "docs/beside.md"}  # VMs run what these say (test_beside.py), and test_steering.py
+    known = {"docs/steering.md", "docs/beside.md"}  # VMs do what it says of a dispatcher (test_beside.py), and test_steering.py
     assert page in known or not [line for line in indented if "--vhost-net" not in line], indented
