@@ -13,6 +13,8 @@ In README.md and docs/*.md a fenced block with the word `sh` is something to typ
         shell.start("xbridge run --uplink eth0", "ready")     # the same in two steps, for what runs in the foreground
         shell.interrupt()
 
+One with one more word (`sh dispatcher`) takes what not every host has: a test of its own types blocks(page, "sh dispatcher").
+
 Everything else (diagrams, output, grammar, files) is indented or fenced with another word, or none.
 """
 

@@ -19,7 +19,9 @@ import threading
 
 import pytest
 
+from documents import blocks
 from pins import rule_hits
+from test_docs import Host
 from traffic import Wire, ether
 from xbridge import PATIENCE, PIN_ROOT, binary, difference, wait_for
 
@@ -547,3 +549,28 @@ def test_doctor_tells_who_is_behind_the_dispatcher(shared):
     assert left["state"] == "warn" and "is on va" in left["text"]
     start(bed).stop()
     unload_filter(bed)
+
+
+# ---- the page ----
+
+@pytest.mark.vm
+@pytest.mark.usefixtures("extensions")
+def test_commands_of_the_page_that_need_a_dispatcher_work_as_they_stand(make_bed):
+    """And they leave the other program working; what the page shows as the last one's output is what it says."""
+    host = Host(make_bed(tap_in_host=True))
+    try:
+        (block,) = blocks("docs/beside.md", "sh dispatcher")
+        host.shell.type("ip netns add dataplane")
+        for line in block.commands:
+            host.type(line, block.place)
+            if host.runs:
+                host.check_traffic(f"{block.place}: after `{line}`")
+        said = host.shell.type("xdp-loader status eth0").output
+        assert re.search(r"xdp_dispatcher +native", said) and re.search(r"10 +xdpfilt_\w+ .*XDP_PASS", said), said
+        assert re.search(r"100 +steer(_mute)? .*XDP_PASS", said), said
+        host.end()
+        said = host.shell.type("xdp-loader status eth0").output
+        assert "xdpfilt" in said and "steer" not in said, said
+        assert host.shell.type("xdp-filter unload eth0").status == 0
+    finally:
+        host.close()
