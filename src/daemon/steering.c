@@ -161,19 +161,15 @@ static void index_slots(const struct xb_steered_list *list, struct slots *slots)
 		slots->rules[list->rules[i].slot] = &list->rules[i].rule;
 }
 
-static void clear_stats(const struct xb_steering *steering, uint32_t slot)
+/* Counters of a rule that is new start at nothing, and its burst is whole. Returns 1 where one
+ * has the slot of another that is in force, otherwise 0 or -errno. */
+static int reset_new(const struct xb_steering *steering, const struct xb_steered_list *list)
 {
-	steering->rules.stats[slot] = (struct xb_rule_user_stats){0};
-	if (steering->store.gate)
-		xb_gate_clear_rule_stats(steering->store.gate, slot);
-}
-
-/* Counters of a rule that is new start at nothing, and its burst is whole. Returns whether one has
- * the slot of another that is in force. */
-static bool reset_new(const struct xb_steering *steering, const struct xb_steered_list *list)
-{
+	uint32_t given[XB_RULES_MAX]; /* slots of new rules */
 	struct slots had = {0};
 	bool reused = false;
+	unsigned n = 0;
+	int ret = 0;
 
 	xb_steered_note_slots(xb_image_store_now(&steering->store), had.in_force);
 	index_slots(&steering->before, &had);
@@ -186,10 +182,13 @@ static bool reset_new(const struct xb_steering *steering, const struct xb_steere
 		    xb_steered_same(had.rules[slot], rule))
 			continue;
 		reused = reused || had.in_force[slot];
-		clear_stats(steering, slot);
+		given[n++] = slot;
+		steering->rules.stats[slot] = (struct xb_rule_user_stats){0};
 		__atomic_store_n(&steering->rules.limits[slot], 0, __ATOMIC_RELAXED);
 	}
-	return reused;
+	if (steering->store.gate)
+		ret = xb_gate_clear_rule_stats(steering->store.gate, given, n);
+	return ret < 0 ? ret : reused;
 }
 
 /* The map that shows rules to people; the rules hold without it. */
@@ -223,9 +222,10 @@ static void show_workers(struct xb_steering *steering, uint16_t verdict)
 static int put_in_force(struct xb_steering *steering, struct prepared *prepared,
 			struct xb_steered_list *ret_replaced, struct xb_error *err)
 {
-	bool reused = reset_new(steering, &prepared->list);
-	int ret;
+	int reused = reset_new(steering, &prepared->list), ret;
 
+	if (reused < 0)
+		return xb_fail(err, reused, "clear the counters of new rules");
 	ret = xb_image_store_flip(&steering->store, prepared->image, prepared->list.verdict, err);
 	if (ret < 0)
 		return ret;

@@ -228,8 +228,9 @@ void xb_gate_clear_stats(const struct xb_gate *gate, uint32_t slot);
 int xb_gate_read_rule_stats(const struct xb_gate *gate, uint32_t rule_slot,
 			    struct xb_rule_stats *ret_stats);
 
-/** Lets that start at nothing; a CPU whose program counts at the same time may not take notice. */
-void xb_gate_clear_rule_stats(const struct xb_gate *gate, uint32_t rule_slot);
+/** Lets that start at nothing, at `n` slots; a CPU whose program counts at the same time may not
+ * take notice. Returns 0 or -errno. */
+int xb_gate_clear_rule_stats(const struct xb_gate *gate, const uint32_t *rule_slots, unsigned n);
 
 /* ---- without a running instance: detach, doctor ---- */
 

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Room for all CPUs' elements of a per-CPU array, each of n_words. Returns the number of CPUs or
- * -errno. */
+/* Room, cleared, for n_words of each CPU. Returns the number of CPUs or -errno. */
 static int alloc_cpus(size_t n_words, uint64_t **ret_words)
 {
 	int n_cpus = libbpf_num_possible_cpus();
@@ -37,12 +36,24 @@ static int read_cpus(int fd, uint32_t key, size_t n_words, uint64_t **ret_words)
 	return n_cpus;
 }
 
-static void clear_cpus(int fd, uint32_t key, size_t n_words)
+/* Elements that one system call clears. */
+#define BATCH 256u
+
+/* Lets the elements of `n` keys be 0, on all CPUs. */
+static int clear_cpus(int fd, const uint32_t *keys, unsigned n, size_t n_words)
 {
 	xb_auto_free uint64_t *words = NULL;
+	int ret = alloc_cpus((n < BATCH ? n : BATCH) * n_words, &words);
 
-	if (alloc_cpus(n_words, &words) > 0)
-		bpf_map_update_elem(fd, &key, words, BPF_ANY);
+	if (ret < 0)
+		return ret;
+	for (unsigned done = 0; done < n; done += BATCH) {
+		__u32 count = n - done < BATCH ? n - done : BATCH;
+
+		if (bpf_map_update_batch(fd, keys + done, words, &count, NULL) < 0)
+			return -errno;
+	}
+	return 0;
 }
 
 #define STATS_WORDS      (sizeof(struct xb_xdp_stats) / sizeof(uint64_t))
@@ -64,7 +75,7 @@ int xb_gate_read_stats(const struct xb_gate *gate, uint32_t slot, struct xb_xdp_
 
 void xb_gate_clear_stats(const struct xb_gate *gate, uint32_t slot)
 {
-	clear_cpus(gate->stats_fd, slot, STATS_WORDS);
+	clear_cpus(gate->stats_fd, &slot, 1, STATS_WORDS);
 }
 
 int xb_gate_read_rule_stats(const struct xb_gate *gate, uint32_t rule_slot,
@@ -89,7 +100,7 @@ int xb_gate_read_rule_stats(const struct xb_gate *gate, uint32_t rule_slot,
 	return 0;
 }
 
-void xb_gate_clear_rule_stats(const struct xb_gate *gate, uint32_t rule_slot)
+int xb_gate_clear_rule_stats(const struct xb_gate *gate, const uint32_t *rule_slots, unsigned n)
 {
-	clear_cpus(gate->rule_stats_fd, rule_slot, RULE_STATS_WORDS);
+	return n == 0 ? 0 : clear_cpus(gate->rule_stats_fd, rule_slots, n, RULE_STATS_WORDS);
 }
