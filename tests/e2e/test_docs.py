@@ -21,7 +21,7 @@ from xbridge import ROOT, TAP_IP, peer_ip, wait_for
 
 PAGES = ["README.md", *sorted(os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, "docs", "*.md")))]
 ELSEWHERE = {"docs/recipes.md"}  # a test of its own runs these
-TYPED_ELSEWHERE = {"sh dispatcher"}  # blocks that take what not every host has: test_beside.py
+TYPED_ELSEWHERE = {"sh dispatcher", "sh install", "sh uninstall"}  # what not every host has: test_beside.py, test_systemd.py
 OWN_IP = "192.0.2.100"
 ENDLESS = [(r"--watch", "in flight"), (r"capture.*-c 100", None), (r"capture.*tshark", r"ICMP|ARP"), (r"capture eth0 -w", "capturing"),
            (r"capture$", "verdict="), (r"capture --drops", "capturing")]
