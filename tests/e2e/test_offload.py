@@ -57,7 +57,7 @@ def test_segments_from_the_kernel_are_counted(bed, version):
     change = difference(bed.daemon.rest(), before)
     tap, wire = change["ports"]["tap0"], change["ports"]["va"]
     if bed.offload:
-        assert tap["rx_gso_packets"] > 0 and change["segments_added"] > tap["rx_gso_packets"]
+        assert 0 < tap["rx_gso_packets"] <= change["segments_added"], "each becomes two at least"
         assert tap["rx_csum_left"] > tap["rx_packets"] * 0.9
         assert wire["tx_packets"] > tap["rx_packets"]
     else:
