@@ -29,7 +29,7 @@ XB_CALL(control, waitid);
 #define REFILL_MS 1000u
 
 /* How long an order may take, and in a hurry. */
-#define ATTACH_MS 10000u
+#define ATTACH_MS 30000u
 #define DETACH_MS 3000u
 #define HURRY_MS  200u
 

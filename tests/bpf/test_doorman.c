@@ -198,7 +198,7 @@ static void one_that_takes_too_long_costs_its_order_and_no_other(void **state)
 	(void)state;
 	await_two();
 	kill(doorman.on_duty->pid, SIGSTOP);
-	xb_doorman_hurry(&doorman); /* so that it is not 10 s */
+	xb_doorman_hurry(&doorman); /* so that it is not 30 s */
 	loop.stop = false;
 	xb_doorman_give(&doorman, &late, on_done);
 	xb_doorman_give(&doorman, &next, on_done);
