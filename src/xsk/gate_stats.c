@@ -27,11 +27,13 @@ static int read_cpus(int fd, uint32_t key, size_t n_words, uint64_t **ret_words)
 {
 	xb_auto_free uint64_t *words = NULL;
 	int n_cpus = alloc_cpus(n_words, &words);
+	int ret;
 
 	if (n_cpus < 0)
 		return n_cpus;
-	if (bpf_map_lookup_elem(fd, &key, words) < 0)
-		return -errno;
+	ret = bpf_map_lookup_elem(fd, &key, words);
+	if (ret < 0)
+		return ret;
 	*ret_words = XB_TAKE_PTR(words);
 	return n_cpus;
 }
@@ -50,8 +52,9 @@ static int clear_cpus(int fd, const uint32_t *keys, unsigned n, size_t n_words)
 	for (unsigned done = 0; done < n; done += BATCH) {
 		__u32 count = n - done < BATCH ? n - done : BATCH;
 
-		if (bpf_map_update_batch(fd, keys + done, words, &count, NULL) < 0)
-			return -errno;
+		ret = bpf_map_update_batch(fd, keys + done, words, &count, NULL);
+		if (ret < 0)
+			return ret;
 	}
 	return 0;
 }
