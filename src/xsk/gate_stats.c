@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the programs count. Each CPU does so for itself, without a locked instruction; who asks adds
- * them up.
+ * What the programs count. Each CPU counts for itself, without a locked instruction; readers add
+ * the counts up.
  */
 #include "core/cleanup.h"
 #include "xsk/gate.h"

@@ -104,8 +104,8 @@ struct sim_packet *sim_device_pop(struct sim_device *sim, unsigned pair)
 
 /* ---- access to the driver's memory ---- */
 
-/* Whether a frame of the driver's is the device's to read or to write. What lies elsewhere, in a
- * ring's tables, is not looked at. */
+/* Whether the driver has posted this buffer, so that the device may read or write it. Ring tables
+ * that lie elsewhere are not checked. */
 static bool is_posted(const struct sim_device *sim, const uint8_t *addr, unsigned dir)
 {
 	const struct xb_arena *arena = sim->arena;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a simulated device does with its rings and with the driver's memory: sim_device_step, and
- * its end. The device's thread calls all of this, or whoever steps a device that has none.
+ * the device's end. The device's thread calls all of this; a device without one is stepped by its
+ * test.
  */
 #ifndef XB_TESTS_SIM_RINGS_H
 #define XB_TESTS_SIM_RINGS_H
