@@ -2,6 +2,7 @@
 #include "xsk/below.h"
 
 #include "xsk/netdev.h"
+#include "xsk/netlink.h"
 
 #include <errno.h>
 #include <netlink/netlink.h>
@@ -96,16 +97,15 @@ static void judge(const struct stack_below *stack, unsigned i, struct xb_below *
 
 int xb_below_look(uint32_t ifindex, struct xb_below *ret_below)
 {
-	struct nl_sock *socket = nl_socket_alloc();
+	struct nl_sock *socket;
 	struct stack_below stack = {.n = 1, .ifindexes = {ifindex}};
 	struct xb_below below = {0};
-	int ret = -ENOMEM;
+	int ret = xb_netlink_open(NETLINK_ROUTE, &socket);
 
-	if (socket)
-		ret = nl_connect(socket, NETLINK_ROUTE) < 0 ||
-				      rtnl_link_alloc_cache(socket, AF_UNSPEC, &stack.links) < 0
-			      ? -EIO
-			      : 0;
+	if (!ret)
+		ret = rtnl_link_alloc_cache(socket, AF_UNSPEC, &stack.links);
+	if (ret < 0)
+		ret = ret == -NLE_NOMEM ? -ENOMEM : -EIO;
 	for (unsigned i = 0; !ret && i < stack.n; i++)
 		add_lower(&stack, i);
 	for (unsigned i = 0; !ret && i < stack.n; i++)

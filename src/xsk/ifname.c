@@ -2,6 +2,7 @@
 #include "xsk/ifname.h"
 
 #include "core/cleanup.h"
+#include "xsk/netlink.h"
 
 #include <errno.h>
 #include <linux/if_link.h>
@@ -39,11 +40,11 @@ static int ask(struct nl_sock *socket, struct nl_msg *msg, const char *name)
 /* The requests by name take no longer ones than an interface itself may have. */
 static uint32_t ask_for_long(const char *name)
 {
-	struct nl_sock *socket = nl_socket_alloc();
+	struct nl_sock *socket;
 	struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETLINK, NLM_F_REQUEST);
 	uint32_t index = 0;
 
-	if (socket && msg && nl_connect(socket, NETLINK_ROUTE) == 0) {
+	if (xb_netlink_open(NETLINK_ROUTE, &socket) == 0 && msg) {
 		nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, read_index, &index);
 		if (ask(socket, msg, name) < 0)
 			index = 0;

@@ -345,10 +345,8 @@ static int run_digest(struct nl_sock *socket, uint32_t ifindex, struct digest *d
 	struct ifinfomsg request = {.ifi_family = AF_BRIDGE, .ifi_index = (int)ifindex};
 	struct rtnl_link *link = NULL;
 	uint32_t master = 0;
-	int ret = nl_connect(socket, NETLINK_ROUTE);
+	int ret = rtnl_link_get_kernel(socket, (int)ifindex, NULL, &link);
 
-	if (!ret)
-		ret = rtnl_link_get_kernel(socket, (int)ifindex, NULL, &link);
 	if (ret < 0)
 		return ret;
 	master = (uint32_t)rtnl_link_get_master(link);
@@ -361,10 +359,12 @@ static int run_digest(struct nl_sock *socket, uint32_t ifindex, struct digest *d
 
 int xb_stack_digest(uint32_t ifindex, uint64_t *ret_digest)
 {
-	struct nl_sock *socket = nl_socket_alloc();
+	struct nl_sock *socket;
 	struct digest digest = {0};
-	int ret = socket ? run_digest(socket, ifindex, &digest) : -NLE_NOMEM;
+	int ret = xb_netlink_open(NETLINK_ROUTE, &socket);
 
+	if (!ret)
+		ret = run_digest(socket, ifindex, &digest);
 	nl_socket_free(socket);
 	if (ret < 0)
 		return nl_code(ret);
