@@ -183,6 +183,10 @@ int xb_netns_open(const char *netns, int *ret_fd, struct xb_error *err)
 		if (ret == -ENOENT)
 			xb_hint(err,
 				"`ip netns list` shows those that exist; a path such as /proc/PID/ns/net works, too");
+		else if (ret == -EACCES || ret == -EPERM)
+			xb_hint(err,
+				"as root; another process's takes CAP_SYS_PTRACE, unless it is named: "
+				"ip netns attach NAME PID, then --netns NAME");
 		return ret;
 	}
 	*ret_fd = fd;

@@ -240,6 +240,13 @@ def test_without_any_capability_the_first_that_is_missing_is_named(bed):
     assert "Operation not permitted" in line and re.search("CAP_|root", line)
 
 
+def test_namespace_of_a_process_that_may_not_be_looked_at_is_to_be_named(bed):
+    with subprocess.Popen(["sleep", "60"]) as process:
+        line = refused(bed, "--netns", f"/proc/{process.pid}/ns/net", wrap=without("sys_ptrace"))
+        process.kill()
+    assert "Permission denied" in line and "CAP_SYS_PTRACE" in line and "ip netns attach NAME PID" in line
+
+
 def test_another_user_is_told_where_the_control_socket_would_be(bed):
     line = refused(bed, wrap=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
     assert f"{RUN_DIR}" in line and "Permission denied" in line and "run as root, or make it writable" in line
