@@ -173,6 +173,23 @@ class Ends:
         return found.pop() if found else "drop"
 
 
+def from_the_kernel(bed, *frames):
+    """Sends frames from tap0; returns the numbers of those that arrive at the peer, and what has changed in the stats."""
+    daemon = bed.daemon
+    with Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire:
+        before = daemon.rest()
+        tap.send(*(marked(data, i) for i, data in enumerate(frames)))
+        wait_for(lambda: difference(daemon.stats(), before)["ports"]["tap0"]["rx_packets"] == len(frames), "all are judged")
+        change, found = difference(daemon.rest(), before), collections.Counter()
+        wait_for(lambda: found.update(marks(wire.drain())) or found.total() >= change["ports"]["va"]["tx_packets"],
+                 "what was sent arrives")
+        return sorted(found.elements()), change
+
+
+def rules(daemon):
+    return daemon.ask("steer", "list", "-s")["rules"]
+
+
 def judged(port):
     """Frames that the XDP program of an uplink has judged, by its stats."""
     return sum(count for name, count in port["xdp"].items() if not name.endswith("_bytes"))
