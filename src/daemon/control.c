@@ -5,15 +5,14 @@
 #include "core/cleanup.h"
 #include "daemon/json.h"
 #include "daemon/log.h"
+#include "daemon/name_lock.h"
 #include "daemon/request.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,9 +21,6 @@ XB_CALL(control, accept4);
 XB_CALL(control, listen);
 XB_CALL(control, shutdown);
 XB_CALL(control, umask);
-XB_CALL(control, flock);
-
-#define LOCK_TRIES 100u
 
 static struct xb_control_client *client_of(struct xb_watch *watch)
 {
@@ -368,70 +364,11 @@ static void on_client(struct xb_watch *watch, uint32_t events)
 	}
 }
 
-static int refuse_run_dir(struct xb_error *err, const char *step, const char *path)
-{
-	int ret = xb_fail(err, -errno, "%s %s", step, path);
-
-	if (ret == -ENOSPC || ret == -EDQUOT)
-		xb_hint(err,
-			"the control socket lives there, and the file system is full: make room");
-	else
-		xb_hint(err, "the control socket lives there: run as root, or make it writable");
-	return ret;
-}
-
 void xb_control_init(struct xb_control *control)
 {
-	*control = (struct xb_control){.watch.fd = -1, .lock_fd = -1};
+	*control = (struct xb_control){.watch.fd = -1};
 	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++)
 		control->clients[i].watch.fd = -1;
-}
-
-/* Is what was locked still what has the name? An instance that ends removes it. */
-static bool is_named(int fd, const char *path)
-{
-	struct stat locked, named;
-
-	return !fstat(fd, &locked) && !stat(path, &named) && locked.st_dev == named.st_dev &&
-	       locked.st_ino == named.st_ino;
-}
-
-static int lock_file(const char *path, struct xb_error *err)
-{
-	for (unsigned tries = 0;; tries++) {
-		xb_auto_fd int fd = -1;
-
-		if (mkdir(XB_RUN_DIR, 0755) < 0 && errno != EEXIST)
-			return refuse_run_dir(err, "make", XB_RUN_DIR);
-		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		if (fd < 0 && errno == ENOENT && tries < LOCK_TRIES)
-			continue; /* the last instance went just now, and the folder with it */
-		if (fd < 0)
-			return refuse_run_dir(err, "open", path);
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-			return xb_fail(err, -errno, "lock %s", path);
-		if (is_named(fd, path))
-			return XB_TAKE_FD(fd);
-	}
-}
-
-int xb_control_lock(struct xb_control *control, const char *name, struct xb_error *err)
-{
-	char path[sizeof(control->path)];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s.lock", XB_RUN_DIR, name);
-	fd = lock_file(path, err);
-	if (fd == -EWOULDBLOCK) {
-		xb_refuse(err, -EBUSY, "an instance named '%s' is running already", name);
-		xb_hint(err, "stop it, or give this one another --name");
-		return -EBUSY;
-	}
-	if (fd < 0)
-		return fd;
-	control->lock_fd = fd;
-	snprintf(control->path, sizeof(control->path), "%s/%s.sock", XB_RUN_DIR, name);
-	return 0;
 }
 
 int xb_control_open(struct xb_control *control, struct xb_instance *instance, struct xb_error *err)
@@ -444,10 +381,10 @@ int xb_control_open(struct xb_control *control, struct xb_instance *instance, st
 	control->instance = instance;
 	if (fd < 0)
 		return xb_fail(err, -errno, "make the control socket");
-	if (strlen(control->path) >= sizeof(addr.sun_path))
-		return xb_fail(err, -ENAMETOOLONG, "control socket %s", control->path);
-	strcpy(addr.sun_path, control->path);
-	unlink(control->path);
+	if (xb_name_socket(instance->config.name, addr.sun_path, sizeof(addr.sun_path)) >=
+	    (int)sizeof(addr.sun_path))
+		return xb_fail(err, -ENAMETOOLONG, "control socket of '%s'", instance->config.name);
+	unlink(addr.sun_path); /* a killed run's, since the name is ours */
 	mask = umask(0177);
 	ret = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 	umask(mask);
@@ -457,7 +394,7 @@ int xb_control_open(struct xb_control *control, struct xb_instance *instance, st
 		ret = xb_loop_add(&instance->loop, &control->watch, fd, EPOLLIN, on_client);
 	if (ret < 0) {
 		errno = -ret;
-		return refuse_run_dir(err, "bind", control->path);
+		return xb_name_refuse(err, "bind", addr.sun_path);
 	}
 	(void)XB_TAKE_FD(fd);
 	return 0;
@@ -500,32 +437,16 @@ static void turn_out(struct xb_control_client *client)
 void xb_control_hang_up(struct xb_control *control)
 {
 	int fd = control->watch.fd;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
 	xb_job_rest(&control->waiting);
 	for (unsigned i = 0; i < XB_CONTROL_CLIENTS_MAX; i++)
 		if (control->clients[i].watch.fd >= 0)
 			turn_out(&control->clients[i]);
-	if (fd >= 0) {
-		xb_loop_del(&control->instance->loop, &control->watch);
-		close(fd);
-	}
-}
-
-void xb_control_close(struct xb_control *control)
-{
-	xb_control_hang_up(control);
-	if (control->lock_fd >= 0) {
-		char *dot = strrchr(control->path, '.');
-
-		/* The socket is ours or a killed run's, since the name is ours. The lock goes last,
-		 * by name first: whoever opened it meanwhile finds it gone. */
-		unlink(control->path);
-		if (dot) {
-			strcpy(dot, ".lock");
-			unlink(control->path);
-		}
-		rmdir(XB_RUN_DIR); /* goes with the last instance */
-		close(control->lock_fd);
-		control->lock_fd = -1;
-	}
+	if (fd < 0)
+		return;
+	xb_loop_del(&control->instance->loop, &control->watch);
+	close(fd);
+	xb_name_socket(control->instance->config.name, path, sizeof(path));
+	unlink(path);
 }

@@ -34,21 +34,12 @@ struct xb_control_client {
 struct xb_control {
 	struct xb_instance *instance;
 	struct xb_watch watch;
-	int lock_fd;
-	char path[256];
 	struct xb_job waiting; /* for clients that wait */
 	struct xb_control_client clients[XB_CONTROL_CLIENTS_MAX];
 };
 
 /** Before all else; what is ready can be closed. */
 void xb_control_init(struct xb_control *control);
-
-/**
- * Takes the instance's name: a lock beside the socket, so that only one daemon has it.
- *
- * Returns 0, -EBUSY (it runs already), or why XB_RUN_DIR can't be written.
- */
-int xb_control_lock(struct xb_control *control, const char *name, struct xb_error *err);
 
 /** Binds the socket, replacing one that a killed daemon left, and serves it from `instance`'s loop.
  */
@@ -57,11 +48,7 @@ int xb_control_open(struct xb_control *control, struct xb_instance *instance, st
 /** Hangs up on silent clients. Once a second. */
 void xb_control_tick(struct xb_control *control);
 
-/** Hangs up on all, those that wait with an answer, and takes no more clients: the end has begun.
- */
+/** Hangs up on all, those that wait with an answer, and removes the socket: the end has begun. */
 void xb_control_hang_up(struct xb_control *control);
-
-/** Removes the socket and lets go of the name. */
-void xb_control_close(struct xb_control *control);
 
 #endif

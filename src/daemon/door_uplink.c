@@ -355,11 +355,19 @@ void xb_uplink_door_give_up(struct xb_instance_uplink *entry)
 
 	if (!entry->detach.on_its_way && !entry->attach.on_its_way)
 		return;
+	entry->instance->programs_left = true;
+	if (entry->instance->left) {
+		xb_log(XB_LOG_WARNING,
+		       "%s: its XDP program is not off yet, and passes frames until it is: the "
+		       "process xb-doorman goes on with that for up to %u s; perhaps its driver is "
+		       "slow, or somebody holds the lock of libxdp (a flock on /sys/fs/bpf/xdp)",
+		       name, 2 * XB_LEFT_S);
+		return;
+	}
 	xb_fail(&err, -ETIMEDOUT, "give the doorman an order");
 	xb_hint(&err,
 		"somebody may hold the lock of libxdp (a flock on /sys/fs/bpf/xdp); the program "
 		"stays on %s and passes frames: `xbridge detach %s`",
 		name, name);
 	xb_log_error(XB_LOG_WARNING, name, &err);
-	entry->instance->programs_left = true;
 }

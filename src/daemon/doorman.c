@@ -340,10 +340,10 @@ static int make_socket(struct xb_doorman_seat *seat)
 	return fds[1];
 }
 
-/* Lets the one on duty make another. */
-static void fill_reserve(struct xb_doorman *doorman)
+/* Gives the one on duty an order that comes with a descriptor. */
+static int send_with(const struct xb_doorman *doorman, enum xb_doorman_duty duty, int fd)
 {
-	struct xb_doorman_order order = {.make_another = true};
+	struct xb_doorman_order order = {.duty = duty};
 	union {
 		struct cmsghdr header;
 		char room[CMSG_SPACE(sizeof(int))];
@@ -355,14 +355,22 @@ static void fill_reserve(struct xb_doorman *doorman)
 				 .msg_iovlen = 1,
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control.room)};
+
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+	return sendmsg(doorman->on_duty->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0
+		       ? -errno
+		       : 0;
+}
+
+/* Lets the one on duty make another. */
+static void fill_reserve(struct xb_doorman *doorman)
+{
 	xb_auto_fd int fd = make_socket(reserve(doorman));
 
-	if (fd < 0) {
+	if (fd < 0)
 		lack_reserve(doorman, strerror(-fd));
-		return;
-	}
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	sendmsg(doorman->on_duty->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	else
+		send_with(doorman, XB_DUTY_ANOTHER, fd); /* where it fails, that one ends, too */
 }
 
 static int make_one(struct xb_doorman_seat *seat, const struct xb_config *config,
@@ -407,6 +415,18 @@ void xb_doorman_reaped(struct xb_doorman *doorman, pid_t pid)
 	for (unsigned i = 0; doorman->loop && i < 2; i++)
 		if (doorman->seats[i].pid == pid)
 			doorman->seats[i].reaped = true;
+}
+
+int xb_doorman_leave(struct xb_doorman *doorman, int lock_fd)
+{
+	struct xb_doorman_seat *seat = doorman->on_duty;
+	int ret = -ENOENT;
+
+	for (unsigned tries = 0; is_taken(seat) && ret < 0 && tries < ORDER_TRIES; tries++)
+		ret = send_with(doorman, XB_DUTY_SWEEP, lock_fd);
+	if (!ret)
+		leave_seat(seat);
+	return ret;
 }
 
 void xb_doorman_stop(struct xb_doorman *doorman)

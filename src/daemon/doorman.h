@@ -22,7 +22,9 @@
  *
  * An order may take long: libxdp waits for a lock, which others may hold as long as they like. The
  * daemon goes on meanwhile. Orders are carried out in turn, and one that takes longer than it may
- * costs the doorman its life: what was begun is undone, or finished, by the next order.
+ * costs the doorman its life: what was begun is undone, or finished, by the next order. The driver
+ * of a NIC may take a second, too, to do without a program: more than there is for a stop. The
+ * doorman goes on with that when the daemon has ended, and keeps its name for so long.
  */
 #ifndef XB_DAEMON_DOORMAN_H
 #define XB_DAEMON_DOORMAN_H
@@ -34,6 +36,9 @@
 
 #include <stdbool.h>
 #include <sys/types.h>
+
+/** How long a doorman may take for what a daemon that has ended has left to it. */
+#define XB_LEFT_S 5u
 
 /** An order on its way. It lives in the struct that it serves. */
 struct xb_errand {
@@ -88,7 +93,19 @@ void xb_doorman_hurry(struct xb_doorman *doorman);
 /** A child of this process has been waited for. */
 void xb_doorman_reaped(struct xb_doorman *doorman, pid_t pid);
 
-/** Ends both, by force. Errands are forgotten. Harmless where there is none. */
+/**
+ * Leaves it to the one on duty to take off all programs of the instance, and to remove what is
+ * pinned, when this process has ended: the doorman is given XB_LEFT_S for it, twice at most.
+ *
+ * @lock_fd: the name's (name_lock.h). The doorman has it from now on: the caller closes its own, and
+ *           no more.
+ *
+ * Returns 0, or -errno: nobody does it.
+ */
+int xb_doorman_leave(struct xb_doorman *doorman, int lock_fd);
+
+/** Ends both, by force, but for one that was left. Errands are forgotten. Harmless where there is
+ * none. */
 void xb_doorman_stop(struct xb_doorman *doorman);
 
 #endif

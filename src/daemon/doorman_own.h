@@ -12,8 +12,14 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+enum xb_doorman_duty {
+	XB_DUTY_GATE,    /* `gate` */
+	XB_DUTY_ANOTHER, /* make a doorman like this one, on the socket that comes with it */
+	XB_DUTY_SWEEP,   /* remove all that is pinned, and give up the name whose lock comes with it */
+};
+
 struct xb_doorman_order {
-	bool make_another; /* a doorman like this one, on the socket that comes with it */
+	enum xb_doorman_duty duty;
 	struct xb_gate_order gate;
 };
 
@@ -24,7 +30,9 @@ struct xb_doorman_answer {
 	struct xb_gate_outcome outcome;
 };
 
-/** Is a doorman, on `fd`, until the socket's other end closes or `maker`, the daemon, ends. */
+/** Is a doorman, on `fd`, until the socket's other end closes, which it does when `maker`, the
+ * daemon, ends: a program that is being put on is given up then, one that is being taken off is
+ * not. */
 _Noreturn void xb_doorman_serve(int fd, const struct xb_config *config, pid_t maker);
 
 #endif

@@ -5,8 +5,10 @@
 #include "daemon/doorman_own.h"
 
 #include "core/calls.h"
+#include "daemon/doorman.h"
 #include "daemon/filter.h"
 #include "daemon/log.h"
+#include "daemon/name_lock.h"
 #include "daemon/privileges.h"
 #include "xsk/pins.h"
 
@@ -20,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+XB_CALL(doorman, alarm);
 XB_CALL(doorman, clone);
 XB_CALL(doorman, clone3);
 XB_CALL(doorman, close_range);
@@ -124,30 +127,70 @@ static bool answer(const struct xb_gate_outcome *outcome, bool here, pid_t pid)
 	return false;
 }
 
+/* Whether a child has ended, as it should. */
+static bool has_done(pid_t pid)
+{
+	pid_t ended;
+	int status;
+
+	do {
+		ended = waitpid(pid, &status, 0);
+	} while (ended < 0 && errno == EINTR);
+	return ended == pid && status == 0;
+}
+
 static void serve_gate(const struct xb_config *config, const struct xb_gate_order *order)
 {
 	struct xb_gate_outcome outcome = {.code = -EIO};
 	pid_t self = getpid();
 	pid_t pid = fork();
-	pid_t ended = pid;
-	int status = 0;
 
 	if (pid < 0)
 		outcome.code = -errno;
-
 	if (pid == 0) {
 		end_with(self);
+		if (!order->attach)
+			alarm(XB_LEFT_S);
 		carry_out(config, order, &outcome);
 		_exit(!answer(&outcome, false, self));
 	}
-	if (pid < 0)
-		outcome.code = -errno;
-	while (pid > 0 && (ended = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
-		;
-	if (pid > 0 && ended == pid && status == 0)
+	if (pid > 0 && has_done(pid))
 		return;
 	xb_fail(&outcome.err, outcome.code, "carry out an order of an XDP program");
 	answer(&outcome, false, self);
+}
+
+/* A program is put on for the daemon, and not without it. One that is being taken off is taken off
+ * even if the daemon ends meanwhile; those that are in line then are the sweep's. */
+static void serve_daemon(const struct xb_config *config, const struct xb_gate_order *order,
+			 pid_t maker)
+{
+	prctl(PR_SET_PDEATHSIG, order->attach ? SIGKILL : 0);
+	if (getppid() == maker)
+		serve_gate(config, order);
+	prctl(PR_SET_PDEATHSIG, 0);
+}
+
+/* The daemon has ended, or is about to. Nobody hears an answer. */
+static void sweep(const struct xb_config *config)
+{
+	struct xb_error err = {0};
+	pid_t self = getpid();
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		end_with(self);
+		alarm(XB_LEFT_S);
+		if (xb_gate_remove(config->name, &err) < 0)
+			xb_log_error(XB_LOG_WARNING, "remove what is pinned", &err);
+		_exit(err.code != 0);
+	}
+	if (pid < 0 || !has_done(pid))
+		xb_log(XB_LOG_WARNING,
+		       "XDP programs of %s stay; they pass frames: `xbridge doctor` lists them, "
+		       "`xbridge detach IFACE` takes one off",
+		       config->name);
+	xb_name_leave(config->name);
 }
 
 /* ---- another one ---- */
@@ -199,6 +242,23 @@ static ssize_t receive(struct xb_doorman_order *order, int *ret_fd)
 	return got;
 }
 
+static void serve_order(const struct xb_doorman_order *order, int fd,
+			const struct xb_config *config, pid_t maker)
+{
+	switch (order->duty) {
+	case XB_DUTY_GATE:
+		serve_daemon(config, &order->gate, maker);
+		break;
+	case XB_DUTY_ANOTHER:
+		if (fd >= 0)
+			make_another(fd, config, maker);
+		break;
+	case XB_DUTY_SWEEP:
+		sweep(config);
+		break;
+	}
+}
+
 static _Noreturn void serve(const struct xb_config *config, pid_t maker)
 {
 	struct xb_doorman_order order;
@@ -206,12 +266,11 @@ static _Noreturn void serve(const struct xb_config *config, pid_t maker)
 	int fd;
 
 	get_to_know(config);
+	prctl(PR_SET_PDEATHSIG, 0); /* the end of the socket says it, too, and in its turn */
 	do {
 		got = receive(&order, &fd);
-		if (got == sizeof(order) && order.make_another && fd >= 0)
-			make_another(fd, config, maker);
-		else if (got == sizeof(order))
-			serve_gate(config, &order.gate);
+		if (got == sizeof(order))
+			serve_order(&order, fd, config, maker);
 		if (fd >= 0)
 			close(fd);
 	} while (got > 0 || (got < 0 && errno == EINTR));

@@ -457,7 +457,7 @@ static void finish_end(struct xb_instance *instance)
 		xb_uplink_free(instance->uplinks[i].uplink, NULL);
 	if (!instance->abandoned)
 		instance->n_uplinks = 0;
-	xb_doorman_stop(&instance->doorman);
+	xb_doorman_stop(&instance->doorman); /* but for one that was left */
 	if (instance->gate_open)
 		remove_gate(instance);
 	xb_job_rest(&instance->life);
@@ -474,6 +474,9 @@ static void await_detached(struct xb_job *life)
 		xb_job_again(life); /* it is this thread that is late */
 		return;
 	}
+	/* after a start that has failed, what an earlier run had left has to stay */
+	instance->left = instance->n_detaching && !instance->keep_programs &&
+			 !xb_doorman_leave(&instance->doorman, instance->lock_fd);
 	for (unsigned i = 0; i < instance->n_uplinks; i++)
 		xb_uplink_door_give_up(&instance->uplinks[i]);
 	finish_end(instance);

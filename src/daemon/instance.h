@@ -126,6 +126,8 @@ struct xb_instance {
 	unsigned n_detaching;
 	bool programs_left; /* at the end: not all could be taken off */
 	bool abandoned;     /* a worker could not be ended: the process has to */
+	int lock_fd;        /* the name's (name_lock.h); -1: none */
+	bool left;          /* at the end: a doorman has the name, and takes off what is left */
 	struct xb_gate_pin unnamed[XB_UPLINKS_MAX * 4]; /* what an earlier run has left */
 	unsigned n_unnamed;
 	struct xb_errand unnamed_errand;

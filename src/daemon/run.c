@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/run.h"
 
+#include "core/cleanup.h"
 #include "daemon/control.h"
 #include "daemon/filter.h"
 #include "daemon/instance.h"
 #include "daemon/links.h"
 #include "daemon/log.h"
+#include "daemon/name_lock.h"
 #include "daemon/net_names.h"
 #include "daemon/privileges.h"
 #include "daemon/reload.h"
@@ -309,7 +311,7 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 	if (!ret && !instance->config.n_uplinks && !instance->config.kernel.tap_fds.n)
 		ret = xb_deputy_start(&instance->deputy, instance->config.kernel.ifname, err);
 	if (!ret)
-		ret = xb_control_lock(&daemon->control, instance->config.name, err);
+		ret = instance->lock_fd = xb_name_lock(instance->config.name, err);
 	if (ret < 0)
 		return ret;
 	if (strcmp(instance->config.bpffs, xb_bpffs()) != 0)
@@ -329,7 +331,10 @@ static void tear_down(struct daemon *daemon)
 		xb_instance_fini(&daemon->instance);
 	xb_reader_stop(&daemon->instance.reader);
 	xb_deputy_stop(&daemon->instance.deputy);
-	xb_control_close(&daemon->control);
+	xb_control_hang_up(&daemon->control);
+	if (daemon->instance.lock_fd >= 0 && !daemon->instance.left)
+		xb_name_leave(daemon->instance.config.name);
+	xb_cleanup_close(&daemon->instance.lock_fd);
 	if (daemon->instance.abandoned)
 		_exit(daemon->failed);
 	xb_config_fini(&daemon->instance.config);
@@ -355,6 +360,7 @@ int xb_run(int argc, char **argv)
 	};
 	xb_net_names_load(); /* while anything may be read, and nobody waits */
 	xb_control_init(&daemon.control);
+	daemon.instance.lock_fd = -1;
 	daemon.instance.argc = argc;
 	daemon.instance.argv = argv;
 	if (xb_config_parse(&daemon.instance.config, argc, argv, -1, &err) < 0) {

@@ -98,12 +98,13 @@ def end(daemon):
     began = time.monotonic()
     daemon.kill(signal.SIGTERM)
     try:
-        status = daemon.wait_exit(END_S)
+        status = daemon.wait_exit(END_S, log_ends=False)
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait_exit()
         return ["does not stop"]
     took = time.monotonic() - began
+    daemon.reader.join()
     return ([f"ended with status {status}"] if status else []) + ([f"took {took:.1f} s to stop"] if took > 2 * STOP_S else [])
 
 

@@ -119,18 +119,39 @@ def test_a_doorman_that_stands_still_holds_up_nobody(bed):
     assert daemon.port("va")["doing"] is None
 
 
+def check_that_the_doorman_ends_it(bed, daemon):
+    """After the daemon's end, which was too early for it."""
+    wait_for(lambda: not bed.leftovers(), "all is removed")
+    daemon.reader.join()
+    text = daemon.text()
+    assert re.search("warning: va: its XDP program is not off yet.* xb-doorman goes on with that for up to 10 s", text), text
+    assert "programs of" not in text
+
+
 @pytest.mark.parametrize("uplinks", [1, 2])
 def test_sigterm_ends_it_within_a_second_while_a_doorman_stands_still(make_bed, uplinks):
+    """The doorman takes its program off later, and the name is not free until then."""
     bed = make_bed(uplinks=uplinks, quiet=True)
     daemon = bed.start()
     old = doormen(daemon)
     with stopped(old):
+        daemon.stop(log_ends=False)  # checks the time
+        assert len(bed.leftovers()) > uplinks
+        again = bed.start(ready=False)
+        assert again.wait_exit() == 1
+        assert f"an instance named '{bed.name}' is starting, or still ending; try again in some seconds" in again.text()
+    check_that_the_doorman_ends_it(bed, daemon)
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in old), "no doorman is left")
+    bed.start()
+
+
+def test_sigterm_ends_it_within_a_second_while_a_program_is_being_attached(bed):
+    """What is not attached yet is given up, so that all is taken off in time by the other doorman."""
+    daemon = bed.start()
+    with stopped(doormen(daemon)[:1]):
         take_the_uplink_anew(bed)
-        daemon.stop()  # checks the time
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in old)
-    for uplink in bed.uplinks:
-        assert not daemon.cli("detach", uplink, named=False, check=False).returncode or not glob.glob(
-            f"/sys/fs/bpf/xbridge/{bed.name}*")
+        daemon.stop(log_ends=False)
+    wait_for(lambda: not bed.leftovers(), "all is removed")
 
 
 # ---- libxdp's lock ----
@@ -147,8 +168,20 @@ def test_libxdps_lock_in_another_hand_holds_up_nobody(bed):
         assert daemon.port("va")["doing"] == "attaching"
     wait_for(lambda: daemon.port("va")["running"], "the uplink is used again")
     with libxdp_lock():
-        daemon.stop()
-        assert "flock on /sys/fs/bpf/xdp" in daemon.text()
+        daemon.stop(log_ends=False)
+    check_that_the_doorman_ends_it(bed, daemon)
+
+
+@pytest.mark.kernels
+def test_a_program_that_stays_in_spite_of_the_doorman_is_told_of(bed):
+    daemon = bed.start()
+    if daemon.port("va")["attached"] != "dispatcher":
+        pytest.skip(NO_DISPATCHER)
+    with libxdp_lock():
+        daemon.stop(log_ends=False)
+        daemon.reader.join()  # the doorman has given up
+        assert not glob.glob(f"{RUN_DIR}/{bed.name}.*")
+        assert f"warning: XDP programs of {bed.name} stay" in daemon.text()
     daemon.cli("detach", "va", named=False)
 
 

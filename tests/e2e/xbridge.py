@@ -228,18 +228,19 @@ class Daemon:
             return None
         return wait_for(found, f"log line {pattern!r}; the log:\n" + self.text(), seconds)
 
-    def wait_exit(self, seconds=10):
-        """Waits for the end and returns the exit status (negative: the signal)."""
+    def wait_exit(self, seconds=10, log_ends=True):
+        """Waits for the end, and that of its log, and returns the exit status (negative: the signal)."""
         status = self.process.wait(seconds * PATIENCE)
-        self.reader.join()
+        if log_ends:
+            self.reader.join()
         return status
 
     def kill(self, signum=signal.SIGKILL):
         self.process.send_signal(signum)
 
-    def stop(self, signum=signal.SIGTERM):
+    def stop(self, signum=signal.SIGTERM, log_ends=True):
         """Ends it as a person would, and checks that it goes properly and in time. Returns how long it took, without what
-        its threads waited for a CPU meanwhile."""
+        its threads waited for a CPU meanwhile. The log does not end with it while a doorman still has something to do."""
         began, before = time.monotonic(), self.waits()
         waits = dict(before)
         self.kill(signum)
@@ -249,7 +250,7 @@ class Daemon:
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
         wait_for(ended, f"it stops:\n{self.text()}", pause=0.005)
         took = time.monotonic() - began - (sum(waits.values()) - sum(before.values()))
-        status = self.wait_exit()
+        status = self.wait_exit(log_ends=log_ends)
         assert status == 0, f"exit status {status}:\n{self.text()}"
         assert took < STOP_S, f"took {took:.2f} s to stop"
         return took
