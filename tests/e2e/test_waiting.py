@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import platform
 import re
 import signal
 import socket
@@ -24,6 +25,7 @@ from xbridge import PATIENCE, RUN_DIR, TAP_IP, wait_for
 
 ANSWER_S = 0.1 * PATIENCE  # within which a query is answered
 CONFIRM_SLACK_S = 0.1 * PATIENCE
+FLOCK = {"x86_64": 73, "aarch64": 32}[platform.machine()]
 NO_DISPATCHER = "the kernel refuses extension programs"
 
 
@@ -32,9 +34,22 @@ def bed(make_bed):
     return make_bed(queues=2, quiet=True)
 
 
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
 def doormen(daemon):
-    with open(f"/proc/{daemon.pid}/task/{daemon.pid}/children") as file:
-        return [int(pid) for pid in file.read().split()]
+    return children(daemon.pid)
+
+
+def waits_for_a_lock(daemon):
+    """Whether a doorman carries out an order that can't go on."""
+    for pid in [child for doorman in doormen(daemon) for child in children(doorman)]:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/syscall") as file:
+            if file.read().split()[0] == str(FLOCK):
+                return True
+    return False
 
 
 @contextlib.contextmanager
@@ -194,8 +209,7 @@ def test_sigterm_ends_a_start_that_waits_for_libxdps_lock(bed):
     daemon.stop()
     with libxdp_lock():
         daemon = bed.start(ready=False)
-        wait_for(lambda: len(doormen(daemon)) > 0, "there is a doorman")
-        time.sleep(0.5 * PATIENCE)  # any moment of a start that can't be finished
+        wait_for(lambda: waits_for_a_lock(daemon), "the program is being attached")
         daemon.stop()
 
 
