@@ -22,6 +22,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 
@@ -92,6 +93,7 @@ def take_turns(sides, options):
 
 def main():
     options = parse_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))  # what was made goes
     with contextlib.ExitStack() as stack:
         options.work = stack.enter_context(tempfile.TemporaryDirectory())
         sides = [SIDES[name](options) for name in options.only]

@@ -81,3 +81,18 @@ def test_sides_take_turns_and_leave_nothing(queues, sides):
     assert re.search(rf"^TCP from the kernel to the uplink, Mbit/s{figures}$", done.stdout, re.M), done.stdout
     assert ("tx=packet / bridge" in done.stdout) == (len(sides) == 2), done.stdout
     assert "xbbench" not in subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+
+
+def bench_namespaces():
+    return re.findall(r"^xbbench\S*", subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout, re.M)
+
+
+@pytest.mark.native
+def test_what_is_terminated_leaves_nothing():
+    with subprocess.Popen([sys.executable, os.path.join(TOOLS, "bench_exception.py"), "--backend", "tap", "--binary",
+                           xbridge.binary(), "--only", "tx=packet,bridge", "--seconds", "600"], text=True,
+                          stderr=subprocess.PIPE) as bench:
+        xbridge.wait_for(lambda: len(bench_namespaces()) == 4, "all sides are there")
+        bench.terminate()
+        assert bench.communicate()[1].endswith("bench: terminated\n") and bench.returncode == 1
+    assert not bench_namespaces()
