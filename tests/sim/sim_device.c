@@ -241,13 +241,13 @@ static bool retire_pairs(struct xb_virtio_transport *transport, unsigned pairs)
 static bool has_waiting(struct xb_virtio_transport *transport, unsigned pairs)
 {
 	struct sim_device *sim = sim_of(transport);
-	unsigned n = 0;
+	bool found = false;
 
 	pthread_mutex_lock(&sim->lists);
 	for (; pairs < SIM_PAIRS_MAX; pairs++)
-		n += sim->pair[pairs].to_driver.n;
+		found = found || !STAILQ_EMPTY(&sim->pair[pairs].to_driver);
 	pthread_mutex_unlock(&sim->lists);
-	return n;
+	return found;
 }
 
 static void notify(struct xb_virtio_transport *transport, unsigned index)
@@ -310,8 +310,8 @@ void sim_device_init(struct sim_device *sim, unsigned pairs_max)
 	for (unsigned p = 0; p < SIM_PAIRS_MAX; p++) {
 		struct sim_pair *pair = &sim->pair[p];
 
-		sim_list_init(&pair->to_driver);
-		sim_list_init(&pair->from_driver);
+		STAILQ_INIT(&pair->to_driver);
+		STAILQ_INIT(&pair->from_driver);
 		pair->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		for (unsigned dir = 0; dir < 2; dir++)
 			pair->kick_fd[dir] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

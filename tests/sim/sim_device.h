@@ -28,6 +28,7 @@
 #include <linux/virtio_net.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #define SIM_PAIRS_MAX 4u
 
@@ -48,16 +49,13 @@ enum sim_fault {
 };
 
 struct sim_packet {
-	struct sim_packet *next;
+	STAILQ_ENTRY(sim_packet) next;
 	struct virtio_net_hdr_v1 hdr;
 	uint32_t len;
 	uint8_t data[];
 };
 
-struct sim_list {
-	struct sim_packet *head, **tail;
-	unsigned n;
-};
+STAILQ_HEAD(sim_list, sim_packet);
 
 struct sim_pair {
 	struct device_ring ring[2]; /* receive, transmit, as the driver sees it */

@@ -14,32 +14,6 @@
 
 /* ---- packets ---- */
 
-void sim_list_init(struct sim_list *list)
-{
-	*list = (struct sim_list){.tail = &list->head};
-}
-
-static void list_put(struct sim_list *list, struct sim_packet *pkt)
-{
-	pkt->next = NULL;
-	*list->tail = pkt;
-	list->tail = &pkt->next;
-	list->n++;
-}
-
-static struct sim_packet *list_get(struct sim_list *list)
-{
-	struct sim_packet *pkt = list->head;
-
-	if (!pkt)
-		return NULL;
-	list->head = pkt->next;
-	if (!list->head)
-		list->tail = &list->head;
-	list->n--;
-	return pkt;
-}
-
 /* The lists alone are shared with the test's threads; what is in the first place of one stays there
  * until the device takes it. */
 static struct sim_packet *first(struct sim_device *sim, struct sim_list *list)
@@ -47,7 +21,7 @@ static struct sim_packet *first(struct sim_device *sim, struct sim_list *list)
 	struct sim_packet *pkt;
 
 	pthread_mutex_lock(&sim->lists);
-	pkt = list->head;
+	pkt = STAILQ_FIRST(list);
 	pthread_mutex_unlock(&sim->lists);
 	return pkt;
 }
@@ -57,7 +31,9 @@ struct sim_packet *sim_list_take(struct sim_device *sim, struct sim_list *list)
 	struct sim_packet *pkt;
 
 	pthread_mutex_lock(&sim->lists);
-	pkt = list_get(list);
+	pkt = STAILQ_FIRST(list);
+	if (pkt)
+		STAILQ_REMOVE_HEAD(list, next);
 	pthread_mutex_unlock(&sim->lists);
 	return pkt;
 }
@@ -65,7 +41,7 @@ struct sim_packet *sim_list_take(struct sim_device *sim, struct sim_list *list)
 static void put(struct sim_device *sim, struct sim_list *list, struct sim_packet *pkt)
 {
 	pthread_mutex_lock(&sim->lists);
-	list_put(list, pkt);
+	STAILQ_INSERT_TAIL(list, pkt, next);
 	pthread_mutex_unlock(&sim->lists);
 }
 
@@ -92,7 +68,7 @@ void sim_device_push(struct sim_device *sim, unsigned pair, const struct virtio_
 	pthread_mutex_lock(&sim->lists);
 	if (sim->steer && pair >= sim->steer)
 		pair %= sim->steer;
-	list_put(&sim->pair[pair].to_driver, pkt);
+	STAILQ_INSERT_TAIL(&sim->pair[pair].to_driver, pkt, next);
 	pthread_mutex_unlock(&sim->lists);
 	MUST(eventfd_write(sim->wake_fd, 1) == 0);
 }

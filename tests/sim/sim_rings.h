@@ -9,7 +9,6 @@
 
 #include "sim/sim_device.h"
 
-void sim_list_init(struct sim_list *list);
 struct sim_packet *sim_list_take(struct sim_device *sim, struct sim_list *list);
 
 /** Gives up the rings of a pair. Up to its last moment it reads and writes what is posted there. */

@@ -17,29 +17,12 @@ static struct mem_port *mem_of(struct xb_port *port)
 	return mem;
 }
 
-static void list_init(struct mem_list *list)
-{
-	*list = (struct mem_list){.tail = &list->head};
-}
-
-static void list_put(struct mem_list *list, struct mem_packet *pkt)
-{
-	pkt->next = NULL;
-	*list->tail = pkt;
-	list->tail = &pkt->next;
-	list->n++;
-}
-
 static struct mem_packet *list_get(struct mem_list *list)
 {
-	struct mem_packet *pkt = list->head;
+	struct mem_packet *pkt = STAILQ_FIRST(list);
 
-	if (!pkt)
-		return NULL;
-	list->head = pkt->next;
-	if (!list->head)
-		list->tail = &list->head;
-	list->n--;
+	if (pkt)
+		STAILQ_REMOVE_HEAD(list, next);
 	return pkt;
 }
 
@@ -183,7 +166,7 @@ static unsigned kick(struct xb_port *port, unsigned q, struct xb_cache *cache)
 			struct mem_packet *pkt = from_frames(queue->ring[i]);
 
 			pthread_mutex_lock(&queue->lock);
-			list_put(&queue->out, pkt);
+			STAILQ_INSERT_TAIL(&queue->out, pkt, next);
 			pthread_mutex_unlock(&queue->lock);
 		}
 		xb_port_sent(port, q, cache, queue->ring[i]);
@@ -200,7 +183,7 @@ static bool arm(struct xb_port *port, unsigned q)
 
 	pthread_mutex_lock(&queue->lock);
 	queue->armed = true;
-	empty = !queue->in.n;
+	empty = STAILQ_EMPTY(&queue->in);
 	pthread_mutex_unlock(&queue->lock);
 	return empty;
 }
@@ -256,8 +239,8 @@ void mem_port_init(struct mem_port *mem, const char *name, unsigned id, unsigned
 		struct mem_queue *queue = &mem->queues[q];
 
 		pthread_mutex_init(&queue->lock, NULL);
-		list_init(&queue->in);
-		list_init(&queue->out);
+		STAILQ_INIT(&queue->in);
+		STAILQ_INIT(&queue->out);
 		queue->ring = calloc(ring_size, sizeof(struct xb_frame *));
 		MUST(queue->ring || !ring_size);
 		mem->port.queues[q].wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -324,7 +307,7 @@ void mem_inject(struct mem_port *mem, unsigned q, struct mem_packet *pkt)
 	bool call;
 
 	pthread_mutex_lock(&queue->lock);
-	list_put(&queue->in, pkt);
+	STAILQ_INSERT_TAIL(&queue->in, pkt, next);
 	call = queue->armed;
 	queue->armed = false;
 	pthread_mutex_unlock(&queue->lock);
@@ -335,10 +318,12 @@ void mem_inject(struct mem_port *mem, unsigned q, struct mem_packet *pkt)
 unsigned mem_waiting(struct mem_port *mem, unsigned q)
 {
 	struct mem_queue *queue = &mem->queues[q];
-	unsigned n;
+	const struct mem_packet *pkt;
+	unsigned n = 0;
 
 	pthread_mutex_lock(&queue->lock);
-	n = queue->in.n;
+	STAILQ_FOREACH(pkt, &queue->in, next)
+		n++;
 	pthread_mutex_unlock(&queue->lock);
 	return n;
 }

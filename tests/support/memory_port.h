@@ -12,9 +12,11 @@
 
 #include "core/port.h"
 
+#include <sys/queue.h>
+
 /** A packet outside of any arena. */
 struct mem_packet {
-	struct mem_packet *next;
+	STAILQ_ENTRY(mem_packet) next;
 	struct xb_offload offload;
 	struct xb_fate fate;
 	uint32_t first;  /* injected: bytes in the first frame at most; 0: as many as fit */
@@ -24,10 +26,7 @@ struct mem_packet {
 	uint8_t data[];
 };
 
-struct mem_list {
-	struct mem_packet *head, **tail;
-	unsigned n;
-};
+STAILQ_HEAD(mem_list, mem_packet);
 
 struct mem_queue {
 	pthread_mutex_t lock; /* of both lists and `armed` */
