@@ -63,7 +63,7 @@ def test_arp_finds_the_other_side(bed, nothing_lost, way):
 def test_ping_is_answered(bed, nothing_lost, way, version):
     source, target, ip = ends(bed, way, version)
     source.ip("neigh flush all")  # so that it has to be asked for first
-    said = source.run("ping", "-c", "3", "-i", "0.05", "-w", "30", ip).stdout
+    said = source.run("ping", "-c", "3", "-i", "0.05", "-W", "30", ip).stdout
     assert " 3 received" in said
     neighbour = source.run("ip", "neigh", "get", ip, "dev", "vp" if way == "to_kernel" else "tap0").stdout
     assert target.mac("tap0" if way == "to_kernel" else "vp") in neighbour

@@ -239,17 +239,18 @@ class Daemon:
         self.process.send_signal(signum)
 
     def stop(self, signum=signal.SIGTERM, log_ends=True):
-        """Ends it as a person would, and checks that it goes properly and in time. Returns how long it took, without what
-        its threads waited for a CPU meanwhile. The log does not end with it while a doorman still has something to do."""
-        began, before = time.monotonic(), self.waits()
-        waits = dict(before)
+        """Ends it as a person would, and checks that it goes properly and in time. Returns how long it took, but for the
+        moments in which its threads waited for a CPU. The log does not end with it while a doorman has something to do."""
+        at, waits, took = time.monotonic(), self.waits(), 0
         self.kill(signum)
 
         def ended():
-            waits.update(self.waits())
+            nonlocal at, waits, took
+            now, later = time.monotonic(), waits | self.waits()
+            took += max(0, now - at - (sum(later.values()) - sum(waits.values())))
+            at, waits = now, later
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
         wait_for(ended, f"it stops:\n{self.text()}", pause=0.005)
-        took = time.monotonic() - began - (sum(waits.values()) - sum(before.values()))
         status = self.wait_exit(log_ends=log_ends)
         assert status == 0, f"exit status {status}:\n{self.text()}"
         assert took < STOP_S, f"took {took:.2f} s to stop"
