@@ -12,6 +12,7 @@
 #include "core/bridge.h"
 
 #include "core/capture.h"
+#include "core/clock.h"
 #include "core/send.h"
 
 #include <linux/if_ether.h>
@@ -225,6 +226,17 @@ static enum xb_drop judge(struct xb_worker *worker, const struct xb_snapshot *sn
 	return answer == XB_RULES_BEYOND ? XB_DROP_LIMIT : XB_DROP_COUNT;
 }
 
+/* Whether the port is within its storm limit. The worker's clock was read when the round began: if
+ * the worker has lost its CPU since, others have gone on by the clock of now, and by an old one it
+ * would be over the limit. */
+static bool is_calm(struct xb_worker *worker, struct xb_port *port)
+{
+	if (xb_limit_allows(&port->storm, worker->now_ns))
+		return true;
+	worker->now_ns = xb_clock_ns(CLOCK_MONOTONIC_COARSE);
+	return xb_limit_allows(&port->storm, worker->now_ns);
+}
+
 /* Judges a packet, and looks at its sender: whom a rule turns away teaches us nothing. Returns the
  * reason to drop it, or XB_DROP_COUNT. */
 static enum xb_drop admit(struct xb_worker *worker, const struct xb_snapshot *snapshot,
@@ -242,8 +254,7 @@ static enum xb_drop admit(struct xb_worker *worker, const struct xb_snapshot *sn
 		reason = XB_DROP_VERDICT;
 	if (reason == XB_DROP_COUNT)
 		reason = check_sender(worker, snapshot, port, l2);
-	if (reason == XB_DROP_COUNT && is_group(l2->dmac) &&
-	    !xb_limit_allows(&port->storm, worker->now_ns))
+	if (reason == XB_DROP_COUNT && is_group(l2->dmac) && !is_calm(worker, port))
 		reason = XB_DROP_STORM;
 	return reason;
 }

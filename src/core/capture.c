@@ -2,6 +2,7 @@
 #include "core/capture.h"
 
 #include "core/cleanup.h"
+#include "core/clock.h"
 #include "core/l4.h"
 #include "core/memfd.h"
 
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 /* ---- memory ---- */
 
@@ -112,14 +112,6 @@ void xb_capture_free(struct xb_capture *capture)
 
 /* ---- writing ---- */
 
-static uint64_t wall_clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Room for a record, or NULL where there is none. */
 static struct xb_capture_record *reserve(const struct xb_capture *capture,
 					 const struct xb_capture_tap *tap, uint32_t record_bytes)
@@ -179,7 +171,7 @@ void xb_capture_write(const struct xb_cache *cache, const struct xb_capture_even
 		      const struct xb_frame *pkt, uint32_t bytes)
 {
 	struct xb_capture_record record = {
-		.time_ns = wall_clock_ns(),
+		.time_ns = xb_clock_ns(CLOCK_REALTIME),
 		.bytes = bytes,
 		.port = event->port,
 		.from = event->port,

@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/rules.h"
 
+#include "core/clock.h"
 #include "core/l4.h"
 #include "xbridge/gcra.h"
 
-#include <time.h>
-
 static_assert(XB_HEADERS_BYTES >= XB_PARSE_BYTES,
 	      "a packet's headers hold what the parser looks at");
-
-/* Limits want a clock that moves between two packets. */
-static uint64_t fine_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static bool find(const struct xb_image *image, struct xb_rules_cache *cache,
 		 const struct xb_frame *pkt, const struct xb_origin *origin,
@@ -52,9 +42,10 @@ enum xb_rules_answer xb_rules_ask(const struct xb_rules *rules, struct xb_rules_
 	__atomic_fetch_add(&stats->packets, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&stats->bytes, pkt->bytes, __ATOMIC_RELAXED);
 	__atomic_store_n(&stats->last_ns, now_ns, __ATOMIC_RELAXED);
+	/* limits want a clock that moves between two packets */
 	if (ret_rule->each_ns &&
-	    !xb_gcra_allows(&rules->limits[ret_rule->slot % XB_RULES_MAX], fine_now_ns(),
-			    ret_rule->each_ns, ret_rule->ahead_ns))
+	    !xb_gcra_allows(&rules->limits[ret_rule->slot % XB_RULES_MAX],
+			    xb_clock_ns(CLOCK_MONOTONIC), ret_rule->each_ns, ret_rule->ahead_ns))
 		return XB_RULES_BEYOND;
 	return XB_RULES_MATCH;
 }

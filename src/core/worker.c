@@ -2,6 +2,7 @@
 #include "core/worker.h"
 
 #include "core/calls.h"
+#include "core/clock.h"
 #include "core/l4.h"
 #include "core/pace.h"
 #include "core/round.h"
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 XB_CALL(worker, clock_gettime);
@@ -31,14 +31,6 @@ XB_CALL(control, write);
 /* The control thread's, and two of each queue there can be: for a packet, and for one on its way.
  */
 #define WAKE_FDS_MAX (1u + 2u * XB_PORTS_MAX * XB_QUEUES_MAX)
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ---- snapshots ---- */
 
@@ -111,7 +103,7 @@ static void wake(struct xb_worker *worker)
 	ssize_t written;
 
 	if (atomic_load(&worker->asleep))
-		atomic_store(&worker->called_ns, clock_ns(CLOCK_MONOTONIC));
+		atomic_store(&worker->called_ns, xb_clock_ns(CLOCK_MONOTONIC));
 	written = write(worker->wake_fd, &one, sizeof(one));
 
 	(void)written; /* EAGAIN: it is going to wake up anyway */
@@ -193,7 +185,7 @@ static void learn_wake(struct xb_worker *worker)
 
 	if (!called_ns)
 		return;
-	took_ns = clock_ns(CLOCK_MONOTONIC) - called_ns;
+	took_ns = xb_clock_ns(CLOCK_MONOTONIC) - called_ns;
 	if (took_ns > XB_WAKE_NS_MAX)
 		took_ns = XB_WAKE_NS_MAX;
 	known_ns = took_ns > known_ns ? known_ns + (took_ns - known_ns) / 2
@@ -287,7 +279,7 @@ static int until_beat_ms(const struct xb_worker *worker, uint64_t now_ns)
 static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_snapshot *snapshot,
 				      struct xb_pace *pace, unsigned pending)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = xb_clock_ns(CLOCK_MONOTONIC);
 	enum xb_pace_next next = xb_pace_idle(pace, now_ns, wake_ns(worker));
 	int ms;
 
@@ -299,7 +291,7 @@ static const struct xb_snapshot *rest(struct xb_worker *worker, const struct xb_
 	if (!snapshot || arm_all(worker, snapshot)) {
 		ms = xb_pace_sleep_ms(pace, pending, until_beat_ms(worker, now_ns));
 		if (sleep_until_woken(worker, snapshot, xb_pace_heeds(pace, now_ns), ms))
-			xb_pace_foretell(pace, clock_ns(CLOCK_MONOTONIC));
+			xb_pace_foretell(pace, xb_clock_ns(CLOCK_MONOTONIC));
 		snapshot = adopt(worker, snapshot);
 	}
 	if (snapshot)
@@ -321,7 +313,7 @@ static void *worker_main(void *arg)
 		struct xb_round round = {0};
 
 		snapshot = adopt(worker, snapshot);
-		worker->now_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+		worker->now_ns = xb_clock_ns(CLOCK_MONOTONIC_COARSE);
 		if (snapshot) {
 			beat(worker, snapshot);
 			round = xb_worker_round(worker, snapshot);
@@ -330,7 +322,7 @@ static void *worker_main(void *arg)
 		if (!round.packets)
 			snapshot = rest(worker, snapshot, &pace, round.pending);
 		else if (xb_pace_in_gap(&pace))
-			xb_pace_end_gap(&pace, clock_ns(CLOCK_MONOTONIC), wake_ns(worker));
+			xb_pace_end_gap(&pace, xb_clock_ns(CLOCK_MONOTONIC), wake_ns(worker));
 	}
 	xb_cache_fini(&worker->cache);
 	return NULL;

@@ -3,6 +3,7 @@
 
 #include "core/calls.h"
 #include "core/cleanup.h"
+#include "core/clock.h"
 #include "xsk/netdev.h"
 #include "xsk/uplink_own.h"
 
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 XB_CALL(control, epoll_create1);
 XB_CALL(control, epoll_ctl);
@@ -351,14 +351,6 @@ int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err)
 
 /* ---- started and stopped ---- */
 
-static uint64_t coarse_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* How many frames each queue is to keep posted: as configured, but so that half of the arena's free
  * frames stay free for others. */
 static uint32_t fill_target(const struct xb_uplink *uplink)
@@ -420,7 +412,7 @@ static int open_gate(struct xb_uplink *uplink, struct xb_error *err)
 {
 	struct xb_uplink_private *own = uplink->own;
 	struct xb_port *port = &uplink->port;
-	uint64_t now_ns = coarse_ns();
+	uint64_t now_ns = xb_clock_ns(CLOCK_MONOTONIC_COARSE);
 	int ret;
 
 	for (unsigned q = 0; q < port->n_queues; q++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/bridge.h"
 
+#include "core/clock.h"
 #include "support/must.h"
 #include "support/room.h"
 
@@ -86,6 +87,30 @@ static void nothing_is_flooded_between_ports_that_are_cut(void **state)
 	pass(0, broadcast, station(1), UNTAGGED);
 	assert_int_equal(room_came_out(&room), 0);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_LOOP), 3);
+}
+
+static void a_clock_that_was_read_long_ago_makes_no_storm(void **state)
+{
+	uint64_t now_ns = xb_clock_ns(CLOCK_MONOTONIC_COARSE);
+	struct xb_limit *storm = &room.mem[0].port.storm;
+
+	(void)state;
+	atomic_store(&storm->pps, 1000);
+	assert_true(xb_limit_allows(storm, now_ns)); /* as another worker would */
+	room.worker->now_ns = now_ns - 1000000000u;
+	pass(0, broadcast, station(1), UNTAGGED);
+	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
+	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_STORM), 0);
+}
+
+static void group_packets_beyond_the_storm_limit_are_dropped(void **state)
+{
+	(void)state;
+	atomic_store(&room.mem[0].port.storm.pps, 10); /* one each tenth of a second */
+	room.worker->now_ns = xb_clock_ns(CLOCK_MONOTONIC_COARSE);
+	for (unsigned i = 0; i < 50; i++)
+		pass(0, broadcast, station(1), UNTAGGED);
+	assert_in_range(port_drops(&room.mem[0].port, XB_DROP_STORM), 1, 49);
 }
 
 static void probe_of_another_port_is_counted_and_goes_no_further(void **state)
@@ -419,6 +444,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(nothing_is_flooded_between_ports_that_are_cut),
+		TEST(a_clock_that_was_read_long_ago_makes_no_storm),
+		TEST(group_packets_beyond_the_storm_limit_are_dropped),
 		TEST(probe_of_another_port_is_counted_and_goes_no_further),
 		TEST(an_unknown_destination_is_flooded_and_a_known_one_is_not),
 		TEST(every_copy_of_a_flooded_packet_is_the_packet),
