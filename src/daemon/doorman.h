@@ -97,8 +97,8 @@ void xb_doorman_reaped(struct xb_doorman *doorman, pid_t pid);
  * Leaves it to the one on duty to take off all programs of the instance, and to remove what is
  * pinned, when this process has ended: the doorman is given XB_LEFT_S for it, twice at most.
  *
- * @lock_fd: the name's (name_lock.h). The doorman has it from now on: the caller closes its own, and
- *           no more.
+ * @lock_fd: the name's (name_lock.h). The doorman has it from now on: the caller closes its own,
+ * and no more.
  *
  * Returns 0, or -errno: nobody does it.
  */

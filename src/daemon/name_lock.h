@@ -24,7 +24,8 @@ void xb_name_leave(const char *name);
 /** The path of a name's control socket. Returns its length, as snprintf(3) does. */
 int xb_name_socket(const char *name, char *path, size_t bytes);
 
-/** `path`, in XB_RUN_DIR, could not be used, as errno says: says what to do, too. Returns -errno. */
+/** `path`, in XB_RUN_DIR, could not be used, as errno says: says what to do, too. Returns -errno.
+ */
 int xb_name_refuse(struct xb_error *err, const char *step, const char *path);
 
 #endif

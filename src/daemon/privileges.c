@@ -25,14 +25,14 @@ static bool memlock_is_limited(void)
 	return getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY;
 }
 
-int xb_privileges_seal(void)
+int xb_privileges_seal(struct xb_error *err)
 {
 	for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
 		if (prctl(PR_CAPBSET_DROP, cap) < 0)
 			break; /* without CAP_SETPCAP it stays, and does nothing */
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return -errno;
+		return xb_fail(err, -errno, "give up ambient capabilities and new privileges");
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 /** From now on no program that this process or one of its children might run gets privileges: no
  * ambient and, as far as CAP_SETPCAP allows, no bounding capabilities, and no new privileges.
  * Before there are threads and children. 0 or -errno. */
-int xb_privileges_seal(void);
+int xb_privileges_seal(struct xb_error *err);
 
 /** Gives up all capabilities of the calling thread. 0 or -EPERM. */
 int xb_privileges_drop_thread(void);

@@ -127,8 +127,7 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 {
 	const struct xb_uplink *uplink = entry->uplink;
 	struct json_object *to = port_common(instance, &uplink->port, "uplink", uplink->mac,
-					     uplink->running && entry->published,
-					     entry->job.doing);
+					     uplink->running && entry->published, entry->job.doing);
 
 	xb_json_add_u64(to, "mtu", uplink->mtu);
 	xb_json_add_u64(to, "rx_queues", uplink->rx_queues);

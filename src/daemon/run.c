@@ -300,8 +300,8 @@ static int set_up(struct daemon *daemon, struct xb_error *err)
 	struct xb_instance *instance = &daemon->instance;
 	int ret = xb_loop_init(&instance->loop, err);
 
-	if (!ret && xb_privileges_seal() < 0)
-		ret = xb_fail(err, -EPERM, "give up ambient capabilities and new privileges");
+	if (!ret)
+		ret = xb_privileges_seal(err);
 	if (!ret)
 		ret = xb_filter_init(err);
 	if (!ret)

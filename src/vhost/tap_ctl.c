@@ -182,9 +182,13 @@ bool xb_tap_pending(const struct xb_tap *tap, unsigned from)
 static int link_ioctl(const struct xb_tap *tap, unsigned long cmd, struct ifreq *req)
 {
 	struct ifreq named;
+	int ret;
 
-	if (!xb_tap_is_reached(tap) || xb_tap_request(tap, &named) < 0)
+	if (!xb_tap_is_reached(tap))
 		return -ENODEV;
+	ret = xb_tap_request(tap, &named);
+	if (ret < 0)
+		return ret == -EBADFD ? -ENODEV : ret;
 	memcpy(req->ifr_name, named.ifr_name, IFNAMSIZ);
 	return xb_tap_admin_request(tap->ctl_fd, cmd, req);
 }
