@@ -5,7 +5,7 @@ import mmap
 import os
 import struct
 
-from xbridge import binary
+from xbridge import binary, preloaded
 
 HEADER = struct.Struct("=IIiiII128s")
 CALL = struct.Struct("=24sQ")
@@ -29,8 +29,7 @@ class Faults:
             file.truncate(HEADER.size + CALLS_MAX * CALL.size)
         with open(path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 0)
-        options = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
-        self.wrap = ["env", f"LD_PRELOAD={library()}", f"XB_FAULT={path}", f"ASAN_OPTIONS={options}"]
+        self.wrap = [*preloaded(library()), f"XB_FAULT={path}"]
 
     def _header(self):
         return HEADER.unpack_from(self.memory, 0)

@@ -16,7 +16,7 @@ import subprocess
 import pytest
 
 from traffic import BLOCK, UDP_SEGMENT, Wire, check_packet, tcp_copy, udp_copy, udp_socket
-from xbridge import TAP_IP, TAP_IP6, difference, drops, peer_ip, peer_ip6, scaled
+from xbridge import TAP_IP, TAP_IP6, difference, drops, peer_ip, peer_ip6, preloaded, scaled
 
 MB = 1 << 20
 KERNEL = tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
@@ -282,5 +282,4 @@ def test_a_nic_that_takes_vlan_tags_off_is_warned_of(make_bed, tmp_path):
     bed = make_bed(uplinks=0)
     bed.host.ip("tuntap add nic0 mode tap", "link set nic0 up")
     assert said_of_tags(bed, "nic0") == ([], False)
-    preloaded = ["env", f"LD_PRELOAD={library}", "ASAN_OPTIONS=verify_asan_link_order=0"]
-    assert said_of_tags(bed, "nic0", wrap=preloaded) == ([" -K nic0 rxvlan off"], True)
+    assert said_of_tags(bed, "nic0", wrap=preloaded(library)) == ([" -K nic0 rxvlan off"], True)

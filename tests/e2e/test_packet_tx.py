@@ -13,7 +13,7 @@ from test_accounting import Books, lost_inside
 from test_offload import all_kinds_of_traffic, checked
 from test_traffic import has_vlan_devices, tagged
 from traffic import Wire, ether, tcp_copy, udp_blast, udp_copy
-from xbridge import TAP_IP, TAP_IP6, difference, drops, interesting, peer_ip, peer_ip6, scaled
+from xbridge import TAP_IP, TAP_IP6, difference, drops, interesting, peer_ip, peer_ip6, preloaded, scaled
 
 MB = 1 << 20
 UPLINK = "va,dedicated,tx=packet"
@@ -65,12 +65,12 @@ def test_where_there_can_be_no_packet_socket_af_xdp_is_taken(make_bed, tmp_path)
     library = tmp_path / "refuse.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     bed = make_bed()
-    daemon = bed.start(wrap=["env", f"LD_PRELOAD={library}"])
+    daemon = bed.start(wrap=preloaded(library))
     assert daemon.port("va")["tx"] == "xdp" and "no packet socket: Protocol not available" in daemon.port("va")["tx_why"]
     tcp_copy(bed.kern, bed.peer, peer_ip(), scaled(4 * MB))
     daemon.rest()
     daemon.stop()
-    daemon = bed.start(wrap=["env", f"LD_PRELOAD={library}"], uplinks=[UPLINK], ready=False)
+    daemon = bed.start(wrap=preloaded(library), uplinks=[UPLINK], ready=False)
     assert daemon.wait_exit() == 1
     daemon.wait_log("set up the packet socket for va")
 

@@ -11,7 +11,7 @@ import pytest
 
 from filtered import filtered
 from traffic import tcp_copy
-from xbridge import IN_VM, SANITIZED, TAP_IP, binary, peer_ip
+from xbridge import IN_VM, SANITIZED, TAP_IP, asan_options, binary, peer_ip
 
 SOCKET, BPF, EPERM, EAFNOSUPPORT, AF_PACKET, AF_XDP = 41, 321, 1, 97, 17, 44
 
@@ -147,7 +147,9 @@ def test_limit_of_a_users_processes_is_named_with_the_real_reason(make_bed, task
     the folder of sockets)."""
     bed = make_bed(uplinks=0, tap_in_host=True)
     caps = "-all,+net_admin,+dac_override"
-    user = ["setpriv", "--reuid=64321", "--regid=64321", "--clear-groups", f"--inh-caps={caps}", f"--ambient-caps={caps}"]
+    # the search for leaks makes a process
+    user = ["env", asan_options("detect_leaks=0"), "setpriv", "--reuid=64321", "--regid=64321", "--clear-groups",
+            f"--inh-caps={caps}", f"--ambient-caps={caps}"]
     line = refused(bed, "--queues", "4", "--workers", "4", backend="tap", wrap=[*user, "prlimit", f"--nproc={tasks}:{tasks}"])
     assert "Resource temporarily unavailable" in line, line
     assert f"this user may have {tasks} processes and threads" in line and "ulimit -u" in line and "LimitNPROC=" in line, line

@@ -88,6 +88,16 @@ def binary():
     return os.path.abspath(path)
 
 
+def asan_options(*options):
+    """An assignment for env(1), of options that ASan is to have beside those that it has."""
+    return "ASAN_OPTIONS=" + ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), *options]))
+
+
+def preloaded(library):
+    """Words before a program, which then finds a library before all others."""
+    return ["env", f"LD_PRELOAD={library}", asan_options("verify_asan_link_order=0")]
+
+
 SANITIZED = "san/" in binary()
 PATIENCE = 10 if IN_VM else 4 if SANITIZED else 1  # factor of all timeouts
 REST_S = 0.05 * min(PATIENCE, 4)  # what has not moved for so long is at rest
