@@ -202,8 +202,8 @@ const struct xb_command xb_commands[] = {
 	 .args = "[in NAME] MATCH...|pcap FILE|- [in NAME]",
 	 .summary = "what would become of a frame, and why",
 	 .details = "MATCH is what stands before `to` in a rule (see `xbridge help rules`); a "
-		    "frame is made from it. With `pcap`, each frame of a capture file is "
-		    "explained.\n\n"
+		    "frame is made from it, with the first value of a range, a prefix or a list "
+		    "of ports. With `pcap`, each frame of a capture file is explained.\n\n"
 		    "The daemon answers, and so does a twin of the XDP program, loaded for the "
 		    "question alone over the same maps. No counter, limit or table changes. If "
 		    "the two disagree, that is an error.",

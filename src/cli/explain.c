@@ -30,7 +30,8 @@ struct asked {
 	/* the port that frames come in by */
 	const char *port;
 	uint32_t port_id;
-	uint8_t mac[6];
+	bool from_uplink;
+	struct xb_sample_macs macs;
 	struct xb_twin *twin; /* NULL: no uplink */
 	/* frames that are yet to be explained, and the answers */
 	unsigned n;
@@ -62,16 +63,22 @@ static bool is_called(struct json_object *port, const char *name)
 	       !strcmp(xb_json_text(port, "alias"), name);
 }
 
+static bool is_uplink(struct json_object *port)
+{
+	return !strcmp(xb_json_text(port, "type"), "uplink");
+}
+
 /* The named port, or, where none is, the first uplink, else the kernel's. */
 static struct json_object *find_port(struct json_object *status, const char *name)
 {
+	bool any_uplink = !name || !strcmp(name, "uplink");
 	struct json_object *list = NULL, *found = NULL;
 
 	json_object_object_get_ex(status, "ports", &list);
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *port = json_object_array_get_idx(list, i);
 
-		if (name ? is_called(port, name) : !strcmp(xb_json_text(port, "type"), "uplink"))
+		if (any_uplink ? is_uplink(port) : is_called(port, name))
 			return port;
 		found = name || found ? found : port;
 	}
@@ -91,6 +98,12 @@ static struct json_object *find_by_other_name(const struct asked *asked, const c
 		port = find_port(asked->status, xb_json_text(found, "name"));
 	json_object_put(found);
 	return port;
+}
+
+static void read_mac(struct json_object *port, uint8_t ret_mac[6])
+{
+	sscanf(xb_json_text(port, "mac"), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &ret_mac[0],
+	       &ret_mac[1], &ret_mac[2], &ret_mac[3], &ret_mac[4], &ret_mac[5]);
 }
 
 /* Learns where frames come in, and gets the twin where that is an uplink. Returns the exit status.
@@ -113,9 +126,10 @@ static int choose_port(struct asked *asked, const char *name)
 			1, "explain: there is no port '%s'; `xbridge port list` names them", name);
 	asked->port = xb_json_text(port, "name");
 	asked->port_id = (uint32_t)xb_json_u64(port, "id");
-	sscanf(xb_json_text(port, "mac"), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &asked->mac[0],
-	       &asked->mac[1], &asked->mac[2], &asked->mac[3], &asked->mac[4], &asked->mac[5]);
-	if (strcmp(xb_json_text(port, "type"), "uplink") != 0)
+	asked->from_uplink = is_uplink(port);
+	read_mac(port, asked->macs.own);
+	read_mac(find_port(asked->status, "kernel"), asked->macs.kernel);
+	if (!asked->from_uplink)
 		return 0;
 	if (xb_twin_open(xb_json_text(asked->status, "name"), asked->port_id, &asked->twin, &err) <
 	    0)
@@ -288,10 +302,15 @@ static int explain_match(struct asked *asked, int argc, char **argv)
 	free(text);
 	if (status < 0)
 		return wrong_usage(err.what);
+	match.in[strcspn(match.in, ",")] = '\0'; /* of several ports the first */
 	status = choose_port(asked, match.in[0] ? match.in : NULL);
 	if (status)
 		return status;
-	len = xb_sample_frame(&match, asked->mac, frame);
+	if (XB_RULE_TESTS(&match, XB_MATCH_DMAC_OWN) && !asked->from_uplink)
+		return wrong_usage(
+			"no frame could match: only one from an uplink is for its own address "
+			"(dmac own)");
+	len = xb_sample_frame(&match, &asked->macs, frame);
 	return add_frame(asked, frame, len, len);
 }
 

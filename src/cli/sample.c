@@ -12,6 +12,7 @@
 #define ICMP_BYTES     8u
 #define TCP_BYTES      20u
 #define UDP_BYTES      8u
+#define PROTO_NONE     59u /* IPv6: nothing follows. 0 would be an extension header */
 
 static const uint8_t nobody[6] = {0x02, 0, 0, 0, 0, 1}, nobody_else[6] = {0x02, 0, 0, 0, 0, 2};
 
@@ -30,16 +31,33 @@ static unsigned pick_ethertype(const struct xb_rule *match)
 {
 	if (XB_RULE_TESTS(match, XB_MATCH_ETHERTYPE))
 		return match->ethertype;
-	if (match->src.family == 6 || match->dst.family == 6 || match->proto == XB_PROTO_ICMPV6)
+	if (match->src.family || match->dst.family)
+		return match->src.family == 6 || match->dst.family == 6 ? ETH_P_IPV6 : ETH_P_IP;
+	if (match->proto == XB_PROTO_ICMPV6)
 		return ETH_P_IPV6;
 	return match->match & L3 ? ETH_P_IP : ETHERTYPE_NONE;
 }
 
-static uint8_t pick_proto(const struct xb_rule *match)
+static bool is_tag(unsigned ethertype)
+{
+	return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD;
+}
+
+/* A tag's own type is what stands after as many tags as are looked at. */
+static unsigned pick_tags(const struct xb_rule *match, unsigned ethertype)
+{
+	bool asked = XB_RULE_TESTS(match, XB_MATCH_VLAN);
+
+	if (asked && match->vlan == XB_VLAN_NONE)
+		return 0;
+	return is_tag(ethertype) ? XB_VLAN_TAGS_MAX : asked;
+}
+
+static uint8_t pick_proto(const struct xb_rule *match, uint8_t otherwise)
 {
 	if (XB_RULE_TESTS(match, XB_MATCH_PROTO))
 		return (uint8_t)match->proto;
-	return match->match & (PORTS | XB_HAS(TCP_FLAGS)) ? XB_PROTO_TCP : 0;
+	return match->match & (PORTS | XB_HAS(TCP_FLAGS)) ? XB_PROTO_TCP : otherwise;
 }
 
 static unsigned transport_bytes(uint8_t proto)
@@ -83,7 +101,7 @@ static uint8_t *put_transport(const struct xb_rule *match, uint8_t proto, uint8_
 
 static uint8_t *put_ipv4(const struct xb_rule *match, uint8_t *ip)
 {
-	uint8_t proto = pick_proto(match);
+	uint8_t proto = pick_proto(match, 0);
 	uint8_t *end;
 
 	ip[0] = 0x45;
@@ -103,7 +121,7 @@ static uint8_t *put_ipv4(const struct xb_rule *match, uint8_t *ip)
 
 static uint8_t *put_ipv6(const struct xb_rule *match, uint8_t *ip)
 {
-	uint8_t proto = pick_proto(match);
+	uint8_t proto = pick_proto(match, PROTO_NONE);
 	uint8_t *at = ip + XB_IPV6_BYTES, *end;
 	bool whole = match->frag == XB_FRAG_NO;
 
@@ -123,28 +141,40 @@ static uint8_t *put_ipv6(const struct xb_rule *match, uint8_t *ip)
 	return end;
 }
 
-uint32_t xb_sample_frame(const struct xb_rule *match, const uint8_t own_mac[6],
+static uint8_t *put_macs(const struct xb_rule *match, const struct xb_sample_macs *macs,
+			 uint8_t *at)
+{
+	const uint8_t *dmac = nobody;
+
+	if (XB_RULE_TESTS(match, XB_MATCH_DMAC_OWN))
+		dmac = macs->own;
+	else if (XB_RULE_TESTS(match, XB_MATCH_DMAC))
+		dmac = match->dmac_kernel ? macs->kernel : match->dmac;
+	memcpy(at, dmac, ETH_ALEN);
+	memcpy(at + ETH_ALEN, XB_RULE_TESTS(match, XB_MATCH_SMAC) ? match->smac : nobody_else,
+	       ETH_ALEN);
+	return at + 2ul * ETH_ALEN;
+}
+
+uint32_t xb_sample_frame(const struct xb_rule *match, const struct xb_sample_macs *macs,
 			 uint8_t buf[XB_SAMPLE_BYTES])
 {
 	unsigned ethertype = pick_ethertype(match);
-	uint8_t *at = buf;
+	unsigned tags = pick_tags(match, ethertype);
+	uint8_t *at;
 
 	memset(buf, 0, XB_SAMPLE_BYTES);
-	if (XB_RULE_TESTS(match, XB_MATCH_DMAC_OWN))
-		memcpy(at, own_mac, ETH_ALEN);
-	else
-		memcpy(at, XB_RULE_TESTS(match, XB_MATCH_DMAC) ? match->dmac : nobody, ETH_ALEN);
-	at += ETH_ALEN;
-	memcpy(at, XB_RULE_TESTS(match, XB_MATCH_SMAC) ? match->smac : nobody_else, ETH_ALEN);
-	at += ETH_ALEN;
-	if (XB_RULE_TESTS(match, XB_MATCH_VLAN)) {
+	at = put_macs(match, macs, buf);
+	for (unsigned i = 0; i < tags; i++) {
 		at = put_be16(at, ETH_P_8021Q);
-		at = put_be16(at, match->vlan);
+		at = put_be16(at, i ? 0 : match->vlan);
 	}
 	at = put_be16(at, ethertype);
 	if (ethertype == ETH_P_IP)
 		at = put_ipv4(match, at);
 	else if (ethertype == ETH_P_IPV6)
 		at = put_ipv6(match, at);
+	else if (is_tag(ethertype) && !tags)
+		return (uint32_t)(at - buf); /* no tag: the frame ends before it does */
 	return at - buf < ETH_ZLEN ? ETH_ZLEN : (uint32_t)(at - buf);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/rule_sense.h"
 
+#include "xbridge/parse.h"
+
 #include <linux/if_ether.h>
 #include <netinet/in.h>
 
@@ -36,6 +38,10 @@ static bool ip_contradicts(const struct xb_rule *rule, struct xb_rule_fault *ret
 	uint8_t family = family_of(rule);
 	bool v4 = rule->ethertype == ETH_P_IP, v6 = rule->ethertype == ETH_P_IPV6;
 
+	if ((family == 6 || v6) && XB_RULE_TESTS(rule, XB_MATCH_PROTO) &&
+	    xb_is_ext((uint8_t)rule->proto))
+		return fault(ret, XB_MATCH_PROTO,
+			     "in IPv6, proto is what follows the extension headers");
 	if (rule->src.family && rule->dst.family && rule->src.family != rule->dst.family)
 		return fault(ret, XB_MATCH_DST, "src and dst are of different families");
 	if (!XB_RULE_TESTS(rule, XB_MATCH_ETHERTYPE) || !tests_any(rule, L3))

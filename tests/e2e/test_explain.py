@@ -224,7 +224,9 @@ def bed(make_module_bed):
     "ethertype arp", "proto tcp", "proto 89", "src 10.0.0.0/8 dst 10.1.2.3", "src 2001:db8::/32", "dport 80", "sport 7-9",
     "proto udp dport 53", "proto sctp sport 5", "tcp-flags syn/syn,ack", "proto icmp icmp-type 8", "proto icmpv6 icmp-type 128",
     "dscp 46", "dscp 46 dst ::1", "frag no", "frag first dport 80", "frag later proto udp", "frag first proto udp src ::1 sport 5",
-    "frag later dst ::1", "vlan 0 ethertype 0x1234", "dmac own", "ethertype ipv6 proto tcp dport 22"])
+    "frag later dst ::1", "vlan 0 ethertype 0x1234", "dmac own", "ethertype ipv6 proto tcp dport 22", "vlan none dport 80", "vlan 0",
+    "in va dmac kernel proto icmp", "in uplink dscp 46", "in va,kernel dscp 46", "frag no dst ::1", "proto icmpv6 src 10.0.0.1",
+    "vlan none ethertype 0x8100", "vlan 5 ethertype 0x88a8"])
 def test_a_match_meets_the_rule_that_says_the_same(bed, words):
     daemon = bed.daemon
     daemon.ask("steer", "load", f"{words} to kernel\n")
@@ -293,6 +295,8 @@ def test_a_long_file_is_explained_whole(bed, tmp_path):
     ("dport 70000", 2, ["character 7", "'70000'", "a port, a range"]),
     ("proto udp to drop", 2, ["'to'", "the end"]),
     ("prio 5", 2, ["'prio'"]),
+    ("in kernel dmac own", 2, ["no frame could match", "dmac own"]),
+    ("ethertype ipv6 proto 44", 2, ["no frame could match", "extension headers"]),
     ("in nowhere proto udp", 1, ["nowhere", "port list"]),
     ("pcap", 2, ["FILE"]),
     ("pcap /nonexistent", 1, ["/nonexistent", "No such file"]),
