@@ -14,7 +14,7 @@ const struct xb_command_option xb_bpffs_options[] = {
 	{0},
 };
 
-int xb_bpffs_take(int *argc, char **argv)
+int xb_bpffs_take(int *argc, char **argv, bool *ret_given)
 {
 	struct xb_error err = {0};
 	char text[1024];
@@ -26,6 +26,8 @@ int xb_bpffs_take(int *argc, char **argv)
 		else if (xb_bpffs_use(argv[++i], &err) < 0)
 			return xb_say_failure(1, "%s", xb_error_text(&err, text, sizeof(text)));
 	}
+	if (ret_given)
+		*ret_given = left < *argc;
 	*argc = left;
 	return 0;
 }

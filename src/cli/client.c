@@ -264,3 +264,17 @@ int xb_client_ask(const char *name, int argc, char *const *argv, struct json_obj
 
 	return xb_client_hold(name, argc, argv, ret_result, &fd, &passed, err);
 }
+
+int xb_client_status(const char *name, struct json_object **ret_status, pid_t *ret_pid,
+		     struct xb_error *err)
+{
+	static char command[] = "status";
+	char *words[] = {command};
+	xb_auto_passed struct xb_passed passed = {0};
+	xb_auto_fd int fd = -1;
+	int status = xb_client_hold(name, 1, words, ret_status, &fd, &passed, err);
+
+	if (!status)
+		*ret_pid = xb_liveness_peer(fd);
+	return status;
+}

@@ -46,6 +46,11 @@ int xb_client_ask(const char *name, int argc, char *const *argv, struct json_obj
 int xb_client_hold(const char *name, int argc, char *const *argv, struct json_object **ret_result,
 		   int *ret_socket, struct xb_passed *ret_passed, struct xb_error *err);
 
+/** Asks for the status of an instance, as xb_client_ask does. `ret_pid` is its process as it is
+ * seen from here; 0: it can't be. */
+int xb_client_status(const char *name, struct json_object **ret_status, pid_t *ret_pid,
+		     struct xb_error *err);
+
 /** Whether an instance of that name runs (and lets us in). */
 bool xb_client_runs(const char *name);
 

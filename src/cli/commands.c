@@ -101,6 +101,13 @@ static const struct xb_command_option port_set_options[] = {
 	{0},
 };
 
+static const struct xb_command_option explain_options[] = {
+	{"--bpffs", NULL, "PATH",
+	 "look for pins in the BPF file system at PATH; default: where the instance has them", 0,
+	 0},
+	{0},
+};
+
 static const struct xb_command_option capture_options[] = {
 	{"--drops", NULL, NULL, "only packets that are dropped", 0, 0},
 	{"-w", NULL, "FILE|-",
@@ -207,6 +214,7 @@ const struct xb_command xb_commands[] = {
 		    "The daemon answers, and so does a twin of the XDP program, loaded for the "
 		    "question alone over the same maps. No counter, limit or table changes. If "
 		    "the two disagree, that is an error.",
+	 .options = explain_options,
 	 .examples = explain_examples,
 	 .min_words = 1,
 	 .max_words = XB_WORDS_ANY,

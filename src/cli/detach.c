@@ -29,7 +29,7 @@ int xb_detach_program(const struct xb_common *common, int argc, char **argv)
 	char text[1024];
 
 	(void)common;
-	if (xb_bpffs_take(&argc, argv))
+	if (xb_bpffs_take(&argc, argv, NULL))
 		return 1;
 	if (is_in_use(argv[0]))
 		return 1;

@@ -162,7 +162,7 @@ int xb_doctor(const struct xb_common *common, int argc, char **argv)
 
 	if (!checkup)
 		return xb_say_failure(1, "doctor: out of memory");
-	if (xb_bpffs_take(&argc, argv))
+	if (xb_bpffs_take(&argc, argv, NULL))
 		return 1;
 	checkup->ifname = argc ? argv[0] : NULL;
 	checkup->extensions = -1;

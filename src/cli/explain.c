@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/explain.h"
 
+#include "cli/bpffs_option.h"
 #include "cli/client.h"
 #include "cli/frame_file.h"
 #include "cli/sample.h"
@@ -11,6 +12,7 @@
 #include "daemon/json.h"
 #include "daemon/rule_text.h"
 #include "xbridge/parse.h"
+#include "xsk/bpffs.h"
 #include "xsk/twin.h"
 
 #include <json-c/json.h>
@@ -26,7 +28,9 @@
 struct asked {
 	const char *name; /* of the instance, as typed; NULL: the only one */
 	bool json;
+	bool bpffs_given;
 	struct json_object *status; /* the instance's */
+	pid_t pid;                  /* 0: not seen from here */
 	/* the port that frames come in by */
 	const char *port;
 	uint32_t port_id;
@@ -106,15 +110,24 @@ static void read_mac(struct json_object *port, uint8_t ret_mac[6])
 	       &ret_mac[1], &ret_mac[2], &ret_mac[3], &ret_mac[4], &ret_mac[5]);
 }
 
+/* Gets the twin, over the maps that the instance has pinned where it sees them. */
+static int open_twin(struct asked *asked, uint32_t slot, struct xb_error *err)
+{
+	const char *bpffs = xb_json_text(asked->status, "bpffs");
+
+	if (!asked->bpffs_given && *bpffs && xb_bpffs_use_of(asked->pid, bpffs, err) < 0)
+		return err->code;
+	return xb_twin_open(xb_json_text(asked->status, "name"), slot, asked->port_id, &asked->twin,
+			    err);
+}
+
 /* Learns where frames come in, and gets the twin where that is an uplink. Returns the exit status.
  */
 static int choose_port(struct asked *asked, const char *name)
 {
-	char command[] = "status";
-	char *words[] = {command};
 	struct xb_error err = {0};
 	struct json_object *port;
-	int status = xb_client_ask(asked->name, 1, words, &asked->status, &err);
+	int status = xb_client_status(asked->name, &asked->status, &asked->pid, &err);
 
 	if (status)
 		return complain(&err);
@@ -131,8 +144,7 @@ static int choose_port(struct asked *asked, const char *name)
 	read_mac(find_port(asked->status, "kernel"), asked->macs.kernel);
 	if (!asked->from_uplink)
 		return 0;
-	if (xb_twin_open(xb_json_text(asked->status, "name"), asked->port_id, &asked->twin, &err) <
-	    0)
+	if (open_twin(asked, (uint32_t)xb_json_u64(port, "slot"), &err) < 0)
 		return complain(&err);
 	return 0;
 }
@@ -358,6 +370,8 @@ int xb_explain(const struct xb_common *common, int argc, char **argv)
 		return wrong_usage("out of memory");
 	asked->name = common->name;
 	asked->json = common->json;
+	if (xb_bpffs_take(&argc, argv, &asked->bpffs_given))
+		return 1;
 	asked->packets = json_object_new_array();
 	if (!strcmp(argv[0], "pcap"))
 		status = explain_pcap(asked, argc - 1, argv + 1);

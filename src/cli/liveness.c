@@ -38,7 +38,7 @@ int xb_liveness_connect(const char *path, int timeout_ms)
 	return XB_TAKE_FD(fd);
 }
 
-static pid_t peer_of(int fd)
+pid_t xb_liveness_peer(int fd)
 {
 	struct ucred peer = {0};
 	socklen_t bytes = sizeof(peer);
@@ -119,7 +119,7 @@ void xb_liveness_look(const char *path, int deadline_ms, struct xb_liveness *ret
 	liveness.denied = fd == -EACCES || fd == -EPERM;
 	liveness.runs = fd >= 0 || fd == -EAGAIN || liveness.denied;
 	if (fd >= 0) {
-		liveness.pid = peer_of(fd);
+		liveness.pid = xb_liveness_peer(fd);
 		liveness.answers = answers(fd, end_ms);
 	}
 	if (liveness.runs && !liveness.answers && !liveness.denied)

@@ -28,6 +28,9 @@ void xb_liveness_look(const char *path, int deadline_ms, struct xb_liveness *ret
 /** Milliseconds of a clock that only runs forwards: for deadlines. */
 long long xb_liveness_now_ms(void);
 
+/** The process that listens at the other end of a connection; 0: it can't be seen from here. */
+pid_t xb_liveness_peer(int fd);
+
 /** Connects to an instance's control socket, for at most `timeout_ms`. Returns a descriptor or
  *  -errno; -EAGAIN: it has not accepted in time. */
 int xb_liveness_connect(const char *path, int timeout_ms);

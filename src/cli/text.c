@@ -114,6 +114,9 @@ void xb_text_status(struct json_object *result)
 	       is(arena, "huge_pages") ? ", huge pages" : "", json_object_array_length(workers));
 	print_cpus(workers);
 	putchar('\n');
+	if (json_object_is_type(xb_json_field(result, "bpffs"), json_type_string))
+		printf("BPF file system: %s%s\n", text(result, "bpffs"),
+		       is(result, "bpffs_private") ? ", of its mount namespace alone" : "");
 	xb_text_ports(result);
 }
 

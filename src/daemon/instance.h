@@ -136,6 +136,7 @@ struct xb_instance {
 	struct xb_doorman doorman;
 	struct xb_gate gate;
 	bool gate_open;
+	bool bpffs_private; /* nobody outside the daemon's mount namespace sees its pins */
 	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */
 	struct xb_kernel_port kernel;
 	struct xb_kernel_door kernel_door;

@@ -7,6 +7,7 @@
 #include "daemon/json.h"
 #include "daemon/rule_text.h"
 #include "daemon/troubles.h"
+#include "xsk/bpffs.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -131,6 +132,8 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 
 	xb_json_add_u64(to, "mtu", uplink->mtu);
 	xb_json_add_u64(to, "rx_queues", uplink->rx_queues);
+	xb_json_add_u64(to, "ifindex", uplink->ifindex);
+	xb_json_add_u64(to, "slot", uplink->slot); /* in the pinned maps */
 	xb_json_add_bool(to, "shared", uplink->shared);
 	xb_json_add_text(to, "shared_reason", uplink->shared_reason);
 	xb_json_add_text(to, "xdp",
@@ -196,6 +199,11 @@ struct json_object *xb_query_status(struct xb_instance *instance)
 	xb_json_add_u64(to, "uptime_s", seconds_since(instance->started_ns));
 	xb_json_add_text(to, "default", verdict);
 	xb_json_add_u64(to, "stall_ms", instance->config.stall_ms);
+	if (instance->gate_open)
+		xb_json_add_text(to, "bpffs", xb_bpffs());
+	else
+		xb_json_add_null(to, "bpffs");
+	xb_json_add_bool(to, "bpffs_private", instance->bpffs_private);
 	xb_arena_count(&instance->arena, owners);
 	xb_json_add_u64(arena, "frames", instance->arena.n_frames);
 	xb_json_add_u64(arena, "free", owners[XB_OWNER_POOL]);

@@ -237,9 +237,10 @@ static void say_ready(const struct xb_instance *instance)
 }
 
 /* Rules that drop are to outlive us, and bpftool is to see the maps. */
-static void say_private_bpffs(const struct xb_instance *instance)
+static void look_at_bpffs(struct xb_instance *instance)
 {
-	if (!instance->n_uplinks || !xb_bpffs_is_private())
+	instance->bpffs_private = instance->gate_open && xb_bpffs_is_private();
+	if (!instance->bpffs_private)
 		return;
 	xb_log(XB_LOG_WARNING,
 	       "the BPF file system at %s is this mount namespace's own, as under `ip netns exec`: "
@@ -265,7 +266,7 @@ static int finish_start(struct daemon *daemon, struct xb_error *err)
 	int ret = xb_control_open(&daemon->control, instance, err);
 
 	daemon->watched = instance->kernel.home.made_in;
-	say_private_bpffs(instance);
+	look_at_bpffs(instance);
 	if (instance->deputy.pid)
 		xb_deputy_take_office(&instance->deputy);
 	if (!ret)

@@ -10,7 +10,7 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
-static char in_use[XB_BPFFS_BYTES] = XB_BPFFS_DEFAULT;
+static char in_use[XB_BPFFS_SEEN_BYTES] = XB_BPFFS_DEFAULT;
 
 int xb_bpffs_look(const char *path)
 {
@@ -26,23 +26,44 @@ bool xb_is_bpffs(const char *path)
 	return xb_bpffs_look(path) > 0;
 }
 
+static int use(const char *path, struct xb_error *err)
+{
+	snprintf(in_use, sizeof(in_use), "%s", path);
+	return setenv("LIBXDP_BPFFS", path, 1) < 0 ? xb_fail(err, -errno, "tell libxdp") : 0;
+}
+
 int xb_bpffs_use(const char *path, struct xb_error *err)
 {
-	size_t len = strlen(path);
-
-	if (*path != '/' || len >= sizeof(in_use))
+	if (*path != '/' || strlen(path) >= XB_BPFFS_BYTES)
 		return xb_refuse(err, -EINVAL,
-				 "bpffs '%.128s': a path from / on, of at most %zu characters, is "
+				 "bpffs '%.128s': a path from / on, of at most %u characters, is "
 				 "expected",
-				 path, sizeof(in_use) - 1);
+				 path, XB_BPFFS_BYTES - 1);
 	if (!xb_is_bpffs(path)) {
 		xb_refuse(err, -EINVAL, "bpffs: no BPF file system is mounted at %s", path);
 		xb_hint(err, "mount -t bpf bpf %s, or mount --bind " XB_BPFFS_DEFAULT " %s", path,
 			path);
 		return -EINVAL;
 	}
-	memcpy(in_use, path, len + 1);
-	return setenv("LIBXDP_BPFFS", path, 1) < 0 ? xb_fail(err, -errno, "tell libxdp") : 0;
+	return use(path, err);
+}
+
+int xb_bpffs_use_of(pid_t pid, const char *path, struct xb_error *err)
+{
+	char through[XB_BPFFS_SEEN_BYTES];
+	struct stat theirs, ours;
+	int ret = pid ? 0 : -ESRCH;
+
+	snprintf(through, sizeof(through), "/proc/%d/root%.*s", pid, (int)XB_BPFFS_BYTES, path);
+	if (!ret && stat(through, &theirs) < 0)
+		ret = -errno;
+	if (stat(path, &ours) == 0 && (ret ? xb_is_bpffs(path) : ours.st_dev == theirs.st_dev))
+		return xb_bpffs_use(path, err);
+	if (!ret)
+		return use(through, err);
+	xb_fail(err, ret, "look at %s in the mount namespace of process %d", path, pid);
+	xb_hint(err, "as root, where that process can be seen");
+	return ret;
 }
 
 const char *xb_bpffs(void)

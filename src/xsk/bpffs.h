@@ -11,15 +11,24 @@
 #include "core/error.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #define XB_BPFFS_DEFAULT "/sys/fs/bpf"
 
 /** Room for the path; pins' paths (pins.h) are longer. */
 #define XB_BPFFS_BYTES 96u
 
+/** The same, for one that is seen through a process (xb_bpffs_use_of). */
+#define XB_BPFFS_SEEN_BYTES (XB_BPFFS_BYTES + 24)
+
 /** Uses the one at `path` from now on, libxdp too. Before there are threads. Returns 0 or -EINVAL:
  *  no bpffs is mounted there, or the path is too long. */
 int xb_bpffs_use(const char *path, struct xb_error *err);
+
+/** Uses the one that process `pid` has at `path`: at that path where this mount namespace has it
+ *  there, too, otherwise through /proc. A `pid` of 0 is one that can't be seen. Returns 0 or
+ *  -errno. */
+int xb_bpffs_use_of(pid_t pid, const char *path, struct xb_error *err);
 
 /** The path of the one in use. */
 const char *xb_bpffs(void);

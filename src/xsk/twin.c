@@ -49,9 +49,8 @@ static int share_maps(struct steer_bpf *skeleton, const char *instance, struct x
 	return 0;
 }
 
-/* The slot of the uplink with that port: the one whose program sits on its interface. What an
- * earlier run has left in another slot may name the same port. */
-static int find_slot(const char *instance, uint32_t port, uint32_t *ret_slot, struct xb_error *err)
+/* Whether what is pinned is what this program understands, and the slot is still that port's. */
+static int check_slot(const char *instance, uint32_t slot, uint32_t port, struct xb_error *err)
 {
 	xb_auto_fd int fd = open_pin(instance, "config");
 	struct xb_steer_config config;
@@ -59,35 +58,28 @@ static int find_slot(const char *instance, uint32_t port, uint32_t *ret_slot, st
 	if (fd < 0) {
 		xb_fail(err, fd, "open the pinned maps in %s", xb_pin_path(instance, "").text);
 		if (fd == -ENOENT)
-			xb_hint(err, "`ip netns exec` hides them: nsenter --net=... does not");
+			xb_hint(err, "`xbridge status` tells in which BPF file system they are");
 		return fd;
 	}
-	for (uint32_t slot = 0; slot < XB_UPLINKS_MAX; slot++) {
-		if (bpf_map_lookup_elem(fd, &slot, &config) < 0)
-			return xb_fail(err, -errno, "read the configuration of slot %u", slot);
-		if (config.schema && config.schema != XB_SCHEMA) {
-			xb_refuse(err, -EPROTO,
-				  "the pinned maps have schema %u, and this program has %u",
-				  config.schema, XB_SCHEMA);
-			xb_hint(err,
-				"use the version of xbridge that the instance has, or restart the instance");
-			return -EPROTO;
-		}
-		if (config.schema && config.port == port &&
-		    xb_pin_read(instance, slot).ifindex == config.ifindex) {
-			*ret_slot = slot;
-			return 0;
-		}
+	if (bpf_map_lookup_elem(fd, &slot, &config) < 0)
+		return xb_fail(err, -errno, "read the configuration of slot %u", slot);
+	if (config.schema && config.schema != XB_SCHEMA) {
+		xb_refuse(err, -EPROTO, "the pinned maps have schema %u, and this program has %u",
+			  config.schema, XB_SCHEMA);
+		xb_hint(err,
+			"use the version of xbridge that the instance has, or restart the instance");
+		return -EPROTO;
 	}
-	return xb_fail(err, -ENOENT, "find the uplink in the pinned configuration");
+	if (!config.schema || config.port != port)
+		return xb_fail(err, -ENOENT, "find the uplink in the pinned configuration");
+	return 0;
 }
 
-int xb_twin_open(const char *instance, uint32_t port, struct xb_twin **ret_twin,
+int xb_twin_open(const char *instance, uint32_t slot, uint32_t port, struct xb_twin **ret_twin,
 		 struct xb_error *err)
 {
 	struct xb_twin *twin;
-	uint32_t slot = 0;
-	int ret = find_slot(instance, port, &slot, err);
+	int ret = check_slot(instance, slot, port, err);
 
 	if (ret < 0)
 		return ret;

@@ -18,12 +18,12 @@
 struct xb_twin;
 
 /**
- * Loads the twin of an instance's program on the uplink whose port has the id `port`.
+ * Loads the twin of an instance's program for the uplink in `slot`, whose port has the id `port`.
  *
- * Returns 0, -ENOENT (no such pins here, or no such uplink with a program), -EPROTO (pins of
- * another version), -EPERM, or what the kernel says.
+ * Returns 0, -ENOENT (no such pins here, or the slot is not that port's), -EPROTO (pins of another
+ * version), -EPERM, or what the kernel says.
  */
-int xb_twin_open(const char *instance, uint32_t port, struct xb_twin **ret_twin,
+int xb_twin_open(const char *instance, uint32_t slot, uint32_t port, struct xb_twin **ret_twin,
 		 struct xb_error *err);
 void xb_twin_close(struct xb_twin *twin);
 

@@ -66,6 +66,40 @@ def test_pins_in_a_bpffs_that_was_named_outlive_the_daemon_and_its_mount_namespa
         os.unlink(left)
 
 
+def explain(bed, *words, wrap=()):
+    """What `explain` says of what a rule drops, asked in the test's own namespaces unless `wrap` leads elsewhere."""
+    return subprocess.run([*wrap, binary(), "explain", "--name", bed.name, "proto", "udp", "dport", "7", *words],
+                          capture_output=True, text=True, check=False)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("place", ["usual", "named", "private"])
+def test_explain_finds_the_pins_wherever_the_daemon_has_them(make_bed, elsewhere, place):
+    bed = make_bed()
+    words = ["--bpffs", elsewhere] if place == "named" else []
+    daemon = bed.start(*words, "--rule", "proto udp dport 7 to drop", wrap=netns_exec(bed) if place == "private" else ())
+    for wrap in (), netns_exec(bed), ["nsenter", f"--net=/run/netns/{bed.host.name}"]:
+        done = explain(bed, wrap=wrap)
+        assert done.returncode == 0 and "drop, by rule 1" in done.stdout, done.stderr
+    status = daemon.status()
+    assert status["bpffs"] == (elsewhere if place == "named" else "/sys/fs/bpf")
+    assert status["bpffs_private"] == (place == "private")
+    line = f"BPF file system: {status['bpffs']}" + (", of its mount namespace alone" if place == "private" else "")
+    assert line in daemon.cli("status").stdout.splitlines()
+
+
+def test_explain_looks_where_it_is_told_to_and_says_what_it_misses_there(make_bed, elsewhere):
+    bed = make_bed()
+    bed.start("--rule", "proto udp dport 7 to drop")
+    done = explain(bed, "--bpffs", elsewhere)
+    assert done.returncode == 1 and f"{elsewhere}/xbridge/{bed.name}" in done.stderr
+    assert "xbridge status" in done.stderr and "netns exec" not in done.stderr
+    assert explain(bed, "--bpffs", "/sys/fs/bpf").returncode == 0
+    blind = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs/bpf; mount -t tmpfs none /proc; exec "$@"', "sh"]
+    done = explain(bed, wrap=blind)
+    assert done.returncode == 1 and "/sys/fs/bpf in the mount namespace of process" in done.stderr
+
+
 def test_a_dispatcher_is_found_in_the_bpffs_that_was_named(make_bed, elsewhere):
     """libxdp, too, pins there."""
     bed = make_bed()
