@@ -4,6 +4,7 @@
  */
 #include "cli/client.h"
 #include "cli/doctor_checks.h"
+#include "cli/holder.h"
 #include "daemon/json.h"
 #include "xsk/gate.h"
 
@@ -29,14 +30,24 @@ static void say_troubles(struct xb_checkup *checkup, const char *instance, struc
 	}
 }
 
+/* What `port`, as the instance has told it, says. */
+static void say(struct xb_checkup *checkup, const char *instance, struct json_object *port)
+{
+	unsigned before = checkup->n;
+
+	say_troubles(checkup, instance, xb_json_field(port, "troubles"));
+	if (checkup->n == before)
+		xb_found(checkup, XB_FINDING_OK, "instance '%s' reports no trouble", instance);
+}
+
+/* Its pins say that it has the interface. */
 static void ask(struct xb_checkup *checkup, const char *instance)
 {
 	char word[] = "status";
 	char *words[] = {word};
-	struct json_object *status = NULL;
+	struct json_object *status = NULL, *port = NULL;
 	struct json_object *ports;
 	struct xb_error err = {0};
-	unsigned before = checkup->n;
 
 	if (xb_client_ask(instance, 1, words, &status, &err) != 0) {
 		xb_found(checkup, XB_FINDING_NOTE, "not known what instance '%s' says of it: %s",
@@ -45,22 +56,26 @@ static void ask(struct xb_checkup *checkup, const char *instance)
 		return;
 	}
 	ports = xb_json_field(status, "ports");
-	for (size_t i = 0; ports && i < json_object_array_length(ports); i++) {
-		struct json_object *port = json_object_array_get_idx(ports, i);
-
-		if (!strcmp(text(port, "name"), checkup->ifname))
-			say_troubles(checkup, instance, xb_json_field(port, "troubles"));
-	}
+	for (size_t i = 0; ports && i < json_object_array_length(ports); i++)
+		if (xb_json_u64(json_object_array_get_idx(ports, i), "ifindex") ==
+		    checkup->netdev.ifindex)
+			port = json_object_array_get_idx(ports, i);
+	say(checkup, instance, port);
 	json_object_put(status);
-	if (checkup->n == before)
-		xb_found(checkup, XB_FINDING_OK, "instance '%s' reports no trouble", instance);
 }
 
 void xb_check_running(struct xb_checkup *checkup)
 {
 	struct xb_gate_pin pins[PINS_MAX];
-	int n = xb_gate_list(pins, PINS_MAX);
+	struct xb_holder holder;
+	int n;
 
+	if (xb_holder_find(checkup->netdev.ifindex, &holder)) {
+		say(checkup, holder.instance, holder.port);
+		xb_holder_fini(&holder);
+		return;
+	}
+	n = xb_gate_list(pins, PINS_MAX);
 	for (int i = 0; i < n && i < PINS_MAX; i++)
 		if (pins[i].ifindex == checkup->netdev.ifindex &&
 		    !strcmp(pins[i].ifname, checkup->ifname) &&

@@ -3,7 +3,9 @@
  * XDP on an interface: what its driver can do, and whose program is there.
  */
 #include "cli/doctor_checks.h"
+#include "cli/holder.h"
 #include "core/cleanup.h"
+#include "daemon/json.h"
 #include "xsk/dispatcher.h"
 #include "xsk/gate.h"
 
@@ -172,6 +174,21 @@ static void say_ours(struct xb_checkup *checkup, const struct xb_gate_pin *pin, 
 			  pin->instance, checkup->ifname);
 }
 
+/* Of an instance that runs, and pins where we don't look. */
+static void say_held(struct xb_checkup *checkup, const struct xb_holder *holder, uint32_t prog_id,
+		     const char *mode)
+{
+	xb_found(checkup, XB_FINDING_NOTE,
+		 "XDP program %u is xbridge's (%s), of instance '%s', which runs; its pins are in "
+		 "the BPF file system at %s%s",
+		 prog_id, mode, holder->instance, holder->bpffs,
+		 json_object_get_boolean(xb_json_field(holder->status, "bpffs_private"))
+			 ? " of its own mount namespace"
+			 : "");
+	xb_remedy(checkup, "xbridge status --name %s; another instance can't use %s meanwhile",
+		  holder->instance, checkup->ifname);
+}
+
 /* Several programs behind libxdp's dispatcher: one may be ours, and others are no hindrance. */
 static void say_shared(struct xb_checkup *checkup, const struct xb_dispatched *list, int n,
 		       const char *mode)
@@ -234,13 +251,29 @@ static void say_foreign(struct xb_checkup *checkup, uint32_t prog_id, const char
 			checkup->ifname);
 }
 
+/* Says whose it is by what is pinned here, or else by what the running instances say. */
+static void say_whose(struct xb_checkup *checkup, uint32_t prog_id, const char *mode)
+{
+	struct xb_dispatched list[XB_DISPATCHED_MAX];
+	struct xb_holder holder = {0};
+	struct xb_gate_pin pin;
+	int n;
+
+	if (find_pin(prog_id, &pin))
+		say_ours(checkup, &pin, mode);
+	else if ((n = xb_dispatcher_list(checkup->netdev.ifindex, prog_id, list)) > 0)
+		say_shared(checkup, list, n, mode);
+	else if (xb_holder_find(checkup->netdev.ifindex, &holder) && !holder.lost)
+		say_held(checkup, &holder, prog_id, mode);
+	else
+		say_foreign(checkup, prog_id, mode);
+	xb_holder_fini(&holder);
+}
+
 void xb_check_program(struct xb_checkup *checkup)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
-	struct xb_dispatched list[XB_DISPATCHED_MAX];
-	struct xb_gate_pin pin;
 	uint32_t prog_id;
-	int n;
 	int ret = bpf_xdp_query((int)checkup->netdev.ifindex, 0, &opts);
 
 	if (ret < 0) {
@@ -252,12 +285,8 @@ void xb_check_program(struct xb_checkup *checkup)
 	prog_id = xb_attached_prog(checkup->netdev.ifindex);
 	if (!prog_id && opts.hw_prog_id)
 		prog_id = opts.hw_prog_id;
-	if (!prog_id)
-		xb_found(checkup, XB_FINDING_OK, "no XDP program is there");
-	else if (find_pin(prog_id, &pin))
-		say_ours(checkup, &pin, mode_name(opts.attach_mode));
-	else if ((n = xb_dispatcher_list(checkup->netdev.ifindex, prog_id, list)) > 0)
-		say_shared(checkup, list, n, mode_name(opts.attach_mode));
+	if (prog_id)
+		say_whose(checkup, prog_id, mode_name(opts.attach_mode));
 	else
-		say_foreign(checkup, prog_id, mode_name(opts.attach_mode));
+		xb_found(checkup, XB_FINDING_OK, "no XDP program is there");
 }

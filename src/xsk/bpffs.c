@@ -48,15 +48,32 @@ int xb_bpffs_use(const char *path, struct xb_error *err)
 	return use(path, err);
 }
 
+/* The path of the one that a process has at `path`. Returns 0 or -errno. */
+static int look_through(pid_t pid, const char *path, char ret_path[XB_BPFFS_SEEN_BYTES],
+			struct stat *ret_stat)
+{
+	if (!pid)
+		return -ESRCH;
+	snprintf(ret_path, XB_BPFFS_SEEN_BYTES, "/proc/%d/root%.*s", pid, (int)XB_BPFFS_BYTES,
+		 path);
+	return stat(ret_path, ret_stat) < 0 ? -errno : 0;
+}
+
+bool xb_bpffs_is_of(pid_t pid, const char *path)
+{
+	char through[XB_BPFFS_SEEN_BYTES];
+	struct stat theirs, ours;
+
+	return look_through(pid, path, through, &theirs) == 0 && stat(in_use, &ours) == 0 &&
+	       theirs.st_dev == ours.st_dev;
+}
+
 int xb_bpffs_use_of(pid_t pid, const char *path, struct xb_error *err)
 {
 	char through[XB_BPFFS_SEEN_BYTES];
 	struct stat theirs, ours;
-	int ret = pid ? 0 : -ESRCH;
+	int ret = look_through(pid, path, through, &theirs);
 
-	snprintf(through, sizeof(through), "/proc/%d/root%.*s", pid, (int)XB_BPFFS_BYTES, path);
-	if (!ret && stat(through, &theirs) < 0)
-		ret = -errno;
 	if (stat(path, &ours) == 0 && (ret ? xb_is_bpffs(path) : ours.st_dev == theirs.st_dev))
 		return xb_bpffs_use(path, err);
 	if (!ret)

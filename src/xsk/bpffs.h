@@ -30,6 +30,9 @@ int xb_bpffs_use(const char *path, struct xb_error *err);
  *  -errno. */
 int xb_bpffs_use_of(pid_t pid, const char *path, struct xb_error *err);
 
+/** Whether the one in use is that which process `pid` has at `path`. */
+bool xb_bpffs_is_of(pid_t pid, const char *path);
+
 /** The path of the one in use. */
 const char *xb_bpffs(void);
 

@@ -100,6 +100,25 @@ def test_explain_looks_where_it_is_told_to_and_says_what_it_misses_there(make_be
     assert done.returncode == 1 and "/sys/fs/bpf in the mount namespace of process" in done.stderr
 
 
+@pytest.mark.kernels
+@pytest.mark.parametrize("place", ["named", "private"])
+def test_a_program_whose_pins_are_elsewhere_is_known_as_its_instance_s(make_bed, elsewhere, place):
+    bed = make_bed()
+    words = ["--bpffs", elsewhere] if place == "named" else []
+    daemon = bed.start(*words, wrap=netns_exec(bed))
+    for wrap in netns_exec(bed), ["nsenter", f"--net=/run/netns/{bed.host.name}"]:
+        done = subprocess.run([*wrap, binary(), "doctor", "-j", "va"], capture_output=True, text=True, check=False)
+        found = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+        text = found["program"]["text"]
+        assert done.returncode == 0 and found["program"]["state"] == "note", done.stdout
+        assert f"of instance '{bed.name}', which runs" in text and f"at {daemon.status()['bpffs']}" in text
+        assert ("its own mount namespace" in text) == (place == "private")
+        assert found["running"]["text"] == f"instance '{bed.name}' reports no trouble"
+        done = subprocess.run([*wrap, binary(), "detach", "va"], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and f"the instance '{bed.name}' is running on it" in done.stderr
+    assert answers(bed.peer, TAP_IP)
+
+
 def test_a_dispatcher_is_found_in_the_bpffs_that_was_named(make_bed, elsewhere):
     """libxdp, too, pins there."""
     bed = make_bed()
