@@ -146,18 +146,6 @@ static bool find_pin(uint32_t prog_id, struct xb_gate_pin *ret_pin)
 	return false;
 }
 
-/* The program's name into `buf`, "" where it can't be read. */
-static void read_name(uint32_t prog_id, char buf[BPF_OBJ_NAME_LEN])
-{
-	xb_auto_fd int fd = bpf_prog_get_fd_by_id(prog_id);
-	struct bpf_prog_info info = {0};
-	__u32 info_bytes = sizeof(info);
-
-	buf[0] = '\0';
-	if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &info_bytes) == 0)
-		snprintf(buf, BPF_OBJ_NAME_LEN, "%s", info.name);
-}
-
 static void say_ours(struct xb_checkup *checkup, const struct xb_gate_pin *pin, const char *mode)
 {
 	int running = xb_doctor_running(pin->instance);
@@ -225,30 +213,32 @@ static void say_shared(struct xb_checkup *checkup, const struct xb_dispatched *l
 }
 
 /* A program that nobody here has pinned. Without the right to look, it may be ours all the same. */
-static void say_foreign(struct xb_checkup *checkup, uint32_t prog_id, const char *mode)
+static void say_foreign(struct xb_checkup *checkup, const char *mode)
 {
-	char name[BPF_OBJ_NAME_LEN];
+	struct xb_foreign foreign;
 
-	read_name(prog_id, name);
-	if (!name[0] && !xb_doctor_capable(CAP_SYS_ADMIN)) {
+	xb_foreign_look(checkup->netdev.ifindex, checkup->ifname, &foreign);
+	if (!foreign.name[0] && !xb_doctor_capable(CAP_SYS_ADMIN)) {
 		xb_found(checkup, XB_FINDING_WARN,
 			 "XDP program %u is there (%s); whose it is can't be seen without "
 			 "CAP_SYS_ADMIN",
-			 prog_id, mode);
+			 foreign.prog_id, mode);
 		xb_remedy(checkup, "sudo xbridge doctor %s", checkup->ifname);
 		return;
 	}
-	xb_found(checkup, XB_FINDING_FAIL,
-		 "XDP program %u%s%s (%s) of somebody else is there: xbridge's can't be attached",
-		 prog_id, name[0] ? ", " : "", name, mode);
-	if (!strcmp(name, "xdp_dispatcher"))
-		xb_remedy(checkup, "xdp-loader unload %s --all", checkup->ifname);
+	if (foreign.what[0])
+		xb_found(checkup, XB_FINDING_FAIL,
+			 "XDP program %u, %s (%s) is there, and xbridge's can't be attached: %s",
+			 foreign.prog_id, foreign.name, mode, foreign.what);
 	else
-		xb_remedy(
-			checkup,
-			"ip link set dev %s xdp off; where a bpf_link holds it (bpftool link), end its "
-			"owner",
-			checkup->ifname);
+		xb_found(checkup, XB_FINDING_FAIL,
+			 "XDP program %u%s%s (%s) of somebody else is there: xbridge's can't be "
+			 "attached",
+			 foreign.prog_id, foreign.name[0] ? ", " : "", foreign.name, mode);
+	xb_remedy(checkup, "%s%s", foreign.remedy,
+		  foreign.kind == XB_FOREIGN_OTHER
+			  ? "; where a bpf_link holds it (bpftool link), end its owner"
+			  : "");
 }
 
 /* Says whose it is by what is pinned here, or else by what the running instances say. */
@@ -266,7 +256,7 @@ static void say_whose(struct xb_checkup *checkup, uint32_t prog_id, const char *
 	else if (xb_holder_find(checkup->netdev.ifindex, &holder) && !holder.lost)
 		say_held(checkup, &holder, prog_id, mode);
 	else
-		say_foreign(checkup, prog_id, mode);
+		say_foreign(checkup, mode);
 	xb_holder_fini(&holder);
 }
 

@@ -311,6 +311,23 @@ const struct xb_gate_pin *xb_gate_find(const struct xb_gate_pin *pins, unsigned 
 	return NULL;
 }
 
+/* Says, too, what is there that may be ours after all. */
+static int refuse_unknown(const char *ifname, struct xb_error *err)
+{
+	uint32_t ifindex = xb_ifname_index(ifname);
+	struct xb_foreign foreign = {0};
+
+	if (ifindex)
+		xb_foreign_look(ifindex, ifname, &foreign);
+	if (foreign.kind != XB_FOREIGN_ORPHAN && foreign.kind != XB_FOREIGN_OURS)
+		return xb_refuse(err, -ENOENT, "no program of xbridge is on %s", ifname);
+	xb_refuse(err, -ENOENT,
+		  "%s: nothing of it is pinned at %s, but program %u, %s, is there: %s", ifname,
+		  xb_bpffs(), foreign.prog_id, foreign.name, foreign.what);
+	xb_hint(err, "if nobody has it any more, remove it with '%s'", foreign.remedy);
+	return -ENOENT;
+}
+
 int xb_gate_detach(const char *ifname, struct xb_error *err)
 {
 	const struct xb_gate_pin *pin;
@@ -324,5 +341,5 @@ int xb_gate_detach(const char *ifname, struct xb_error *err)
 	pin = xb_gate_find(pins, (unsigned)n, ifname);
 	if (pin)
 		return remove_pin(pin, pins, (unsigned)n, err);
-	return xb_refuse(err, -ENOENT, "no program of xbridge is on %s", ifname);
+	return refuse_unknown(ifname, err);
 }

@@ -132,6 +132,51 @@ def test_a_dispatcher_is_found_in_the_bpffs_that_was_named(make_bed, elsewhere):
     assert not glob.glob(f"{elsewhere}/xbridge*")
 
 
+def refusals(bed):
+    """What a start, `detach` and `doctor` say who look for the pins in the usual place."""
+    daemon = bed.start(ready=False)
+    assert daemon.wait_exit() == 1
+    detach = daemon.cli("detach", "va", check=False, named=False)
+    assert detach.returncode == 1
+    (found,) = [finding for finding in daemon.doctor("va") if finding["check"] == "program"]
+    assert found["state"] == "fail" and "somebody else" not in found["text"]
+    return daemon.log[-1], detach.stderr, f"{found['text']}; {found['remedy']}"
+
+
+@pytest.mark.kernels
+def test_a_dispatcher_whose_pins_went_with_a_mount_namespace_is_named_with_what_takes_it_off(make_bed):
+    bed = make_bed()
+    daemon = bed.start(wrap=netns_exec(bed))
+    behind = daemon.port("va")["attached"] == "dispatcher"
+    daemon.kill(signal.SIGKILL)
+    daemon.wait_exit()
+    if behind:
+        remedy = f"ip link set dev va {'xdp' if daemon_was_native(bed) else 'xdpgeneric'} off"
+        for said in refusals(bed):
+            assert "xdp_dispatcher" in said and "libxdp's" in said and "ip netns exec" in said and remedy in said, said
+        subprocess.run(bed.in_host(*remedy.split()), check=True)
+    wait_for(lambda: "xdp" not in bed.host.link("va"), "nothing is left on the uplink")
+    bed.start()
+    assert answers(bed.peer, TAP_IP)
+
+
+def daemon_was_native(bed):
+    return bed.host.link("va")["xdp"]["mode"] == 1
+
+
+def test_a_program_that_is_pinned_elsewhere_is_named_with_what_takes_it_off(make_bed, elsewhere):
+    bed = make_bed()
+    daemon = bed.start("--bpffs", elsewhere, uplinks=["va,dedicated,xdp=exclusive"])
+    daemon.kill(signal.SIGKILL)
+    daemon.wait_exit()
+    for said in refusals(bed):
+        assert "steer" in said and "pins in another BPF file system" in said and "xbridge detach --bpffs PATH va" in said
+    daemon.cli("detach", "va", "--bpffs", elsewhere, named=False)
+    wait_for(lambda: "xdp" not in bed.host.link("va"), "it is off")
+    for left in glob.glob(f"/run/xbridge/{bed.name}.*"):
+        os.unlink(left)
+
+
 @pytest.mark.parametrize("words", [["run", "--uplink", "lo"], ["detach", "lo"], ["doctor"]], ids=lambda words: words[0])
 def test_a_path_where_no_bpffs_is_mounted_is_refused(words, tmp_path):
     done = subprocess.run([binary(), *words, "--bpffs", tmp_path], capture_output=True, text=True, check=False)
