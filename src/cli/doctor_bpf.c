@@ -22,6 +22,9 @@
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 
+/* What keeps pins where others see them. */
+#define START_ELSEWHERE "nsenter --net=/run/netns/NAME xbridge run …, or --bpffs PATH"
+
 #define BTF "/sys/kernel/btf/vmlinux"
 
 /* The kernel's own ENOTSUPP, which no header of userspace has. */
@@ -119,13 +122,20 @@ void xb_check_bpffs(struct xb_checkup *checkup)
 			"that at %s is this mount namespace's own, as under `ip netns exec`: rules that "
 			"drop end with the last process here, and bpftool elsewhere sees nothing",
 			path);
-		xb_remedy(checkup, "nsenter --net=/run/netns/NAME xbridge run …, or --bpffs PATH");
+		xb_remedy(checkup, START_ELSEWHERE);
 	} else if (xb_is_bpffs(path)) {
 		xb_found(checkup, XB_FINDING_OK, "mounted at %s", path);
+	} else if (xb_bpffs_would_be_private()) {
+		xb_found(
+			checkup, XB_FINDING_WARN,
+			"not mounted at %s in this mount namespace, as under `ip netns exec`: one that "
+			"`run` mounts is its own, rules that drop end with the last process here, and "
+			"bpftool elsewhere sees nothing",
+			path);
+		xb_remedy(checkup, START_ELSEWHERE);
 	} else {
 		if (xb_doctor_capable(CAP_SYS_ADMIN))
-			xb_found(checkup, XB_FINDING_NOTE,
-				 "not mounted at %s: `run` mounts it, `ip netns exec` hides it",
+			xb_found(checkup, XB_FINDING_NOTE, "not mounted at %s: `run` mounts it",
 				 path);
 		else
 			xb_found(checkup, XB_FINDING_WARN,

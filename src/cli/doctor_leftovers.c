@@ -5,10 +5,13 @@
  * A program that outlives its daemon is how it should be (what it would redirect passes, what a
  * rule drops is dropped), and the next start takes it over. But a person should know.
  */
+#include "cli/client.h"
 #include "cli/doctor_checks.h"
 #include "cli/liveness.h"
 #include "core/cleanup.h"
+#include "daemon/json.h"
 #include "xbridge/control.h"
+#include "xsk/bpffs.h"
 #include "xsk/gate.h"
 #include "xsk/pins.h"
 
@@ -180,6 +183,41 @@ static void check_pins(struct xb_checkup *checkup)
 
 #define ANSWER_MS 1000
 
+/* Says where nobody here sees what an instance pins. */
+static void say_pins(struct xb_checkup *checkup, const char *instance)
+{
+	struct json_object *status = NULL;
+	struct xb_error err = {0};
+	const char *path;
+	pid_t pid;
+
+	if (xb_client_status(instance, &status, &pid, &err))
+		return;
+	path = xb_json_text(status, "bpffs");
+	if (!*path || !pid || xb_bpffs_is_shared_with(pid, path)) {
+		json_object_put(status);
+		return;
+	}
+	if (json_object_get_boolean(xb_json_field(status, "bpffs_private"))) {
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "'%s' pins in a BPF file system of its own mount namespace, as under `ip "
+			 "netns exec`: bpftool here does not see its maps, and rules that drop end "
+			 "with it",
+			 instance);
+		xb_remedy(checkup,
+			  "nsenter --mount=/proc/%d/ns/mnt bpftool …; next time: nsenter "
+			  "--net=/run/netns/NAME xbridge run …, or --bpffs PATH",
+			  pid);
+	} else {
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "'%s' pins at %s, which is not seen in this mount namespace, as under `ip "
+			 "netns exec`",
+			 instance, path);
+		xb_remedy(checkup, "nsenter --net=/run/netns/NAME xbridge doctor");
+	}
+	json_object_put(status);
+}
+
 void xb_check_instances(struct xb_checkup *checkup)
 {
 	xb_auto_dir DIR *dir = opendir(XB_RUN_DIR);
@@ -195,6 +233,8 @@ void xb_check_instances(struct xb_checkup *checkup)
 		snprintf(path, sizeof(path), XB_RUN_DIR "/%s" SUFFIX, entry->d_name);
 		xb_liveness_look(path, ANSWER_MS, &liveness);
 		n += liveness.answers;
+		if (liveness.answers)
+			say_pins(checkup, entry->d_name);
 		if (!liveness.runs || liveness.answers || liveness.denied)
 			continue;
 		xb_found(checkup, XB_FINDING_WARN, "the instance '%s' does not answer: %s",

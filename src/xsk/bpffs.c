@@ -59,12 +59,12 @@ static int look_through(pid_t pid, const char *path, char ret_path[XB_BPFFS_SEEN
 	return stat(ret_path, ret_stat) < 0 ? -errno : 0;
 }
 
-bool xb_bpffs_is_of(pid_t pid, const char *path)
+bool xb_bpffs_is_shared_with(pid_t pid, const char *path)
 {
 	char through[XB_BPFFS_SEEN_BYTES];
 	struct stat theirs, ours;
 
-	return look_through(pid, path, through, &theirs) == 0 && stat(in_use, &ours) == 0 &&
+	return look_through(pid, path, through, &theirs) == 0 && stat(path, &ours) == 0 &&
 	       theirs.st_dev == ours.st_dev;
 }
 
@@ -106,4 +106,12 @@ bool xb_bpffs_is_private(void)
 	if (mounts)
 		fclose(mounts);
 	return !found;
+}
+
+bool xb_bpffs_would_be_private(void)
+{
+	struct stat first, ours;
+
+	return stat("/proc/1/ns/mnt", &first) == 0 && stat("/proc/self/ns/mnt", &ours) == 0 &&
+	       (first.st_dev != ours.st_dev || first.st_ino != ours.st_ino);
 }

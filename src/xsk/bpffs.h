@@ -30,8 +30,9 @@ int xb_bpffs_use(const char *path, struct xb_error *err);
  *  -errno. */
 int xb_bpffs_use_of(pid_t pid, const char *path, struct xb_error *err);
 
-/** Whether the one in use is that which process `pid` has at `path`. */
-bool xb_bpffs_is_of(pid_t pid, const char *path);
+/** Whether the one that process `pid` has at `path` is there in this mount namespace, too. False,
+ * too, where that can't be told. */
+bool xb_bpffs_is_shared_with(pid_t pid, const char *path);
 
 /** The path of the one in use. */
 const char *xb_bpffs(void);
@@ -45,5 +46,9 @@ int xb_bpffs_look(const char *path);
 /** Whether the one in use is mounted nowhere in the mount namespace of process 1. False, too, where
  *  that can't be read. */
 bool xb_bpffs_is_private(void);
+
+/** Whether this mount namespace is another one than process 1's, so that a bpffs mounted here is
+ * this one's own. False, too, where that can't be read. */
+bool xb_bpffs_would_be_private(void);
 
 #endif

@@ -192,3 +192,27 @@ def test_doctor_tells_of_a_private_bpffs(make_bed, elsewhere):
     found = next(finding for finding in json.loads(done.stdout)["findings"] if finding["check"] == "bpffs")
     assert found["state"] == "warn" and "mount namespace's own" in found["text"] and "nsenter --net" in found["remedy"]
     assert doctor(bed, "--bpffs", elsewhere)["state"] == "ok"
+    found = doctor(bed)  # where it is not mounted yet
+    assert found["state"] == "warn" and "nsenter --net" in found["remedy"] and "mount -t" not in found["remedy"]
+
+
+def instances(*wrap):
+    """What `doctor` finds about instances that run."""
+    done = subprocess.run([*wrap, binary(), "doctor", "-j"], capture_output=True, text=True, check=False)
+    return [finding for finding in json.loads(done.stdout)["findings"] if finding["check"] == "instances"]
+
+
+def test_doctor_tells_of_pins_that_it_does_not_see(make_bed):
+    bed = make_bed()
+    daemon = bed.start(wrap=netns_exec(bed))
+    note, last = instances()
+    assert note["state"] == "note" and f"'{bed.name}' pins in a BPF file system of its own mount namespace" in note["text"]
+    seen = note["remedy"].split()[:2]
+    assert seen == ["nsenter", f"--mount=/proc/{daemon.pid}/ns/mnt"] and last["state"] == "ok"
+    maps = subprocess.run([*seen, "ls", f"{PIN_ROOT}/{bed.name}"], capture_output=True, text=True, check=True).stdout
+    assert "rules" in maps.split()
+    daemon.stop()
+    bed.start()
+    assert [finding["state"] for finding in instances()] == ["ok"]
+    note, _ = instances(*netns_exec(bed))
+    assert "not seen in this mount namespace" in note["text"]

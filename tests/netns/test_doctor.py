@@ -291,10 +291,18 @@ def test_no_tun_device_is_a_failure(host):
 
 def test_bpffs_that_is_not_mounted_is_named(host):
     host.run("umount", "/sys/fs/bpf")
-    answer = host.doctor()
-    assert answer.one("bpffs")["state"] == "note"
-    assert answer.one("bpffs")["remedy"] == "mount -t bpf bpf /sys/fs/bpf"
-    assert host.doctor(wrapper=["setpriv", "--bounding-set=-sys_admin"]).one("bpffs")["state"] == "warn"
+    first = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"]  # its mount namespace is that of process 1
+    finding = host.doctor(wrapper=first).one("bpffs")
+    assert finding["state"] == "note" and finding["remedy"] == "mount -t bpf bpf /sys/fs/bpf"
+    assert host.doctor(wrapper=[*first, "setpriv", "--bounding-set=-sys_admin"]).one("bpffs")["state"] == "warn"
+
+
+def test_bpffs_that_would_be_a_mount_namespace_s_own_is_warned_of(host):
+    host.run("umount", "/sys/fs/bpf")
+    finding = host.doctor().one("bpffs")
+    assert finding["state"] == "warn" and "ip netns exec" in finding["text"]
+    assert "nsenter --net=/run/netns/NAME" in finding["remedy"] and "--bpffs PATH" in finding["remedy"]
+    assert "mount -t" not in finding["remedy"]
 
 
 def test_extension_programs_are_judged_as_libxdp_finds_them(host):
