@@ -13,11 +13,17 @@
 #include "xbridge/control.h"
 #include "xsk/bpffs.h"
 #include "xsk/gate.h"
+#include "xsk/ifname.h"
 #include "xsk/pins.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -25,6 +31,8 @@
 #define SUFFIX ".sock"
 
 #define PINS_MAX 64
+
+#define NETNS_DIR "/run/netns"
 
 /* ---- daemons ---- */
 
@@ -100,8 +108,109 @@ static void check_sockets(struct xb_checkup *checkup)
 
 /* ---- pins ---- */
 
+/* How a command is told where the pins are that we look at. */
+static const char *bpffs_words(void)
+{
+	static char words[XB_BPFFS_SEEN_BYTES + 16];
+
+	if (!strcmp(xb_bpffs(), XB_BPFFS_DEFAULT))
+		return "";
+	snprintf(words, sizeof(words), " --bpffs %s", xb_bpffs());
+	return words;
+}
+
+/* A network namespace with a name. */
+struct home {
+	char netns[NAME_MAX + 1];
+	char ifname[IF_NAMESIZE]; /* there, of the interface that a program is on */
+};
+
+/* Whether a pin's program is on an interface of the namespace that we are in. */
+static bool is_here(const struct xb_gate_pin *pin, char ret_ifname[IF_NAMESIZE])
+{
+	struct xb_pin_record record = xb_pin_read(pin->instance, pin->slot);
+
+	return record.here && xb_ifname_read(record.ifindex, ret_ifname) == 0;
+}
+
+/* The network namespace in /run/netns in which a pin's program is on an interface. */
+static bool find_home(const struct xb_gate_pin *pin, struct home *ret_home)
+{
+	xb_auto_fd int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	xb_auto_dir DIR *dir = opendir(NETNS_DIR);
+	struct dirent *entry;
+	bool found = false;
+
+	while (own >= 0 && dir && !found && (entry = readdir(dir))) {
+		xb_auto_fd int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC);
+
+		if (entry->d_name[0] == '.' || fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+			continue;
+		found = is_here(pin, ret_home->ifname);
+		if (found)
+			memcpy(ret_home->netns, entry->d_name, strlen(entry->d_name) + 1);
+		if (setns(own, CLONE_NEWNET) < 0)
+			abort(); /* all else would be said of another namespace's interfaces */
+	}
+	return found;
+}
+
+/* In another network namespace, which has a name. */
+static void say_pin_at(struct xb_checkup *checkup, const struct xb_gate_pin *pin,
+		       const struct home *home)
+{
+	xb_found(checkup, XB_FINDING_WARN,
+		 "XDP program %u of instance '%s', which does not run, is on %s in the network "
+		 "namespace %s: all that it would redirect passes",
+		 pin->prog_id, pin->instance, home->ifname, home->netns);
+	xb_remedy(checkup,
+		  "nsenter --net=" NETNS_DIR
+		  "/%s xbridge detach %s%s removes it, the next start there "
+		  "takes it over",
+		  home->netns, home->ifname, bpffs_words());
+}
+
+/* On no interface that we can find. */
+static void say_pin_away(struct xb_checkup *checkup, const struct xb_gate_pin *pin)
+{
+	if (pin->way == XB_ATTACHED_DISPATCHER) {
+		/* nothing tells of which network namespace the interface was */
+		xb_found(
+			checkup, XB_FINDING_NOTE,
+			"instance '%s', which does not run, has left a program (slot %u) that is "
+			"on no interface here: taken off, gone, or in a network namespace without a "
+			"name",
+			pin->instance, pin->slot);
+		xb_remedy(checkup,
+			  "xbridge run --name %s …, and its end, clear that away; or rm -r %s",
+			  pin->instance, xb_pin_path(pin->instance, "").text);
+	} else if (pin->ifindex) {
+		xb_found(
+			checkup, XB_FINDING_NOTE,
+			"instance '%s', which does not run, has left a link (slot %u) to an interface "
+			"that is in a network namespace without a name",
+			pin->instance, pin->slot);
+		xb_remedy(
+			checkup,
+			"nsenter --net=/proc/PID/ns/net xbridge detach %s%s, PID of a process there; "
+			"rm -r %s removes it, too",
+			pin->given[0] ? pin->given : "IFACE", bpffs_words(),
+			xb_pin_path(pin->instance, "").text);
+	} else {
+		xb_found(
+			checkup, XB_FINDING_NOTE,
+			"instance '%s', which does not run, has left a link (slot %u) to an interface "
+			"that is gone",
+			pin->instance, pin->slot);
+		xb_remedy(checkup, "xbridge run --name %s … takes it over, rm -r %s removes it",
+			  pin->instance, xb_pin_path(pin->instance, "").text);
+	}
+}
+
 static void say_pin(struct xb_checkup *checkup, const struct xb_gate_pin *pin)
 {
+	struct home home;
+
 	if (pin->ifname[0]) {
 		xb_found(
 			checkup, XB_FINDING_WARN,
@@ -109,29 +218,13 @@ static void say_pin(struct xb_checkup *checkup, const struct xb_gate_pin *pin)
 			"would redirect passes",
 			pin->prog_id, pin->instance, pin->ifname);
 		xb_remedy(checkup,
-			  "xbridge run --name %s … takes it over, xbridge detach %s removes "
-			  "it",
-			  pin->instance, pin->ifname);
-		return;
+			  "xbridge run --name %s … takes it over, xbridge detach %s%s removes it",
+			  pin->instance, pin->ifname, bpffs_words());
+	} else if (find_home(pin, &home)) {
+		say_pin_at(checkup, pin, &home);
+	} else {
+		say_pin_away(checkup, pin);
 	}
-	if (pin->way == XB_ATTACHED_DISPATCHER) {
-		/* nothing tells of which network namespace the interface was */
-		xb_found(checkup, XB_FINDING_NOTE,
-			 "instance '%s', which does not run, has left a program (slot %u) that is "
-			 "on no interface here: taken off, gone, or in another network namespace",
-			 pin->instance, pin->slot);
-		xb_remedy(checkup,
-			  "xbridge run --name %s …, and its end, clear that away; or rm -r %s",
-			  pin->instance, xb_pin_path(pin->instance, "").text);
-		return;
-	}
-	xb_found(
-		checkup, XB_FINDING_NOTE,
-		"instance '%s', which does not run, has left a link (slot %u) to an interface that is "
-		"%s",
-		pin->instance, pin->slot, pin->ifindex ? "in another network namespace" : "gone");
-	xb_remedy(checkup, "xbridge run --name %s … takes it over, rm -r %s removes it",
-		  pin->instance, xb_pin_path(pin->instance, "").text);
 }
 
 static bool has_pin(const struct xb_gate_pin *pins, int n, const char *instance)

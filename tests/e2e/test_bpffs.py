@@ -58,6 +58,8 @@ def test_pins_in_a_bpffs_that_was_named_outlive_the_daemon_and_its_mount_namespa
     daemon.kill(signal.SIGKILL)
     daemon.wait_exit()
     assert "xdp" in bed.host.link("va"), "rules that drop stay in force"
+    done = subprocess.run([binary(), "doctor", "-j", "--bpffs", elsewhere], capture_output=True, text=True, check=False)
+    assert f"nsenter --net=/run/netns/{bed.host.name} xbridge detach va --bpffs {elsewhere} removes it" in done.stdout
     detach = [*netns_exec(bed), binary(), "detach", "va", "--bpffs", elsewhere]
     subprocess.run(detach, check=True)
     wait_for(lambda: "xdp" not in bed.host.link("va"), "it is off")

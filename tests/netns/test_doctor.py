@@ -433,6 +433,45 @@ def test_a_link_whose_interface_is_gone_is_named(host):
     assert "/sys/fs/bpf/xbridge/old" in finding["remedy"]
 
 
+def in_another_namespace(host, pin=PIN):
+    """A program that is left on an interface of a network namespace with a name; returns words that enter that."""
+    enter = ["nsenter", "--net=/run/netns/other"]
+    host.run("ip", "netns", "add", "other")
+    host.run("ip", "-n", "other", "link", "add", "up9", "type", "veth", "peer", "name", "peer9")
+    host.run(*enter, "/usr/bin/python3", "-c", XDP, "up9", pin)
+    return enter
+
+
+def test_a_program_in_another_network_namespace_is_named_with_what_takes_it_off(host):
+    enter = in_another_namespace(host)
+    finding = host.doctor().one("leftovers")
+    assert finding["state"] == "warn" and "on up9 in the network namespace other" in finding["text"]
+    remedy = finding["remedy"].split(" removes it")[0].split()
+    assert remedy == [*enter, "xbridge", "detach", "up9"]
+    assert json.loads(host.run("ip", "-j", "link", "show", "dev", "up0").stdout), "doctor is back where it was"
+    host.run(*enter, program(), *remedy[3:])
+    assert "xdp" not in host.run("ip", "-n", "other", "link", "show", "dev", "up9").stdout
+    assert host.doctor("up0").states("leftovers") == ["ok"]
+
+
+def test_a_program_in_a_network_namespace_without_a_name_is_named(host):
+    in_another_namespace(host)
+    holder = host.start([*host.enter, "nsenter", "--net=/run/netns/other", "sh", "-c", "echo ready && exec cat"])
+    host.run("ip", "netns", "del", "other")
+    finding = host.doctor().one("leftovers")
+    assert finding["state"] == "note" and "network namespace without a name" in finding["text"]
+    assert "nsenter --net=/proc/PID/ns/net xbridge detach IFACE" in finding["remedy"]
+    host.stop(holder)
+
+
+def test_the_remedy_names_the_bpffs_that_was_looked_at(host):
+    host.run("mkdir", "-p", "/run/bpf")
+    host.run("mount", "-t", "bpf", "bpf", "/run/bpf")
+    in_another_namespace(host, PIN.replace("/sys/fs/bpf", "/run/bpf"))
+    finding = host.doctor("--bpffs", "/run/bpf").one("leftovers")
+    assert "xbridge detach up9 --bpffs /run/bpf removes it" in finding["remedy"]
+
+
 def test_maps_and_sockets_that_nobody_owns_are_named(host):
     host.run("mkdir", "-p", "/sys/fs/bpf/xbridge/tap0:5/internal")
     host.stop(host.listen("/run/xbridge/gone.sock"))
