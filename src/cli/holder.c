@@ -73,7 +73,7 @@ bool xb_holder_find(uint32_t ifindex, struct xb_holder *ret_holder)
 
 	if (glob(XB_RUN_DIR "/*.sock", 0, NULL, &list))
 		list.gl_pathc = 0;
-	for (size_t i = 0; i < list.gl_pathc && !found; i++)
+	for (size_t i = 0; ifindex && i < list.gl_pathc && !found; i++)
 		found = ask(list.gl_pathv[i], ifindex, ret_holder);
 	globfree(&list);
 	return found;

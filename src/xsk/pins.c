@@ -311,6 +311,27 @@ const struct xb_gate_pin *xb_gate_find(const struct xb_gate_pin *pins, unsigned 
 	return NULL;
 }
 
+/* A program whose interface had that name, and is in another network namespace or gone. */
+static const struct xb_gate_pin *find_away(const struct xb_gate_pin *pins, unsigned n,
+					   const char *name)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (!pins[i].ifname[0] && !strcmp(pins[i].given, name))
+			return &pins[i];
+	return NULL;
+}
+
+static int refuse_away(const struct xb_gate_pin *pin, const char *ifname, struct xb_error *err)
+{
+	xb_refuse(err, -ENOENT,
+		  "no program of xbridge is on %s in this network namespace; the instance '%s' has "
+		  "one on an interface of that name in another, or had",
+		  ifname, pin->instance);
+	xb_hint(err, "nsenter --net=/run/netns/NAME xbridge detach %s; `xbridge doctor` knows NAME",
+		ifname);
+	return -ENOENT;
+}
+
 /* Says, too, what is there that may be ours after all. */
 static int refuse_unknown(const char *ifname, struct xb_error *err)
 {
@@ -341,5 +362,6 @@ int xb_gate_detach(const char *ifname, struct xb_error *err)
 	pin = xb_gate_find(pins, (unsigned)n, ifname);
 	if (pin)
 		return remove_pin(pin, pins, (unsigned)n, err);
-	return refuse_unknown(ifname, err);
+	pin = find_away(pins, (unsigned)n, ifname);
+	return pin ? refuse_away(pin, ifname, err) : refuse_unknown(ifname, err);
 }

@@ -60,6 +60,9 @@ def test_pins_in_a_bpffs_that_was_named_outlive_the_daemon_and_its_mount_namespa
     assert "xdp" in bed.host.link("va"), "rules that drop stay in force"
     done = subprocess.run([binary(), "doctor", "-j", "--bpffs", elsewhere], capture_output=True, text=True, check=False)
     assert f"nsenter --net=/run/netns/{bed.host.name} xbridge detach va --bpffs {elsewhere} removes it" in done.stdout
+    done = subprocess.run([binary(), "detach", "va", "--bpffs", elsewhere], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"'{bed.name}' has one" in done.stderr
+    assert "nsenter --net=/run/netns/NAME xbridge detach va" in done.stderr
     detach = [*netns_exec(bed), binary(), "detach", "va", "--bpffs", elsewhere]
     subprocess.run(detach, check=True)
     wait_for(lambda: "xdp" not in bed.host.link("va"), "it is off")
