@@ -104,12 +104,6 @@ bool xb_doctor_any_running(void);
  *  -errno. doctor_netdev.c */
 int xb_doctor_xdp_features(uint32_t ifindex, uint64_t *ret_features);
 
-/** Whether a feature of an interface (its ethtool name, as "rx-lro") is on: 1, 0, or -errno.
- *  `ret_fixed` (may be NULL): it can't be changed. doctor_netdev.c */
-int xb_doctor_feature(const char *ifname, const char *feature, bool *ret_fixed);
-
-/** What is in front of a frame at most, besides its MTU. */
-
 /** "native XDP, zero copy" and the like, for an interface. doctor_xdp.c */
 const char *xb_doctor_xdp_words(const struct xb_netdev *netdev);
 

@@ -144,52 +144,51 @@ static bool find_peer(const struct xb_checkup *checkup, char ret_peer[IF_NAMESIZ
 	return true;
 }
 
-/* On a veth it is the sender who leaves the tag beside the frame. */
-static void check_veth_vlan(struct xb_checkup *checkup, const char *peer)
+static void say_tags_lost(struct xb_checkup *checkup, const struct xb_tags *tags)
 {
-	int on = *peer ? xb_doctor_feature(peer, "tx-vlan-hw-insert", NULL) : -ENODEV;
+	char remedy[192];
+	bool fixed = false;
 
-	if (on == 0) {
-		xb_found(checkup, XB_FINDING_OK, "VLAN tags are seen (%s puts them into frames)",
-			 peer);
-	} else if (on > 0) {
+	if (tags->fate == XB_TAGS_OFF_IN_NIC)
+		xb_netdev_feature(checkup->ifname, "rx-vlan-hw-parse", &fixed);
+	if (tags->fate == XB_TAGS_LEFT_BY_PEER)
 		xb_found(checkup, XB_FINDING_WARN,
 			 "tags of VLAN devices on the peer %s are not seen by XDP, and are lost",
-			 peer);
-		xb_remedy(checkup, "ethtool -K %s txvlan off", peer);
-	} else {
+			 tags->at);
+	else if (tags->fate == XB_TAGS_OFF_BELOW)
 		xb_found(
-			checkup, XB_FINDING_NOTE,
-			"the peer is in another network namespace: tags of VLAN devices on it are lost "
-			"unless its txvlan offload is off");
-		xb_remedy(checkup, "ip netns exec NETNS ethtool -K PEER txvlan off");
-	}
+			checkup, XB_FINDING_WARN,
+			"the kernel takes VLAN tags off in the devices below %s, before XDP sees a "
+			"frame, and they are lost; no offload has a say in that",
+			checkup->ifname);
+	else
+		xb_found(checkup, XB_FINDING_WARN,
+			 "VLAN tags are taken off before XDP sees a frame, and are lost (rxvlan is "
+			 "on%s)",
+			 fixed ? ", and can't be changed" : "");
+	xb_tags_remedy(tags, remedy, sizeof(remedy));
+	xb_remedy(checkup, "%s", remedy);
 }
 
 void xb_check_vlan(struct xb_checkup *checkup)
 {
-	char peer[IF_NAMESIZE];
-	bool fixed = false;
+	struct xb_tags tags;
 
-	if (find_peer(checkup, peer)) {
-		check_veth_vlan(checkup, peer);
-		return;
-	}
-	if (!checkup->netdev.rx_vlan) {
+	if (xb_tags_look(checkup->ifname, &checkup->netdev, &tags) < 0)
+		tags = (struct xb_tags){.fate = XB_TAGS_UNKNOWN};
+	if (xb_tags_are_lost(&tags)) {
+		say_tags_lost(checkup, &tags);
+	} else if (tags.fate == XB_TAGS_UNKNOWN) {
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "the peer is in another network namespace, and not looked at: if its "
+			 "txvlan offload is on, tags of VLAN devices on it are lost");
+		xb_remedy(checkup, "ip netns exec NETNS ethtool -K PEER txvlan off");
+	} else if (!strcmp(checkup->netdev.driver, "veth")) {
+		xb_found(checkup, XB_FINDING_OK, "VLAN tags are seen (%s puts them into frames)",
+			 tags.at);
+	} else {
 		xb_found(checkup, XB_FINDING_OK, "VLAN tags stay in frames (rxvlan is off)");
-		return;
 	}
-	xb_doctor_feature(checkup->ifname, "rx-vlan-hw-parse", &fixed);
-	xb_found(checkup, XB_FINDING_WARN,
-		 "VLAN tags are taken off before XDP sees a frame, and are lost (rxvlan is on%s)",
-		 fixed ? ", and can't be changed" : "");
-	if (fixed)
-		xb_remedy(checkup,
-			  "use %s for untagged traffic only, or a VLAN device on it as the "
-			  "uplink",
-			  checkup->ifname);
-	else
-		xb_remedy(checkup, "ethtool -K %s rxvlan off", checkup->ifname);
 }
 
 static void check_merger(struct xb_checkup *checkup, const char *feature, const char *option,
@@ -197,7 +196,7 @@ static void check_merger(struct xb_checkup *checkup, const char *feature, const 
 {
 	bool fixed = false;
 
-	if (xb_doctor_feature(checkup->ifname, feature, &fixed) != 1)
+	if (xb_netdev_feature(checkup->ifname, feature, &fixed) != 1)
 		return;
 	xb_found(
 		checkup, XB_FINDING_WARN,
@@ -275,7 +274,7 @@ void xb_check_checksum(struct xb_checkup *checkup)
 		check_checksum_below(checkup);
 		return;
 	}
-	on = *peer ? xb_doctor_feature(peer, "tx-checksum-ip-generic", NULL) : -ENODEV;
+	on = *peer ? xb_netdev_feature(peer, "tx-checksum-ip-generic", NULL) : -ENODEV;
 	if (on == 0) {
 		xb_found(checkup, XB_FINDING_OK, "the peer %s finishes its checksums", peer);
 		return;

@@ -29,6 +29,17 @@ static uint64_t uplinks(const void *arg)
 	return mask;
 }
 
+static uint64_t untagged(const void *arg)
+{
+	const struct xb_instance *instance = arg;
+	uint64_t mask = 0;
+
+	for (unsigned i = 0; i < instance->n_uplinks; i++)
+		if (xb_tags_are_lost(&instance->uplinks[i].uplink->tags))
+			mask |= 1ull << instance->uplinks[i].uplink->port.id;
+	return mask;
+}
+
 static bool kernel_mac(const void *arg, uint8_t ret_mac[6])
 {
 	const struct xb_instance *instance = arg;
@@ -73,7 +84,7 @@ static void on_trial_end(struct xb_timer *timer)
 
 int xb_instance_start_steering(struct xb_instance *instance, struct xb_error *err)
 {
-	const struct xb_rule_names names = {port_of_name, uplinks, kernel_mac, instance};
+	const struct xb_rule_names names = {port_of_name, uplinks, untagged, kernel_mac, instance};
 	struct xb_rule_list *rules = &instance->config.rules;
 	int ret = xb_steering_init(&instance->steering,
 				   instance->gate_open ? &instance->gate : NULL, &names, err);

@@ -144,7 +144,7 @@ static struct json_object *uplink_port(const struct xb_instance *instance,
 	xb_json_add_text(to, "tx", uplink->tx == XB_UPLINK_TX_PACKET ? "packet" : "xdp");
 	xb_json_add_text(to, "tx_why", uplink->tx_why);
 	xb_json_add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
-	xb_json_add_bool(to, "loses_vlan_tags", uplink->tags_lost_at[0]);
+	xb_json_add_bool(to, "loses_vlan_tags", xb_tags_are_lost(&uplink->tags));
 	xb_json_add_bool(to, "lost", entry->lost);
 	xb_json_add(to, "troubles", xb_troubles_json(instance, entry));
 	return to;

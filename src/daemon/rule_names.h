@@ -17,6 +17,8 @@ struct xb_rule_names {
 	int (*port)(const void *arg, const char *name);
 	/** Bits 1 << id: the uplinks. Frames from them have a stack of their own to pass to. */
 	uint64_t (*uplinks)(const void *arg);
+	/** Of these, those that lose VLAN tags before rules see a frame. */
+	uint64_t (*untagged)(const void *arg);
 	/** The address of the kernel port, at this moment; false: there is no such port. */
 	bool (*kernel_mac)(const void *arg, uint8_t ret_mac[6]);
 	const void *arg;

@@ -112,7 +112,12 @@ static bool is_icmp_of_the_other_family(const struct xb_rule *rule)
 	return (rule->proto == IPPROTO_ICMPV6 && v4) || (rule->proto == IPPROTO_ICMP && v6);
 }
 
-unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, uint64_t uplinks,
+static bool asks_for_a_vlan(const struct xb_rule *rule)
+{
+	return XB_RULE_TESTS(rule, XB_MATCH_VLAN) && rule->vlan != XB_VLAN_NONE;
+}
+
+unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, const struct xb_rule_names *names,
 			const char *ret_doubts[XB_RULE_DOUBTS_MAX])
 {
 	const struct xb_rule *rule = ranked->rule;
@@ -121,8 +126,13 @@ unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, uint64_t uplinks,
 
 	doubt(&doubts, !ports,
 	      "it never applies: a rule does not send frames back to the port that they came from");
-	doubt(&doubts, ports && XB_RULE_TESTS(rule, XB_MATCH_DMAC_OWN) && !(ports & uplinks),
+	doubt(&doubts,
+	      ports && XB_RULE_TESTS(rule, XB_MATCH_DMAC_OWN) &&
+		      !(ports & names->uplinks(names->arg)),
 	      "it never applies: only frames from an uplink can be for its own address (dmac own)");
+	doubt(&doubts, asks_for_a_vlan(rule) && ports & names->untagged(names->arg),
+	      "it matches no frame of an uplink that loses VLAN tags: `xbridge status` says which "
+	      "does, `xbridge doctor` of that one what helps");
 	doubt(&doubts, XB_RULE_TESTS(rule, XB_MATCH_SMAC) && rule->smac[0] & 1,
 	      "no frame should match: a group address is never a source (smac)");
 	doubt(&doubts, is_multicast(&rule->src),

@@ -6,6 +6,7 @@
 #define XB_DAEMON_RULE_SENSE_H
 
 #include "daemon/image.h"
+#include "daemon/rule_names.h"
 #include "xbridge/rule.h"
 
 #include <stdbool.h>
@@ -20,16 +21,16 @@ struct xb_rule_fault {
 bool xb_rule_contradicts(const struct xb_rule *rule, struct xb_rule_fault *ret_fault);
 
 /** Most that there is to be said about one rule. */
-#define XB_RULE_DOUBTS_MAX 4u
+#define XB_RULE_DOUBTS_MAX 6u
 
 /**
  * What is doubtful about a rule that is in force all the same: it can't match, or does nothing.
  *
- * @uplinks: bits 1 << id: the ports that are uplinks.
+ * @names: what is known of the ports.
  *
  * Returns how many sentences `ret_doubts` has got; they are constants.
  */
-unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, uint64_t uplinks,
+unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, const struct xb_rule_names *names,
 			const char *ret_doubts[XB_RULE_DOUBTS_MAX]);
 
 #endif

@@ -562,7 +562,7 @@ unsigned xb_steering_doubts(const struct xb_steering *steering, const struct xb_
 
 	if (xb_rule_resolve(&steering->names, rule, &nowhere, &ranked, NULL) < 0)
 		return 0;
-	return xb_rule_doubts(&ranked, steering->names.uplinks(steering->names.arg), ret_doubts);
+	return xb_rule_doubts(&ranked, &steering->names, ret_doubts);
 }
 
 /* What all have counted at a slot since a rule has it. */

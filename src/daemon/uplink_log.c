@@ -28,14 +28,15 @@ static void say_ways(const struct xb_uplink *uplink)
 
 static void say_lost_tags(const struct xb_uplink *uplink)
 {
-	const char *where = uplink->tags_lost_at;
+	char remedy[192];
 
-	if (*where)
-		xb_log(XB_LOG_WARNING,
-		       "uplink %s: VLAN tags are lost before XDP sees a frame: ethtool -K %s %s "
-		       "off",
-		       uplink->port.name, where,
-		       strcmp(where, uplink->port.name) ? "txvlan" : "rxvlan");
+	if (!xb_tags_are_lost(&uplink->tags))
+		return;
+	xb_tags_remedy(&uplink->tags, remedy, sizeof(remedy));
+	xb_log(XB_LOG_WARNING,
+	       "uplink %s: VLAN tags are lost before XDP sees a frame, and rules with `vlan ID` do "
+	       "not match it: %s",
+	       uplink->port.name, remedy);
 }
 
 /* What is joined to more than a frame holds passes to the uplink's own stack. */

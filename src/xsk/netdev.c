@@ -156,33 +156,20 @@ int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE])
 {
 	struct nl_sock *socket;
 	struct rtnl_link *link = NULL;
-	int ret = -ENODEV;
+	int ret = xb_netlink_open(NETLINK_ROUTE, &socket);
 	int32_t netns;
 
-	if (xb_netlink_open(NETLINK_ROUTE, &socket) == 0 &&
-	    rtnl_link_get_kernel(socket, (int)ifindex, NULL, &link) == 0 &&
-	    rtnl_link_get_link_netnsid(link, &netns) < 0 &&
-	    if_indextoname((unsigned)rtnl_link_get_link(link), ret_peer))
-		ret = 0;
+	if (!ret)
+		ret = rtnl_link_get_kernel(socket, (int)ifindex, NULL, &link);
+	if (ret < 0)
+		ret = ret == -NLE_OBJ_NOTFOUND || ret == -NLE_NODEV ? -ENODEV : -EIO;
+	else if (rtnl_link_get_link_netnsid(link, &netns) == 0)
+		ret = -ENODEV;
+	else if (!if_indextoname((unsigned)rtnl_link_get_link(link), ret_peer))
+		ret = errno == ENXIO ? -ENODEV : -errno;
 	rtnl_link_put(link);
 	nl_socket_free(socket);
 	return ret;
-}
-
-bool xb_netdev_loses_tags(const char *ifname, const struct xb_netdev *netdev,
-			  char ret_where[IF_NAMESIZE])
-{
-	char peer[IF_NAMESIZE];
-	struct xb_netdev there;
-
-	if (strcmp(netdev->driver, "veth") != 0) {
-		snprintf(ret_where, IF_NAMESIZE, "%s", ifname);
-		return netdev->rx_vlan;
-	}
-	if (xb_netdev_peer(netdev->ifindex, peer) < 0 || xb_netdev_read(peer, &there, NULL) < 0)
-		return false;
-	memcpy(ret_where, peer, sizeof(peer));
-	return there.tx_vlan;
 }
 
 int xb_netdev_promisc(uint32_t ifindex)

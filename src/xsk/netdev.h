@@ -34,15 +34,13 @@ int xb_netdev_read(const char *ifname, struct xb_netdev *ret_netdev, struct xb_e
  * kernel drops it. */
 bool xb_netdev_is_aggregate(const struct xb_netdev *netdev);
 
-/** The peer of a veth. Returns 0, or -ENODEV where that lies in another network namespace. */
+/** The peer of a veth. Returns 0, -ENODEV where that lies in another network namespace, or another
+ * -errno. */
 int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE]);
 
-/** Whether VLAN tags are known to be lost before XDP sees a frame, which then passes for an
- * untagged one; `ret_where` is the interface that can be told not to: a NIC that takes them off
- * (ethtool -K IFACE rxvlan off), or the peer of a veth, which leaves them beside the frame (ethtool
- * -K PEER txvlan off). */
-bool xb_netdev_loses_tags(const char *ifname, const struct xb_netdev *netdev,
-			  char ret_where[IF_NAMESIZE]);
+/** Whether a feature of an interface (its ethtool name, as "rx-lro") is on: 1, 0, or -errno.
+ *  `ret_fixed` (may be NULL): it can't be changed. features.c */
+int xb_netdev_feature(const char *ifname, const char *feature, bool *ret_fixed);
 
 /** Makes an interface promiscuous for as long as the returned socket is open; the kernel takes it
  *  back when the process dies. Returns the socket or -errno. Needs CAP_NET_RAW. */

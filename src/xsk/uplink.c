@@ -54,6 +54,16 @@ static void decide_sharing(struct xb_uplink *uplink)
 									      : "as configured";
 }
 
+/* A program that a bond's members run natively, because somebody says so, sees what they see. */
+static int look_at_tags(struct xb_uplink *uplink, const struct xb_netdev *netdev)
+{
+	if (uplink->aggregate && uplink->options.xdp.mode == XB_XDP_NATIVE) {
+		uplink->tags = (struct xb_tags){.fate = XB_TAGS_UNKNOWN};
+		return 0;
+	}
+	return xb_tags_look(uplink->options.ifname, netdev, &uplink->tags);
+}
+
 /* Takes over what the interface says of itself. */
 static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 {
@@ -68,8 +78,8 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 	uplink->mtu = netdev->mtu;
 	uplink->rx_queues = netdev->rx_queues;
 	uplink->tx_queues = netdev->tx_queues;
-	if (!xb_netdev_loses_tags(uplink->options.ifname, netdev, uplink->tags_lost_at))
-		uplink->tags_lost_at[0] = '\0';
+	if (look_at_tags(uplink, netdev) < 0)
+		uplink->tags = (struct xb_tags){.fate = XB_TAGS_UNKNOWN};
 	memcpy(uplink->mac, netdev->mac, sizeof(uplink->mac));
 	atomic_store(&port->up, netdev->up);
 

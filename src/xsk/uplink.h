@@ -26,6 +26,7 @@
 #include "xsk/below.h"
 #include "xsk/gate.h"
 #include "xsk/stack.h"
+#include "xsk/tags.h"
 #include "xsk/xsk.h"
 
 #include <net/if.h>
@@ -94,9 +95,9 @@ struct xb_uplink {
 	uint32_t mtu;
 	unsigned rx_queues; /* that the interface has; n_queues of them are read */
 	unsigned tx_queues;
-	char tags_lost_at[IF_NAMESIZE]; /* by xb_netdev_loses_tags; "": nowhere that is known */
-	struct xb_below below;          /* as of the last look at the interface */
-	bool aggregate;                 /* a bond or a team */
+	struct xb_tags tags;   /* what becomes of VLAN tags */
+	struct xb_below below; /* as of the last look at the interface */
+	bool aggregate;        /* a bond or a team */
 	bool shared;
 	const char *shared_reason; /* "by default" or "as configured" */
 	unsigned n_own_macs;       /* as the gate has them */

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""An uplink that stands on other devices: what their senders leave open, and what arrives joined.
+"""An uplink that stands on other devices: what their senders leave open, what arrives joined, and what has lost its tag.
 
     kern: tap0 ◄── xbridge ──► br0, or va.7 :host ── va ◄── veth ──► vp :peer
 """
 
 import pytest
 
-from traffic import tcp_copy
+from traffic import Wire, ether, tcp_copy
 from xbridge import TAP_IP, difference, peer_ip, scaled, wait_for
 
 MB = 1 << 20
@@ -17,7 +17,7 @@ def add_device(bed, kind):
     if kind == "bridge":
         bed.host.ip("link add br0 type bridge", "link set br0 up", "link set va master br0")
         return "br0"
-    words = {"vlan": "type vlan id 7", "macvlan": "type macvlan mode bridge"}[kind]
+    words = {"vlan": "type vlan id 7", "macvlan": "type macvlan mode passthru"}[kind]
     for ns, name in ((bed.host, "va"), (bed.peer, "vp"))[:2 if kind == "vlan" else 1]:
         done = ns.run(*f"ip link add link {name} name {name}.7 {words}".split(), check=False)
         if "Unknown device type" in done.stderr:
@@ -73,3 +73,29 @@ def test_gro_where_frames_come_in_is_told_with_the_command_that_ends_it(make_bed
 def test_what_the_user_says_of_checksums_holds(stacked):
     name = stacked.name_below
     assert stacked.start(uplinks=[f"{name},dedicated,csum=verify"]).port(name)["csum"] == "verify"
+
+
+@pytest.fixture(params=["bridge", pytest.param("macvlan", marks=pytest.mark.vm)])
+def untagging(make_bed, request):
+    bed = make_bed(quiet=True)
+    bed.name_below = add_device(bed, request.param)
+    yield bed
+    for daemon in bed.daemons:
+        daemon.stop()
+    bed.host.ip(f"link del {bed.name_below}")
+
+
+def test_vlan_tags_that_the_kernel_takes_off_below_are_told_with_what_helps(untagging):
+    bed, name = untagging, untagging.name_below
+    daemon = bed.start(uplinks=[f"{name},dedicated"])
+    daemon.wait_log(f"warning: uplink {name}: VLAN tags are lost before XDP .*: use what lies below {name} .* link {name} name")
+    assert daemon.port(name)["loses_vlan_tags"]
+    (finding,) = findings(daemon, name, "vlan")
+    assert finding["state"] == "warn" and "no offload has a say" in finding["text"]
+    assert finding["remedy"].startswith(f"use what lies below {name} as the uplink") and "ethtool" not in finding["remedy"]
+    assert "loses VLAN tags" in daemon.cli("steer", "add", f"in {name} vlan 10 to drop").stderr
+    with Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire:
+        ends = bed.kern.mac("tap0"), bed.peer.mac("vp")
+        wire.send(ether(*ends, b"in VLAN 10" + bytes(60), tags=[10]))
+        tap.expect(ether(*ends, b"in VLAN 10" + bytes(60)))
+    assert daemon.ask("steer", "list", "-s")["rules"][0]["packets"] == 0

@@ -171,6 +171,33 @@ def test_a_bond_gets_generic_xdp_and_delivers(bonded):
 
 
 @pytest.mark.vm
+def test_a_bond_loses_vlan_tags_and_a_vlan_device_on_it_has_the_frames_of_its_vlan(bonded):
+    bed = bonded
+    with Wire(bed.peer, "bp0") as wire:
+        def arrives(daemon, tags, then):
+            ends = bed.kern.mac("tap0"), bed.peer.mac("bp0")
+            with Wire(bed.kern, "tap0") as tap:
+                wire.send(ether(*ends, b"in a VLAN" + bytes(60), tags=tags))
+                tap.expect(ether(*ends, b"in a VLAN" + bytes(60), tags=then))
+            return daemon.rest()
+
+        bed.host.run("ethtool", "-K", "bond0", "rxvlan", "off")  # which changes nothing
+        daemon = bed.start(uplinks=["bond0,dedicated"])
+        daemon.wait_log("warning: uplink bond0: VLAN tags are lost before XDP .*: use what lies below bond0")
+        (finding,) = [f for f in daemon.doctor("bond0") if f["check"] == "vlan"]
+        assert daemon.port("bond0")["loses_vlan_tags"] and finding["state"] == "warn"
+        arrives(daemon, [10], [])
+        daemon.stop()
+        bed.daemons.remove(daemon)
+
+        bed.host.ip(*finding["remedy"].partition("ip ")[2:], "link set bond0.10 up")
+        daemon = bed.start(uplinks=["bond0.10,dedicated"])
+        assert "VLAN tags" not in daemon.text() and not daemon.port("bond0.10")["loses_vlan_tags"]
+        arrives(daemon, [10], [])
+        arrives(daemon, [10, 20], [20])
+
+
+@pytest.mark.vm
 def test_a_bond_that_is_used_natively_is_noticed_and_passes(bonded):
     if not IN_VM:
         pytest.skip("runs in a VM")

@@ -250,7 +250,7 @@ int ioctl(int fd, unsigned long request, ...)
 	return ret;
 }
 """
-TAGS_LOST = "VLAN tags are lost before XDP sees a frame: ethtool -K"
+TAGS_LOST = "VLAN tags are lost before XDP sees a frame, and rules with `vlan ID` do not match it: ethtool -K"
 
 
 def said_of_tags(bed, uplink, **how):

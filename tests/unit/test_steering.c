@@ -37,6 +37,13 @@ static uint64_t uplinks(const void *arg)
 	return 1u << 1 | 1u << 2;
 }
 
+/* vb loses VLAN tags. */
+static uint64_t untagged(const void *arg)
+{
+	(void)arg;
+	return 1u << 2;
+}
+
 static bool kernel_mac(const void *arg, uint8_t ret_mac[6])
 {
 	(void)arg;
@@ -46,7 +53,7 @@ static bool kernel_mac(const void *arg, uint8_t ret_mac[6])
 
 static int setup(void **state)
 {
-	const struct xb_rule_names names = {port_of_name, uplinks, kernel_mac, NULL};
+	const struct xb_rule_names names = {port_of_name, uplinks, untagged, kernel_mac, NULL};
 
 	(void)state;
 	return xb_steering_init(&steering, NULL, &names, NULL);
@@ -330,6 +337,10 @@ static void what_can_not_match_is_in_force_and_doubted(void **state)
 		{"proto icmpv6 src ::/0 to drop", NULL},
 		{"to drop limit 5", "the limit does nothing"},
 		{"to kernel limit 5", NULL},
+		{"in vb vlan 10 to drop", "loses VLAN tags"},
+		{"vlan 10 to drop", "loses VLAN tags"},
+		{"in kernel,va vlan 10 to drop", NULL},
+		{"in vb vlan none to drop", NULL},
 	};
 
 	(void)state;
