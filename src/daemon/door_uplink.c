@@ -279,6 +279,7 @@ static void say_renamed(const struct xb_uplink *uplink, const char *before)
 void xb_uplink_door_check(struct xb_instance_uplink *entry)
 {
 	struct xb_uplink *uplink = entry->uplink;
+	const struct xb_tags tags = uplink->tags;
 	char before[IF_NAMESIZE];
 	unsigned mtu = uplink->mtu;
 	unsigned rx_queues = uplink->rx_queues;
@@ -295,6 +296,7 @@ void xb_uplink_door_check(struct xb_instance_uplink *entry)
 	memcpy(before, uplink->port.name, sizeof(before));
 	ret = xb_uplink_refresh_link(uplink);
 	say_renamed(uplink, before);
+	xb_say_tags(uplink, &tags);
 	say_unseen(entry, xb_is_shortage(ret) ? ret : 0);
 	if (entry->unseen)
 		return;

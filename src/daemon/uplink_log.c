@@ -39,6 +39,23 @@ static void say_lost_tags(const struct xb_uplink *uplink)
 	       uplink->port.name, remedy);
 }
 
+void xb_say_tags(const struct xb_uplink *uplink, const struct xb_tags *before)
+{
+	const struct xb_tags *now = &uplink->tags;
+
+	if (now->fate == before->fate)
+		return;
+	if (xb_tags_are_lost(now))
+		say_lost_tags(uplink);
+	else if (xb_tags_are_lost(before) && now->fate == XB_TAGS_STAY)
+		xb_log(XB_LOG_NOTICE, "uplink %s: VLAN tags stay in frames now", uplink->port.name);
+	else if (xb_tags_are_lost(before))
+		xb_log(XB_LOG_NOTICE,
+		       "uplink %s: its peer is in another network namespace now; whether VLAN tags "
+		       "are lost is not known any more",
+		       uplink->port.name);
+}
+
 /* What is joined to more than a frame holds passes to the uplink's own stack. */
 static void say_joined(const struct xb_uplink *uplink)
 {

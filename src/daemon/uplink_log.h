@@ -7,4 +7,7 @@
 /** Says in the log how an uplink runs that has started, and what is not as one might expect. */
 void xb_say_uplink(const struct xb_uplink *uplink);
 
+/** Says what becomes of VLAN tags on it, where that has changed. */
+void xb_say_tags(const struct xb_uplink *uplink, const struct xb_tags *before);
+
 #endif

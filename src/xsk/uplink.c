@@ -638,6 +638,7 @@ int xb_uplink_refresh_link(struct xb_uplink *uplink)
 	uplink->mtu = netdev.mtu;
 	uplink->rx_queues = netdev.rx_queues;
 	uplink->tx_queues = netdev.tx_queues;
+	look_at_tags(uplink, &netdev); /* what can't be looked at is as it was */
 	atomic_store(&uplink->port.up, netdev.up);
 	return 0;
 }

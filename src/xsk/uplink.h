@@ -186,7 +186,8 @@ void xb_uplink_refresh_stats(struct xb_uplink *uplink);
  */
 void xb_uplink_check_delivery(struct xb_uplink *uplink, uint64_t now_ns);
 
-/** Reads the interface's name, carrier, MAC, MTU and numbers of queues; sets port.name and port.up.
+/** Reads the interface's name, carrier, MAC, MTU and numbers of queues, and what becomes of VLAN
+ * tags; sets port.name and port.up.
  * Where MTU, rx_queues or tx_queues are others then, stop and reopen adopt them. Returns 0, or
  * -ENODEV where the interface is gone or has been in another network namespace meanwhile, or
  * -ENOLINK where somebody has taken the program off (port.up becomes false): stop, and reopen.

@@ -275,6 +275,24 @@ def test_a_veth_whose_peer_leaves_vlan_tags_beside_frames_is_warned_of(make_bed)
     assert said_of_tags(bed, "va") == ([], False), "nothing is known of a peer elsewhere"
 
 
+def test_vlan_tags_that_are_lost_or_stay_while_it_runs_are_told_once_each_time(make_bed):
+    bed = make_bed(uplinks=0)
+    bed.host.ip("link add va type veth peer name near", "link set va up", "link set near up")
+    daemon = bed.start(uplinks=["va,dedicated"], addresses=False)
+    for _ in range(2):
+        since = len(daemon.log)
+        bed.host.run("ethtool", "-K", "near", "txvlan", "off")
+        daemon.wait_log("uplink va: VLAN tags stay in frames now", since=since)
+        assert not daemon.port("va")["loses_vlan_tags"]
+        bed.host.run("ethtool", "-K", "near", "txvlan", "on")
+        daemon.wait_log(f"warning: uplink va: {TAGS_LOST} near txvlan off", since=since)
+        assert daemon.port("va")["loses_vlan_tags"]
+    bed.host.ip(f"link set near netns {bed.kern.name}")
+    daemon.wait_log("uplink va: its peer is in another network namespace now")
+    assert not daemon.port("va")["loses_vlan_tags"]
+    assert len([line for line in daemon.log if "VLAN tags" in line]) == 6
+
+
 def test_a_nic_that_takes_vlan_tags_off_is_warned_of(make_bed, tmp_path):
     source, library = tmp_path / "on.c", tmp_path / "on.so"
     source.write_text(RXVLAN_ON)
