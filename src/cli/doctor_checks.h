@@ -32,6 +32,7 @@ struct xb_checkup {
 	const char *ifname;      /* the interface asked for, or NULL */
 	struct xb_netdev netdev; /* that interface, once `interface` has found it; else ifindex 0 */
 	const char *check;       /* the running check's id */
+	bool dedicated;          /* a running instance has it as a dedicated uplink */
 	int extensions;          /* whether extension programs work: 1, 0, or -1: not known */
 	unsigned n;
 	struct xb_finding findings[XB_FINDINGS_MAX];

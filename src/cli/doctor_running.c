@@ -36,6 +36,7 @@ static void say(struct xb_checkup *checkup, const char *instance, struct json_ob
 	unsigned before = checkup->n;
 
 	say_troubles(checkup, instance, xb_json_field(port, "troubles"));
+	checkup->dedicated = port && !json_object_get_boolean(xb_json_field(port, "shared"));
 	if (checkup->n == before)
 		xb_found(checkup, XB_FINDING_OK, "instance '%s' reports no trouble", instance);
 }

@@ -17,6 +17,27 @@
 
 /* ---- shared or dedicated ---- */
 
+/* A member of a bond, or a bridge's port, whose frames a dedicated uplink takes. */
+static void check_master(struct xb_checkup *checkup)
+{
+	struct xb_netdev_master master;
+
+	if (xb_netdev_master(checkup->netdev.ifindex, &master) < 0)
+		return;
+	xb_found(checkup, checkup->dedicated ? XB_FINDING_WARN : XB_FINDING_NOTE,
+		 "it is a %s of %s, which %s no group frames%s from %s uplink",
+		 master.aggregate ? "member" : "port", master.name,
+		 checkup->dedicated ? "gets" : "would get",
+		 master.aggregate ? " and no LACP (802.3ad)" : "",
+		 checkup->dedicated ? "this dedicated" : "a dedicated");
+	if (master.aggregate)
+		xb_remedy(checkup,
+			  "leave out dedicated; or, for LACP alone: xbridge steer add in uplink "
+			  "ethertype 0x8809 to pass");
+	else
+		xb_remedy(checkup, "leave out dedicated");
+}
+
 void xb_check_sharing(struct xb_checkup *checkup)
 {
 	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
@@ -44,6 +65,7 @@ void xb_check_sharing(struct xb_checkup *checkup)
 			  "give the host an address on the kernel port too, where it is to reach "
 			  "the other ports");
 	}
+	check_master(checkup);
 	if (stack->macs_cut) {
 		xb_found(checkup, XB_FINDING_WARN,
 			 "more than %u own MACs are stacked on it: the rest "

@@ -88,10 +88,31 @@ static void say_aggregate(const struct xb_uplink *uplink)
 		       uplink->port.name);
 }
 
+/* What a dedicated uplink takes from the bond or bridge that it is a member of. */
+static void say_member(const struct xb_uplink *uplink)
+{
+	const char *master = uplink->master.name;
+
+	if (uplink->shared || !*master)
+		return;
+	if (uplink->master.aggregate)
+		xb_log(XB_LOG_WARNING,
+		       "uplink %s: is dedicated, and a member of %s, which gets no group frames "
+		       "from it, and LACP (802.3ad) only by a rule: `in uplink ethertype 0x8809 to "
+		       "pass`; leave out dedicated where it is to have both",
+		       uplink->port.name, master);
+	else
+		xb_log(XB_LOG_WARNING,
+		       "uplink %s: is dedicated, and a port of the bridge %s, which gets no group "
+		       "frames from it, and its other ports nothing: leave out dedicated",
+		       uplink->port.name, master);
+}
+
 void xb_say_uplink(const struct xb_uplink *uplink)
 {
 	say_ways(uplink);
 	say_aggregate(uplink);
+	say_member(uplink);
 	say_lost_tags(uplink);
 	say_joined(uplink);
 }

@@ -152,24 +152,61 @@ bool xb_netdev_is_aggregate(const struct xb_netdev *netdev)
 	return !strcmp(netdev->driver, "bonding") || !strcmp(netdev->driver, "team");
 }
 
-int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE])
+/* Asks rtnetlink. rtnl_link_put() lets go of the answer, which is NULL after a failure. */
+static int ask_for_link(uint32_t ifindex, struct rtnl_link **ret_link)
 {
 	struct nl_sock *socket;
-	struct rtnl_link *link = NULL;
 	int ret = xb_netlink_open(NETLINK_ROUTE, &socket);
+
+	*ret_link = NULL;
+	if (!ret)
+		ret = rtnl_link_get_kernel(socket, (int)ifindex, NULL, ret_link);
+	nl_socket_free(socket);
+	if (ret < 0)
+		return ret == -NLE_OBJ_NOTFOUND || ret == -NLE_NODEV ? -ENODEV : -EIO;
+	return 0;
+}
+
+static int find_name(int ifindex, char ret_name[IF_NAMESIZE])
+{
+	if (if_indextoname((unsigned)ifindex, ret_name))
+		return 0;
+	return errno == ENXIO ? -ENODEV : -errno;
+}
+
+int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE])
+{
+	struct rtnl_link *link;
+	int ret = ask_for_link(ifindex, &link);
 	int32_t netns;
 
-	if (!ret)
-		ret = rtnl_link_get_kernel(socket, (int)ifindex, NULL, &link);
-	if (ret < 0)
-		ret = ret == -NLE_OBJ_NOTFOUND || ret == -NLE_NODEV ? -ENODEV : -EIO;
-	else if (rtnl_link_get_link_netnsid(link, &netns) == 0)
+	if (!ret && rtnl_link_get_link_netnsid(link, &netns) == 0)
 		ret = -ENODEV;
-	else if (!if_indextoname((unsigned)rtnl_link_get_link(link), ret_peer))
-		ret = errno == ENXIO ? -ENODEV : -errno;
+	if (!ret)
+		ret = find_name(rtnl_link_get_link(link), ret_peer);
 	rtnl_link_put(link);
-	nl_socket_free(socket);
 	return ret;
+}
+
+int xb_netdev_master(uint32_t ifindex, struct xb_netdev_master *ret_master)
+{
+	struct xb_netdev_master master = {0};
+	struct xb_netdev netdev;
+	struct rtnl_link *link;
+	int ret = ask_for_link(ifindex, &link);
+
+	if (!ret)
+		ret = find_name(rtnl_link_get_master(link), master.name);
+	rtnl_link_put(link);
+	if (!ret)
+		ret = xb_netdev_read(master.name, &netdev, NULL);
+	if (ret < 0)
+		return ret;
+	master.aggregate = xb_netdev_is_aggregate(&netdev);
+	if (!master.aggregate && strcmp(netdev.driver, "bridge") != 0)
+		return -ENODEV;
+	*ret_master = master;
+	return 0;
 }
 
 int xb_netdev_promisc(uint32_t ifindex)

@@ -38,6 +38,15 @@ bool xb_netdev_is_aggregate(const struct xb_netdev *netdev);
  * -errno. */
 int xb_netdev_peer(uint32_t ifindex, char ret_peer[IF_NAMESIZE]);
 
+/** The bond, team or bridge that an interface is a member of. */
+struct xb_netdev_master {
+	char name[IF_NAMESIZE];
+	bool aggregate; /* a bond or a team */
+};
+
+/** Finds it. Returns 0, -ENODEV where there is none, or another -errno. */
+int xb_netdev_master(uint32_t ifindex, struct xb_netdev_master *ret_master);
+
 /** Whether a feature of an interface (its ethtool name, as "rx-lro") is on: 1, 0, or -errno.
  *  `ret_fixed` (may be NULL): it can't be changed. features.c */
 int xb_netdev_feature(const char *ifname, const char *feature, bool *ret_fixed);

@@ -75,6 +75,8 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 	if (xb_below_look(netdev->ifindex, &uplink->below) < 0)
 		uplink->below = (struct xb_below){0};
 	uplink->aggregate = xb_netdev_is_aggregate(netdev);
+	if (xb_netdev_master(netdev->ifindex, &uplink->master) < 0)
+		uplink->master = (struct xb_netdev_master){0};
 	uplink->mtu = netdev->mtu;
 	uplink->rx_queues = netdev->rx_queues;
 	uplink->tx_queues = netdev->tx_queues;

@@ -95,9 +95,10 @@ struct xb_uplink {
 	uint32_t mtu;
 	unsigned rx_queues; /* that the interface has; n_queues of them are read */
 	unsigned tx_queues;
-	struct xb_tags tags;   /* what becomes of VLAN tags */
-	struct xb_below below; /* as of the last look at the interface */
-	bool aggregate;        /* a bond or a team */
+	struct xb_tags tags;            /* what becomes of VLAN tags */
+	struct xb_below below;          /* as of the last look at the interface */
+	bool aggregate;                 /* a bond or a team */
+	struct xb_netdev_master master; /* what it is a member of; name "": of none */
 	bool shared;
 	const char *shared_reason; /* "by default" or "as configured" */
 	unsigned n_own_macs;       /* as the gate has them */

@@ -32,6 +32,20 @@ def findings(daemon, name, check):
     return [finding for finding in daemon.doctor(name) if finding["check"] == check]
 
 
+def test_a_dedicated_uplink_that_is_a_bridges_port_is_warned_of(make_bed):
+    bed = make_bed(quiet=True)
+    add_device(bed, "bridge")
+    daemon = bed.start(uplinks=["va,shared"])
+    assert "port of the bridge" not in daemon.text()
+    assert [finding["state"] for finding in findings(daemon, "va", "sharing")] == ["ok", "note"]
+    daemon.stop()
+    daemon = bed.start(uplinks=["va,dedicated"])
+    daemon.wait_log("warning: uplink va: is dedicated, and a port of the bridge br0.*leave out dedicated")
+    assert [finding["state"] for finding in findings(daemon, "va", "sharing")] == ["ok", "warn"]
+    daemon.stop()
+    bed.host.ip("link del br0")
+
+
 @pytest.fixture(params=["bridge", pytest.param("vlan", marks=pytest.mark.vm)])
 def stacked(make_bed, request):
     bed = make_bed()

@@ -127,13 +127,14 @@ def test_a_queue_that_is_stalled_is_not_taken_for_one_that_loses(make_bed):
 
 QUEUES = "numrxqueues", "2", "numtxqueues", "2"
 
-def bond(bed, mode="active-backup"):
+def bond(bed, mode="active-backup", *words):
     """Puts va and a second pair between host and peer into a bond on either side: bond0, whose peer is bp0."""
-    done = bed.host.run("ip", "link", "add", "bond0", *QUEUES, "type", "bond", "mode", mode, "miimon", "20", check=False)
+    done = bed.host.run("ip", "link", "add", "bond0", *QUEUES, "type", "bond", "mode", mode, "miimon", "20", *words,
+                        check=False)
     if "Unknown device type" in done.stderr or "not supported" in done.stderr:
         pytest.skip("this kernel has no bonds")
     assert done.returncode == 0, done.stderr
-    bed.peer.run("ip", "link", "add", "bp0", *QUEUES, "type", "bond", "mode", mode, "miimon", "20")
+    bed.peer.run("ip", "link", "add", "bp0", *QUEUES, "type", "bond", "mode", mode, "miimon", "20", *words)
     bed.host.ip(f"link add vx type veth peer name vy netns {bed.peer.name}")
     for ns, name, members in ((bed.host, "bond0", ("va", "vx")), (bed.peer, "bp0", ("vp", "vy"))):
         ns.ip(*[f"link set {member} down" for member in members],
@@ -143,15 +144,27 @@ def bond(bed, mode="active-backup"):
     wait_for(lambda: "UP" in bed.host.link("bond0")["flags"] and bed.host.link("bond0")["operstate"] == "UP", "the bond is up")
 
 
+def unbond(bed):
+    for daemon in bed.daemons:
+        daemon.stop()
+    for ns, name in ((bed.host, "bond0"), (bed.peer, "bp0")):
+        ns.ip(f"link del {name}")
+
+
 @pytest.fixture
 def bonded(make_bed):
     bed = make_bed()
     bond(bed)
     yield bed
-    for daemon in bed.daemons:
-        daemon.stop()
-    for ns, name in ((bed.host, "bond0"), (bed.peer, "bp0")):
-        ns.ip(f"link del {name}")
+    unbond(bed)
+
+
+@pytest.fixture
+def bonded_by_lacp(make_bed):
+    bed = make_bed()
+    bond(bed, "802.3ad", "lacp_rate", "fast")
+    yield bed
+    unbond(bed)
 
 
 def pings(bed):
@@ -195,6 +208,19 @@ def test_a_bond_loses_vlan_tags_and_a_vlan_device_on_it_has_the_frames_of_its_vl
         assert "VLAN tags" not in daemon.text() and not daemon.port("bond0.10")["loses_vlan_tags"]
         arrives(daemon, [10], [])
         arrives(daemon, [10, 20], [20])
+
+
+@pytest.mark.vm
+def test_members_that_are_dedicated_are_warned_of_and_a_rule_leaves_lacp_to_the_bond(bonded_by_lacp):
+    bed = bonded_by_lacp
+    daemon = bed.start(uplinks=["va,dedicated", "vx,dedicated"])
+    said = daemon.wait_log("warning: uplink vx: is dedicated, and a member of bond0.*LACP.* a rule: `(.*)`")
+    (finding,) = [f for f in daemon.doctor("va") if f["check"] == "sharing" and f["state"] != "ok"]
+    assert finding["state"] == "warn" and "member of bond0" in finding["text"] and said[1] in finding["remedy"]
+    wait_for(lambda: all(daemon.stats()["ports"][name]["drops"]["reserved"] for name in ("va", "vx")), "LACP is taken", 20)
+    daemon.cli("steer", "add", said[1])
+    wait_for(lambda: daemon.ask("steer", "list", "-s")["rules"][0]["packets"] > 2, "LACP passes", 20)
+    wait_for(lambda: bed.host.link("bond0")["linkinfo"]["info_data"]["ad_info"]["partner_mac"] == bed.peer.mac("bp0"), "the bond has its partner", 20)
 
 
 @pytest.mark.vm

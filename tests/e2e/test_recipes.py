@@ -167,6 +167,16 @@ def link_local(tried):
                 target.expect(said)
 
 
+def lacp_of_a_bond(tried):
+    bed = tried.bed
+    with Wire(bed.host, "eth0") as own, Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire:
+        said = ether("01:80:c2:00:00:02", FROM, b"slow protocol" + bytes(60), 0x8809)
+        wire.send(said)
+        own.expect(said)
+        assert said not in tap.drain()
+    tried.tcp(HTTP)
+
+
 def vlans(tried):
     bed, daemon = tried.bed, tried.daemon
     with Wire(bed.kern, "tap0") as tap, Wire(bed.peers[0], "vp") as first, Wire(bed.peers[1], "vp") as second:
@@ -204,6 +214,7 @@ RECIPES = {
     "Drop all but …": drop_all_but,
     "DHCP": dhcp,
     "LLDP and LACP to the kernel": link_local,
+    "LACP stays with a bond": lacp_of_a_bond,
     "VLANs to different ports": vlans,
     "Letting a TCP service stay on the NIC": stays_on_the_nic,
 }
