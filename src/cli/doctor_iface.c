@@ -216,29 +216,41 @@ static void check_joined(struct xb_checkup *checkup)
 	char remedy[128];
 
 	if (!strncmp(xb_doctor_xdp_words(&checkup->netdev), "native", 6) ||
-	    xb_below_look(checkup->netdev.ifindex, &below) < 0 || !below.joined_at[0])
+	    xb_below_look(checkup->netdev.ifindex, &below) < 0 || !below.joined)
 		return;
+	if (below.joined == XB_JOINED_PERHAPS)
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "XDP runs in generic mode here; if the peer of %s, in another network "
+			 "namespace and not looked at, sends segments whole, those of more than %u "
+			 "bytes pass",
+			 below.joined_at, XB_REDIRECT_BYTES_MAX);
+	else
+		xb_found(checkup, XB_FINDING_WARN,
+			 "%s: XDP runs in generic mode here and sees joined frames; those of more "
+			 "than %u bytes pass",
+			 below.joined == XB_JOINED_BY_PEER
+				 ? "the peer of a veth sends segments whole"
+				 : "GRO joins frames",
+			 XB_REDIRECT_BYTES_MAX);
 	xb_below_remedy(&below, remedy, sizeof(remedy));
-	xb_found(checkup, XB_FINDING_WARN,
-		 "%s: XDP runs in generic mode here and sees joined frames; those of more than %u "
-		 "bytes pass",
-		 below.joined_by_peer ? "the peer of a veth sends segments whole"
-				      : "GRO joins frames",
-		 XB_REDIRECT_BYTES_MAX);
 	xb_remedy(checkup, "%s", remedy);
 }
 
 void xb_check_merging(struct xb_checkup *checkup)
 {
+	/* there the kernel turns off whatever joins before XDP, when a program comes */
+	const bool generic = !strncmp(xb_doctor_xdp_words(&checkup->netdev), "generic", 7);
 	unsigned before = checkup->n;
 
-	check_merger(checkup, "rx-lro", "lro", "LRO");
-	check_merger(checkup, "rx-gro-hw", "rx-gro-hw", "hardware GRO");
+	if (!generic) {
+		check_merger(checkup, "rx-lro", "lro", "LRO");
+		check_merger(checkup, "rx-gro-hw", "rx-gro-hw", "hardware GRO");
+	}
 	check_joined(checkup);
 	if (checkup->n == before)
-		xb_found(checkup, XB_FINDING_OK,
-			 "frames arrive as they were sent (no LRO, no hardware "
-			 "GRO)");
+		xb_found(checkup, XB_FINDING_OK, "frames arrive as they were sent (%s)",
+			 generic ? "a program in generic mode turns LRO and hardware GRO off"
+				 : "no LRO, no hardware GRO");
 }
 
 #define COMPUTED_ANEW                                                                          \

@@ -62,6 +62,8 @@ const char *xb_doctor_xdp_words(const struct xb_netdev *netdev)
 {
 	uint64_t features;
 
+	if (xb_netdev_is_aggregate(netdev))
+		return "generic XDP"; /* what its members could do natively is of no use */
 	if (find_features(netdev, &features) < 0)
 		return "XDP perhaps generic only";
 	if ((features & ZERO_COPY) == ZERO_COPY)

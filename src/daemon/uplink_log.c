@@ -61,14 +61,21 @@ static void say_joined(const struct xb_uplink *uplink)
 {
 	char remedy[128];
 
-	if (uplink->attachment.mode != XB_XDP_GENERIC || !uplink->below.joined_at[0])
+	if (uplink->attachment.mode != XB_XDP_GENERIC || !uplink->below.joined)
 		return;
 	xb_below_remedy(&uplink->below, remedy, sizeof(remedy));
+	if (uplink->below.joined == XB_JOINED_PERHAPS) {
+		xb_log(XB_LOG_NOTICE,
+		       "uplink %s: if the peer of %s, in another network namespace, sends segments "
+		       "whole, such of more than %u bytes pass to its own stack; then: %s",
+		       uplink->port.name, uplink->below.joined_at, XB_REDIRECT_BYTES_MAX, remedy);
+		return;
+	}
 	xb_log(XB_LOG_WARNING,
 	       "uplink %s: frames may arrive joined from %s (%s), and such of more than %u bytes pass "
 	       "to its own stack: %s",
 	       uplink->port.name, uplink->below.joined_at,
-	       uplink->below.joined_by_peer ? "its peer sends segments whole" : "GRO",
+	       uplink->below.joined == XB_JOINED_BY_PEER ? "its peer sends segments whole" : "GRO",
 	       XB_REDIRECT_BYTES_MAX, remedy);
 }
 

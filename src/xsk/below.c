@@ -78,21 +78,47 @@ static bool has_open_checksums(const struct xb_netdev *netdev)
 	return false;
 }
 
+/* Local senders leave a segment whole where the device says that it cuts it; a veth never does. */
+static bool sends_whole(const char *ifname)
+{
+	static const char *const features[] = {"tx-tcp-segmentation", "tx-tcp6-segmentation",
+					       "tx-udp-segmentation"};
+
+	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++)
+		if (xb_netdev_feature(ifname, features[i], NULL) == 1)
+			return true;
+	return false;
+}
+
+static enum xb_joined joined(const struct xb_netdev *netdev)
+{
+	char peer[IF_NAMESIZE];
+
+	if (netdev->gro)
+		return XB_JOINED_BY_GRO;
+	if (strcmp(netdev->driver, "veth") != 0)
+		return XB_JOINED_NOT;
+	if (xb_netdev_peer(netdev->ifindex, peer) < 0)
+		return XB_JOINED_PERHAPS;
+	return sends_whole(peer) ? XB_JOINED_BY_PEER : XB_JOINED_NOT;
+}
+
 static void judge(const struct stack_below *stack, unsigned i, struct xb_below *below)
 {
 	struct xb_netdev netdev;
 	char name[IF_NAMESIZE];
+	enum xb_joined how;
 
 	if (!if_indextoname(stack->ifindexes[i], name) || xb_netdev_read(name, &netdev, NULL) < 0)
 		return;
 	if (!below->open_at[0] && has_open_checksums(&netdev))
 		snprintf(below->open_at, sizeof(below->open_at), "%s", name);
 	/* GRO joins where frames come into the stack, not in devices upon others. */
-	if (stack->has_lower[i] || below->joined_at[0])
+	how = stack->has_lower[i] ? XB_JOINED_NOT : joined(&netdev);
+	if (how <= below->joined)
 		return;
-	below->joined_by_peer = !strcmp(netdev.driver, "veth") && !netdev.gro;
-	if (netdev.gro || below->joined_by_peer)
-		snprintf(below->joined_at, sizeof(below->joined_at), "%s", name);
+	below->joined = how;
+	snprintf(below->joined_at, sizeof(below->joined_at), "%s", name);
 }
 
 int xb_below_look(uint32_t ifindex, struct xb_below *ret_below)
@@ -119,16 +145,18 @@ int xb_below_look(uint32_t ifindex, struct xb_below *ret_below)
 
 void xb_below_remedy(const struct xb_below *below, char *buf, unsigned bytes)
 {
+	const char *at = below->joined_at;
 	char peer[IF_NAMESIZE];
 
 	buf[0] = '\0';
-	if (below->joined_at[0] && !below->joined_by_peer)
-		snprintf(buf, bytes, "ethtool -K %s gro off", below->joined_at);
-	else if (below->joined_at[0] && !xb_netdev_peer(if_nametoindex(below->joined_at), peer))
-		snprintf(buf, bytes, "ethtool -K %s tso off gso off", peer);
-	else if (below->joined_at[0])
-		snprintf(buf, bytes,
-			 "ip netns exec NETNS ethtool -K PEER tso off gso off, at the "
-			 "peer of %s",
-			 below->joined_at);
+	if (below->joined == XB_JOINED_BY_GRO)
+		snprintf(buf, bytes, "ethtool -K %s gro off", at);
+	else if (below->joined && !xb_netdev_peer(if_nametoindex(at), peer))
+		snprintf(buf, bytes, "ethtool -K %s tso off tx-udp-segmentation off", peer);
+	else if (below->joined)
+		snprintf(
+			buf, bytes,
+			"ip netns exec NETNS ethtool -K PEER tso off tx-udp-segmentation off, at the "
+			"peer of %s",
+			at);
 }

@@ -11,12 +11,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/** Why frames come joined, where XDP runs in generic mode. */
+enum xb_joined {
+	XB_JOINED_NOT,
+	XB_JOINED_PERHAPS, /* by the peer of a veth, in another network namespace */
+	XB_JOINED_BY_PEER, /* the peer of a veth sends segments whole */
+	XB_JOINED_BY_GRO,
+};
+
 struct xb_below {
-	char open_at[IF_NAMESIZE]; /* a device whose senders leave checksums open; "": none */
-	/* A device from which frames come joined, where XDP runs in generic mode ("": none):
-	 * because GRO is on there, or because it is a veth whose peer sends segments whole. */
-	char joined_at[IF_NAMESIZE];
-	bool joined_by_peer;
+	char open_at[IF_NAMESIZE];   /* a device whose senders leave checksums open; "": none */
+	char joined_at[IF_NAMESIZE]; /* the device where frames come in joined; "": none */
+	enum xb_joined joined;
 };
 
 /** Looks at an interface of this network namespace, and at all that lies below it. Returns 0 or

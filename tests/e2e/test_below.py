@@ -4,9 +4,11 @@
     kern: tap0 ◄── xbridge ──► br0, or va.7 :host ── va ◄── veth ──► vp :peer
 """
 
+import socket
+
 import pytest
 
-from traffic import Wire, ether, tcp_copy
+from traffic import UDP_SEGMENT, Wire, ether, tcp_copy, udp_socket
 from xbridge import TAP_IP, difference, peer_ip, scaled, wait_for
 
 MB = 1 << 20
@@ -60,19 +62,41 @@ def test_checksums_that_are_open_below_are_finished_and_joining_is_told_with_wha
     bed, name = stacked, stacked.name_below
     daemon = bed.start(uplinks=[f"{name},dedicated"])
     assert daemon.port(name)["csum"] == "trust" and daemon.port(name)["xdp"] == "generic"
-    daemon.wait_log(f"warning: uplink {name}: frames may arrive joined from va .*ethtool -K PEER tso off gso off")
-    (finding,) = [f for f in findings(daemon, name, "merging") if f["state"] == "warn"]
-    assert "joined" in finding["text"] and "tso off gso off" in finding["remedy"]
+    remedy = "tso off tx-udp-segmentation off"
+    daemon.wait_log(f": uplink {name}: if the peer of va, .* sends segments whole, .*ethtool -K PEER {remedy}")
+    (finding,) = findings(daemon, name, "merging")
+    assert finding["state"] == "note" and "not looked at" in finding["text"] and remedy in finding["remedy"]
     (finding,) = findings(daemon, name, "checksum")
     assert "va may leave checksums open" in finding["text"] and "trust" in finding["text"]
     for peer_end in ("vp", "vp.7"):
-        bed.peer.run("ethtool", "-K", peer_end, "tso", "off", "gso", "off", check=False)
+        bed.peer.run("ethtool", "-K", peer_end, *remedy.split(), check=False)
     wait_for(lambda: bed.peer.run("ping", "-c", "1", "-W", "1", TAP_IP, check=False).returncode == 0, "tap0 answers", 20)
     before = daemon.rest()
     tcp_copy(bed.peer, bed.kern, TAP_IP, scaled(4 * MB), back=scaled(4 * MB))
+    with udp_socket(bed.peer, TAP_IP) as sender, udp_socket(bed.kern, TAP_IP) as receiver:
+        sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+        sender.sendto(bytes(10000), (TAP_IP, receiver.getsockname()[1]))
+        assert [len(receiver.recv(65536)) for _ in range(10)] == [1000] * 10
     change = difference(daemon.rest(), before)
     assert change["ports"][name]["xdp"]["pass_long"] == 0
     assert change["ports"]["tap0"]["tx_csum_left"] > 0, "what the peer has left open"
+
+
+def test_a_peer_here_that_sends_whole_segments_is_told_until_what_helps_is_done(make_bed):
+    bed = make_bed(uplinks=0)
+    bed.host.ip("link add va type veth peer name near", "link set va up", "link set near up")
+    add_device(bed, "bridge")
+    daemon = bed.start(uplinks=["br0,dedicated"], addresses=False)
+    daemon.wait_log(r"warning: uplink br0: frames may arrive joined from va \(its peer sends segments whole\)")
+    (finding,) = findings(daemon, "br0", "merging")
+    assert finding["state"] == "warn" and "sends segments whole" in finding["text"]
+    bed.host.run(*finding["remedy"].split())
+    assert [finding["state"] for finding in findings(daemon, "br0", "merging")] == ["ok"]
+    daemon.stop()
+    daemon = bed.start(uplinks=["br0,dedicated"], addresses=False)
+    assert "joined" not in daemon.text() and "segments whole" not in daemon.text()
+    daemon.stop()
+    bed.host.ip("link del br0")
 
 
 def test_gro_where_frames_come_in_is_told_with_the_command_that_ends_it(make_bed):

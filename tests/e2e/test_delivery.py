@@ -184,6 +184,24 @@ def test_a_bond_gets_generic_xdp_and_delivers(bonded):
 
 
 @pytest.mark.vm
+def test_of_a_bond_doctor_says_what_is_so_in_generic_mode(bonded):
+    """Its LRO, which is on, goes off when a program comes; and frames may come joined from a member."""
+    def lro():
+        said = bonded.host.run("ethtool", "-k", "bond0").stdout
+        return next(line.split()[1] for line in said.splitlines() if line.startswith("large-receive-offload:"))
+
+    def merging(daemon):
+        return [(f["state"], f["text"].partition(",")[0]) for f in daemon.doctor("bond0") if f["check"] == "merging"]
+    told = [("note", "XDP runs in generic mode here; if the peer of va")]
+    daemon = bonded.start(uplinks=[])
+    assert (lro(), merging(daemon)) == ("on", told)
+    daemon.stop()
+    bonded.daemons.remove(daemon)
+    daemon = bonded.start(uplinks=["bond0,dedicated"])
+    assert (lro(), merging(daemon)) == ("off", told)
+
+
+@pytest.mark.vm
 def test_a_bond_loses_vlan_tags_and_a_vlan_device_on_it_has_the_frames_of_its_vlan(bonded):
     bed = bonded
     with Wire(bed.peer, "bp0") as wire:
