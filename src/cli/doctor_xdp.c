@@ -86,8 +86,9 @@ void xb_check_xdp(struct xb_checkup *checkup)
 			driver);
 		xb_remedy(
 			checkup,
-			"nothing to do; faster, where one member is in use at a time: that member "
-			"as the uplink");
+			"nothing to do; one member as the uplink is faster, but has no failover and "
+			"gets only what arrives on it; all members as uplinks want --default "
+			"kernel, or broadcasts that come in by one go back by another");
 		return;
 	}
 	if (told < 0) {

@@ -184,6 +184,24 @@ def test_a_bond_gets_generic_xdp_and_delivers(bonded):
 
 
 @pytest.mark.vm
+def test_with_all_members_as_uplinks_broadcasts_go_back_unless_the_default_is_the_kernel_as_doctor_says(bonded):
+    bed = bonded
+    daemon = bed.start(uplinks=["va,dedicated", "vx,dedicated"])
+    (finding,) = [f for f in daemon.doctor("bond0") if f["check"] == "xdp"]
+    assert "no failover" in finding["remedy"] and "want --default kernel" in finding["remedy"]
+    with Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire, Wire(bed.peer, "vy") as other:
+        def broadcast(word):
+            wire.send(ether("ff:ff:ff:ff:ff:ff", "02:00:00:00:55:01", word + bytes(60)))
+            tap.expect(word)
+            daemon.rest()
+        broadcast(b"comes back")
+        other.expect(b"comes back")
+        daemon.cli("steer", "default", "kernel")
+        broadcast(b"stays here")
+        assert not any(b"stays here" in frame for frame in other.drain())
+
+
+@pytest.mark.vm
 def test_of_a_bond_doctor_says_what_is_so_in_generic_mode(bonded):
     """Its LRO, which is on, goes off when a program comes; and frames may come joined from a member."""
     def lro():
