@@ -186,6 +186,11 @@ void xb_check_vlan(struct xb_checkup *checkup)
 	} else if (!strcmp(checkup->netdev.driver, "veth")) {
 		xb_found(checkup, XB_FINDING_OK, "VLAN tags are seen (%s puts them into frames)",
 			 tags.at);
+	} else if (tags.of_vlan) {
+		xb_found(checkup, XB_FINDING_OK,
+			 "it carries VLAN %u alone: that tag is gone, for rules, too, and tags "
+			 "within it stay",
+			 tags.vlan);
 	} else {
 		xb_found(checkup, XB_FINDING_OK, "VLAN tags stay in frames (rxvlan is off)");
 	}

@@ -40,6 +40,20 @@ static uint64_t untagged(const void *arg)
 	return mask;
 }
 
+static uint64_t of_vlan(const void *arg, uint16_t vlan)
+{
+	const struct xb_instance *instance = arg;
+	uint64_t mask = 0;
+
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		const struct xb_uplink *uplink = instance->uplinks[i].uplink;
+
+		if (uplink->tags.of_vlan && uplink->tags.vlan == vlan)
+			mask |= 1ull << uplink->port.id;
+	}
+	return mask;
+}
+
 static bool kernel_mac(const void *arg, uint8_t ret_mac[6])
 {
 	const struct xb_instance *instance = arg;
@@ -84,7 +98,8 @@ static void on_trial_end(struct xb_timer *timer)
 
 int xb_instance_start_steering(struct xb_instance *instance, struct xb_error *err)
 {
-	const struct xb_rule_names names = {port_of_name, uplinks, untagged, kernel_mac, instance};
+	const struct xb_rule_names names = {port_of_name, uplinks,    untagged,
+					    of_vlan,      kernel_mac, instance};
 	struct xb_rule_list *rules = &instance->config.rules;
 	int ret = xb_steering_init(&instance->steering,
 				   instance->gate_open ? &instance->gate : NULL, &names, err);

@@ -19,6 +19,8 @@ struct xb_rule_names {
 	uint64_t (*uplinks)(const void *arg);
 	/** Of these, those that lose VLAN tags before rules see a frame. */
 	uint64_t (*untagged)(const void *arg);
+	/** Of these, the devices of a VLAN: their frames have lost the tag that says so. */
+	uint64_t (*of_vlan)(const void *arg, uint16_t vlan);
 	/** The address of the kernel port, at this moment; false: there is no such port. */
 	bool (*kernel_mac)(const void *arg, uint8_t ret_mac[6]);
 	const void *arg;

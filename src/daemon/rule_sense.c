@@ -133,6 +133,9 @@ unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, const struct xb_rul
 	doubt(&doubts, asks_for_a_vlan(rule) && ports & names->untagged(names->arg),
 	      "it matches no frame of an uplink that loses VLAN tags: `xbridge status` says which "
 	      "does, `xbridge doctor` of that one what helps");
+	doubt(&doubts, asks_for_a_vlan(rule) && ports & names->of_vlan(names->arg, rule->vlan),
+	      "it matches no frame of the VLAN device that is an uplink of that VLAN: the device's "
+	      "own tag is gone, and the next one counts");
 	doubt(&doubts, XB_RULE_TESTS(rule, XB_MATCH_SMAC) && rule->smac[0] & 1,
 	      "no frame should match: a group address is never a source (smac)");
 	doubt(&doubts, is_multicast(&rule->src),

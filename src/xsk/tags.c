@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/tags.h"
 
+#include "core/cleanup.h"
+
 #include <errno.h>
+#include <linux/if_vlan.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 /* Drivers of interfaces that get their frames from other devices after the kernel has untagged them
  * there. A VLAN or MACsec device is none of them: tags within its own are still in the frame. */
@@ -16,6 +22,22 @@ static bool stands_on_untagged(const struct xb_netdev *netdev)
 		if (!strcmp(netdev->driver, drivers[i]))
 			return true;
 	return false;
+}
+
+/* Finds a VLAN device's VLAN. */
+static bool has_vlan(const char *ifname, const struct xb_netdev *netdev, uint16_t *ret_vlan)
+{
+	xb_auto_fd int fd = -1;
+	struct vlan_ioctl_args args = {.cmd = GET_VLAN_VID_CMD};
+
+	if (strcmp(netdev->driver, "802.1Q VLAN Support") != 0)
+		return false;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	snprintf(args.device1, sizeof(args.device1), "%s", ifname);
+	if (fd < 0 || ioctl(fd, SIOCGIFVLAN, &args) < 0)
+		return false;
+	*ret_vlan = (uint16_t)args.u.VID;
+	return true;
 }
 
 /* On a veth it is the sender who leaves the tag beside the frame. */
@@ -48,6 +70,7 @@ int xb_tags_look(const char *ifname, const struct xb_netdev *netdev, struct xb_t
 	else if (netdev->rx_vlan)
 		tags.fate = XB_TAGS_OFF_IN_NIC;
 	snprintf(tags.at, sizeof(tags.at), "%s", ifname);
+	tags.of_vlan = has_vlan(ifname, netdev, &tags.vlan);
 	*ret_tags = tags;
 	return 0;
 }

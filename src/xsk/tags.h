@@ -23,6 +23,8 @@ enum xb_tags_fate {
 struct xb_tags {
 	enum xb_tags_fate fate;
 	char at[IF_NAMESIZE]; /* the NIC, the peer or the interface itself; "": does not matter */
+	bool of_vlan;         /* a VLAN device: its own tag is gone, those within it are there */
+	uint16_t vlan;        /* its VLAN */
 };
 
 /** Finds out what becomes of them. Returns 0, or -errno where it could not look. Needs no

@@ -108,6 +108,26 @@ def test_gro_where_frames_come_in_is_told_with_the_command_that_ends_it(make_bed
     assert "joined" not in bed.start(uplinks=["va,dedicated"]).text(), "natively XDP comes before GRO"
 
 
+@pytest.mark.vm
+def test_a_rule_that_names_the_vlan_of_a_vlan_device_is_doubted_and_a_tag_within_is_not(make_bed):
+    bed = make_bed(quiet=True)
+    name = add_device(bed, "vlan")
+    daemon = bed.start(uplinks=[f"{name},dedicated"])
+    (finding,) = findings(daemon, name, "vlan")
+    assert finding["state"] == "ok" and "carries VLAN 7 alone" in finding["text"]
+    assert "own tag is gone" in daemon.cli("steer", "add", f"in {name} vlan 7 proto udp to drop").stderr
+    assert not daemon.cli("steer", "add", f"in {name} vlan 8 to drop").stderr
+    daemon.cli("steer", "add", "vlan none ethertype 0x88b5 to kernel")
+    with Wire(bed.kern, "tap0") as tap, Wire(bed.peer, "vp") as wire:
+        for tags in [7, 8], [7]:
+            wire.send(ether(bed.kern.mac("tap0"), bed.peer.mac("vp"), b"tagged" + bytes(60), tags=tags))
+        tap.expect(b"tagged")
+    daemon.rest()
+    assert [rule["packets"] for rule in daemon.ask("steer", "list", "-s")["rules"]] == [0, 1, 1]
+    daemon.stop()
+    bed.host.ip(f"link del {name}")
+
+
 def test_what_the_user_says_of_checksums_holds(stacked):
     name = stacked.name_below
     assert stacked.start(uplinks=[f"{name},dedicated,csum=verify"]).port(name)["csum"] == "verify"

@@ -44,6 +44,13 @@ static uint64_t untagged(const void *arg)
 	return 1u << 2;
 }
 
+/* va is a device of VLAN 7. */
+static uint64_t of_vlan(const void *arg, uint16_t vlan)
+{
+	(void)arg;
+	return vlan == 7 ? 1u << 1 : 0;
+}
+
 static bool kernel_mac(const void *arg, uint8_t ret_mac[6])
 {
 	(void)arg;
@@ -53,7 +60,8 @@ static bool kernel_mac(const void *arg, uint8_t ret_mac[6])
 
 static int setup(void **state)
 {
-	const struct xb_rule_names names = {port_of_name, uplinks, untagged, kernel_mac, NULL};
+	const struct xb_rule_names names = {port_of_name, uplinks,    untagged,
+					    of_vlan,      kernel_mac, NULL};
 
 	(void)state;
 	return xb_steering_init(&steering, NULL, &names, NULL);
@@ -341,6 +349,8 @@ static void what_can_not_match_is_in_force_and_doubted(void **state)
 		{"vlan 10 to drop", "loses VLAN tags"},
 		{"in kernel,va vlan 10 to drop", NULL},
 		{"in vb vlan none to drop", NULL},
+		{"in va,kernel vlan 7 to drop", "own tag is gone"},
+		{"in kernel vlan 7 to drop", NULL},
 	};
 
 	(void)state;
