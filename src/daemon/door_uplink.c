@@ -8,6 +8,9 @@
  *      running ─► leaving ─► releasing ─► reopened: attaching ─► binding ─► running
  *                                      └► lost: looked for each second
  *
+ * Programs are put on from the bottom up and taken off from the top down, since the kernel refuses
+ * the other order; one below that is put on anew takes those upon it off first (xsk/gate.h).
+ *
  * An uplink that only has to be taken anew (another MTU, other queues) counts as there meanwhile,
  * so that tap0 keeps its carrier.
  */
@@ -28,6 +31,8 @@
 /* How long what has failed is left alone. Trying causes link events of its own (promiscuous mode
  * goes on and off), so that without a pause one look would lead to the next. */
 #define RETRY_NS 1000000000u
+
+static void end(struct xb_instance_uplink *entry);
 
 static struct xb_instance_uplink *entry_of(struct xb_job *job)
 {
@@ -143,9 +148,10 @@ static void on_attached(struct xb_errand *errand)
 	entry->attached = entry->attached || !ret;
 	if (entry->instance->ending) {
 		entry->instance->n_detaching--;
-		xb_uplink_door_end(entry);
+		end(entry);
 		return;
 	}
+	xb_uplink_doors_cleared(entry->instance, errand->outcome.cleared);
 	if (ret < 0) {
 		fail(entry, &err);
 		return;
@@ -166,6 +172,7 @@ static void attaching(struct xb_job *job)
 
 static void attach(struct xb_instance_uplink *entry)
 {
+	entry->cleared = false;
 	xb_uplink_order(entry->uplink, &entry->attach.order);
 	xb_job_enter(&entry->job, &entry->instance->loop, "attaching", XB_JOB_NO_LIMIT, attaching);
 	xb_doorman_give(&entry->instance->doorman, &entry->attach, on_attached);
@@ -201,10 +208,46 @@ int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_erro
 	       uplink->shared ? "its stack keeps its own and group frames"
 			      : "xbridge takes all frames but those to its own addresses",
 	       uplink->port.name, uplink->port.name);
-	if (refuse_shared_mac(uplink, err) < 0)
-		return err->code;
-	attach(entry);
-	return 0;
+	return refuse_shared_mac(uplink, err);
+}
+
+/* ---- in order ---- */
+
+/* The uplinks from the bottom up: one that others stand on comes before them. */
+static void sort_upwards(struct xb_instance *instance, struct xb_instance_uplink **ret_sorted)
+{
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		struct xb_instance_uplink *entry = &instance->uplinks[i];
+		unsigned at = i;
+
+		for (; at && ret_sorted[at - 1]->uplink->below.n > entry->uplink->below.n; at--)
+			ret_sorted[at] = ret_sorted[at - 1];
+		ret_sorted[at] = entry;
+	}
+}
+
+void xb_uplink_doors_attach(struct xb_instance *instance)
+{
+	struct xb_instance_uplink *sorted[XB_UPLINKS_MAX];
+
+	sort_upwards(instance, sorted);
+	for (unsigned i = 0; i < instance->n_uplinks; i++)
+		attach(sorted[i]);
+}
+
+void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots)
+{
+	for (unsigned i = 0; i < instance->n_uplinks; i++) {
+		struct xb_instance_uplink *entry = &instance->uplinks[i];
+
+		/* orders are carried out in turn: one on its way comes after that */
+		if (!(slots & 1u << entry->uplink->slot) || !entry->attached ||
+		    entry->attach.on_its_way)
+			continue;
+		entry->cleared = true;
+		if (instance->ready)
+			xb_uplink_door_check(entry);
+	}
 }
 
 /* ---- taken out, and taken anew ---- */
@@ -276,6 +319,18 @@ static void say_renamed(const struct xb_uplink *uplink, const char *before)
 		       before, uplink->port.name);
 }
 
+/* Whether a program is being put on below it: its own may have had to go for that. */
+static bool waits_for_lower(const struct xb_instance_uplink *entry)
+{
+	const struct xb_instance *instance = entry->instance;
+
+	for (unsigned i = 0; i < instance->n_uplinks; i++)
+		if (instance->uplinks[i].attach.on_its_way &&
+		    instance->uplinks[i].uplink->below.n < entry->uplink->below.n)
+			return true;
+	return false;
+}
+
 void xb_uplink_door_check(struct xb_instance_uplink *entry)
 {
 	struct xb_uplink *uplink = entry->uplink;
@@ -293,12 +348,19 @@ void xb_uplink_door_check(struct xb_instance_uplink *entry)
 			reopen(entry);
 		return;
 	}
+	if (entry->cleared) {
+		xb_log(XB_LOG_INFO,
+		       "uplink %s: its XDP program had to go for one below it, and is put on again",
+		       uplink->port.name);
+		take_out(entry, false);
+		return;
+	}
 	memcpy(before, uplink->port.name, sizeof(before));
 	ret = xb_uplink_refresh_link(uplink);
 	say_renamed(uplink, before);
 	xb_say_tags(uplink, &tags);
 	say_unseen(entry, xb_is_shortage(ret) ? ret : 0);
-	if (entry->unseen)
+	if (entry->unseen || (ret == -ENOLINK && waits_for_lower(entry)))
 		return;
 	if (ret < 0) {
 		xb_log(XB_LOG_WARNING, "uplink %s %s", uplink->port.name,
@@ -332,7 +394,7 @@ static void on_detached(struct xb_errand *errand)
 	xb_job_poke(&instance->life);
 }
 
-void xb_uplink_door_end(struct xb_instance_uplink *entry)
+static void end(struct xb_instance_uplink *entry)
 {
 	struct xb_instance *instance = entry->instance;
 
@@ -348,6 +410,15 @@ void xb_uplink_door_end(struct xb_instance_uplink *entry)
 		xb_doorman_give(&instance->doorman, &entry->detach, on_detached);
 	}
 	xb_job_poke(&instance->life);
+}
+
+void xb_uplink_doors_end(struct xb_instance *instance)
+{
+	struct xb_instance_uplink *sorted[XB_UPLINKS_MAX];
+
+	sort_upwards(instance, sorted);
+	for (unsigned i = instance->n_uplinks; i; i--)
+		end(sorted[i - 1]);
 }
 
 void xb_uplink_door_give_up(struct xb_instance_uplink *entry)

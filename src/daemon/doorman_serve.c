@@ -93,7 +93,8 @@ static void carry_out(const struct xb_config *config, const struct xb_gate_order
 	if (outcome.code < 0) {
 		xb_fail(&outcome.err, outcome.code, "order of an XDP program");
 	} else if (!order->attach) { /* pins are enough */
-		outcome.code = xb_pin_take_off(config->name, order->slot, &outcome.err);
+		outcome.code = xb_pin_take_off(config->name, order->slot, &outcome.cleared,
+					       &outcome.err);
 	} else {
 		outcome.code = xb_gate_open(&gate, config->name, &outcome.err);
 		if (!outcome.code)

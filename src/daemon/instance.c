@@ -221,6 +221,7 @@ static void on_unnamed_detached(struct xb_errand *errand)
 				       offsetof(struct xb_instance, unnamed_errand));
 	const struct xb_gate_pin *pin = &instance->unnamed[instance->n_unnamed - 1];
 
+	xb_uplink_doors_cleared(instance, errand->outcome.cleared);
 	if (errand->outcome.code) {
 		xb_log_error(XB_LOG_WARNING, "what an earlier run left", &errand->outcome.err);
 	} else {
@@ -340,12 +341,14 @@ static void open_uplinks(struct xb_job *life)
 		ret = open_gate(instance, &err);
 	else if (instance->n_uplinks < instance->config.n_uplinks)
 		ret = xb_uplink_door_open(instance, instance->n_uplinks, &err);
-	if (ret < 0)
+	if (ret < 0) {
 		fail_start(instance, &err);
-	else if (instance->n_uplinks < instance->config.n_uplinks)
+	} else if (instance->n_uplinks < instance->config.n_uplinks) {
 		go_on(instance, open_uplinks); /* one at a time */
-	else
+	} else {
+		xb_uplink_doors_attach(instance);
 		go_on(instance, await_attached);
+	}
 }
 
 static int make_memory(struct xb_instance *instance, struct xb_error *err)
@@ -531,8 +534,7 @@ void xb_instance_end(struct xb_instance *instance, void (*on_ended)(struct xb_in
 		xb_doorman_hurry(&instance->doorman);
 		xb_doorman_call_off(&instance->doorman, &instance->unnamed_errand);
 	}
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		xb_uplink_door_end(&instance->uplinks[i]);
+	xb_uplink_doors_end(instance);
 	go_on_ending(instance, await_ended);
 }
 

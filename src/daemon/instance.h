@@ -50,6 +50,7 @@ struct xb_instance_uplink {
 	bool attached;     /* its program is on the interface, or has been */
 	bool published;    /* where it runs, the workers serve it */
 	bool lost;         /* the interface is gone, or can't be used; it is looked for again */
+	bool cleared;      /* its program had to go for one below it, and is put on again */
 	uint64_t digest;   /* of addresses that change without an event (xb_stack_digest) */
 	bool macs_due;     /* own addresses may have changed since they were read */
 	bool unseen;       /* as last said: descriptors were too short to look at it */
@@ -221,15 +222,20 @@ const struct xb_snapshot *xb_instance_snapshot(const struct xb_instance *instanc
 
 /* ---- ports (door_uplink.c, door_kernel.c) ---- */
 
-/** Looks the configuration's uplink `i` up and has its program attached; the `life` is poked when
- * that is over: the entry is `attached`, or `failed`. */
+/** Looks the configuration's uplink `i` up. */
 int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_error *err);
+/** Has the programs of all that are open attached, those of lower devices first; the `life` is
+ * poked when one is over: the entry is `attached`, or `failed`. */
+void xb_uplink_doors_attach(struct xb_instance *instance);
+/** The programs of these slots were taken off for another one's: they are put on again. */
+void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots);
 /** Binds its sockets; the `life` is poked when it is `published`, or `failed`. */
 void xb_uplink_door_bind(struct xb_instance_uplink *entry);
 void xb_uplink_door_check(struct xb_instance_uplink *entry);
-/** At the end: has the program taken off, as soon as it has been attached, but not one that a
- * failed start has found there. Counted in n_detaching; the `life` is poked when it is done. */
-void xb_uplink_door_end(struct xb_instance_uplink *entry);
+/** At the end: has all programs taken off, those of lower devices last, as soon as they have been
+ * attached, but not one that a failed start has found there. Counted in n_detaching; the `life` is
+ * poked when one is done. */
+void xb_uplink_doors_end(struct xb_instance *instance);
 /** There is no more time for that: says so. */
 void xb_uplink_door_give_up(struct xb_instance_uplink *entry);
 

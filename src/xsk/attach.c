@@ -77,26 +77,47 @@ int xb_detach(const char *link_path, struct xb_error *err)
 	return 0;
 }
 
-/* Replaces the program in our link of an earlier run. Returns 1 where that is done, 0 where there
- * is no such link (any more), or -errno. */
-static int take_over(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
-		     const char *link_path, enum xb_xdp_mode *ret_mode, struct xb_error *err)
+bool xb_mode_may_stay(const struct xb_attach_options *options, enum xb_xdp_mode now)
+{
+	if (options->mode != XB_XDP_AUTO)
+		return options->mode == now;
+	return now == XB_XDP_NATIVE || options->keep_mode;
+}
+
+/* Whether a link of ours is on the interface and can stay there. */
+static bool may_stay(int link_fd, uint32_t ifindex, const struct xb_attach_options *options)
+{
+	struct xb_link_info info = {0};
+
+	/* An index alone does not tell: the interface may have moved to another namespace. */
+	return !link_info(link_fd, &info) && info.ifindex == ifindex &&
+	       info.prog_id == xb_attached_prog(ifindex) &&
+	       xb_mode_may_stay(options, xb_attached_mode(ifindex));
+}
+
+bool xb_link_may_stay(uint32_t ifindex, const struct xb_attach_options *options,
+		      const char *link_path)
 {
 	xb_auto_fd int fd = bpf_obj_get(link_path);
-	enum xb_xdp_mode now = xb_attached_mode(ifindex);
-	struct xb_link_info info;
+
+	return fd >= 0 && may_stay(fd, ifindex, options);
+}
+
+/* Replaces the program in our link of an earlier run. Returns 1 where that is done, 0 where there
+ * is no such link (any more), or -errno. */
+static int take_over(uint32_t ifindex, const char *ifname, int prog_fd,
+		     const struct xb_attach_options *options, const char *link_path,
+		     enum xb_xdp_mode *ret_mode, struct xb_error *err)
+{
+	xb_auto_fd int fd = bpf_obj_get(link_path);
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : xb_fail(err, -errno, "open the pin %s", link_path);
-	if (link_info(fd, &info) < 0)
-		info = (struct xb_link_info){0};
-	/* An index alone does not tell: the interface may have moved to another namespace. */
-	if (info.ifindex != ifindex || info.prog_id != xb_attached_prog(ifindex) ||
-	    (mode != XB_XDP_AUTO && mode != now))
+	if (!may_stay(fd, ifindex, options))
 		return xb_detach(link_path, err);
 	if (bpf_link_update(fd, prog_fd, NULL) < 0)
 		return xb_fail(err, -errno, "replace the XDP program on %s", ifname);
-	*ret_mode = now;
+	*ret_mode = xb_attached_mode(ifindex);
 	return 1;
 }
 
@@ -202,14 +223,32 @@ bool xb_is_driver_refusal(int code)
 	return code != -EBUSY && code != -EPERM && code != -ENODEV && code != -ENOMEM;
 }
 
-int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
-	      const char *link_path, struct xb_attachment *ret_attachment, struct xb_error *err)
+static int say_refused(const char *ifname, int code, bool native_only,
+		       const struct xb_attachment *made, struct xb_error *err)
 {
+	xb_fail(err, code, "attach an XDP program to %s in %s mode", ifname,
+		made->mode == XB_XDP_NATIVE ? "native" : "generic");
+	if (code == -EEXIST)
+		xb_hint(err,
+			"a device that stands on %s has one, perhaps in another network namespace: "
+			"take that off, and put it on again afterwards",
+			ifname);
+	else if (native_only)
+		xb_hint(err, "its driver or its MTU may not allow it; xdp=auto falls back to the "
+			     "generic mode");
+	return code;
+}
+
+int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd,
+	      const struct xb_attach_options *options, const char *link_path,
+	      struct xb_attachment *ret_attachment, struct xb_error *err)
+{
+	const enum xb_xdp_mode mode = options->mode;
 	struct xb_attachment made = {.mode = mode};
 	xb_auto_fd int fd = -1;
 	int ret;
 
-	ret = take_over(ifindex, ifname, prog_fd, mode, link_path, &made.mode, err);
+	ret = take_over(ifindex, ifname, prog_fd, options, link_path, &made.mode, err);
 	if (ret < 0)
 		return ret;
 	if (ret) {
@@ -230,16 +269,8 @@ int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mod
 		made.native_code = mode == XB_XDP_AUTO ? fd : 0;
 		fd = make_link(ifindex, prog_fd, XDP_FLAGS_SKB_MODE);
 	}
-	if (fd < 0) {
-		ret = fd;
-		xb_fail(err, ret, "attach an XDP program to %s in %s mode", ifname,
-			made.mode == XB_XDP_NATIVE ? "native" : "generic");
-		if (mode == XB_XDP_NATIVE)
-			xb_hint(err,
-				"its driver or its MTU may not allow it; xdp=auto falls back to "
-				"the generic mode");
-		return ret;
-	}
+	if (fd < 0)
+		return say_refused(ifname, fd, mode == XB_XDP_NATIVE, &made, err);
 	if (bpf_obj_pin(fd, link_path) < 0)
 		return xb_fail(err, -errno, "pin the XDP link at %s", link_path);
 	*ret_attachment = made;

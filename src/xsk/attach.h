@@ -22,6 +22,7 @@ enum xb_xdp_mode {
 struct xb_attach_options {
 	enum xb_xdp_mode mode;
 	bool exclusive; /* alone, by a link; else behind libxdp's dispatcher where that works */
+	bool keep_mode; /* AUTO: ours that is there is not tried natively again */
 };
 
 enum xb_attach_way {
@@ -56,8 +57,17 @@ struct xb_link_info {
  * -EOPNOTSUPP where the interface can't do what was asked for, or another -errno. Needs
  * CAP_NET_ADMIN and CAP_BPF. Control thread.
  */
-int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd, enum xb_xdp_mode mode,
-	      const char *link_path, struct xb_attachment *ret_attachment, struct xb_error *err);
+int xb_attach(uint32_t ifindex, const char *ifname, int prog_fd,
+	      const struct xb_attach_options *options, const char *link_path,
+	      struct xb_attachment *ret_attachment, struct xb_error *err);
+
+/** Whether a program of ours that runs in mode `now` is as it is asked for: with AUTO a generic one
+ * gives way, since native is better and may be possible by now. */
+bool xb_mode_may_stay(const struct xb_attach_options *options, enum xb_xdp_mode now);
+
+/** Whether a link is pinned there whose program xb_attach would only replace. */
+bool xb_link_may_stay(uint32_t ifindex, const struct xb_attach_options *options,
+		      const char *link_path);
 
 /** What a program is that is on an interface, and that no pin here says to be ours. */
 enum xb_foreign_kind {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/below.h"
 
+#include "xsk/attach.h"
 #include "xsk/netdev.h"
 #include "xsk/netlink.h"
 
@@ -121,27 +122,77 @@ static void judge(const struct stack_below *stack, unsigned i, struct xb_below *
 	snprintf(below->joined_at, sizeof(below->joined_at), "%s", name);
 }
 
-int xb_below_look(uint32_t ifindex, struct xb_below *ret_below)
+static int read_links(struct nl_cache **ret_links)
 {
 	struct nl_sock *socket;
-	struct stack_below stack = {.n = 1, .ifindexes = {ifindex}};
-	struct xb_below below = {0};
 	int ret = xb_netlink_open(NETLINK_ROUTE, &socket);
 
+	*ret_links = NULL;
 	if (!ret)
-		ret = rtnl_link_alloc_cache(socket, AF_UNSPEC, &stack.links);
+		ret = rtnl_link_alloc_cache(socket, AF_UNSPEC, ret_links);
+	nl_socket_free(socket);
 	if (ret < 0)
-		ret = ret == -NLE_NOMEM ? -ENOMEM : -EIO;
+		return ret == -NLE_NOMEM ? -ENOMEM : -EIO;
+	return 0;
+}
+
+int xb_below_look(uint32_t ifindex, struct xb_below *ret_below)
+{
+	struct stack_below stack = {.n = 1, .ifindexes = {ifindex}};
+	struct xb_below below = {0};
+	int ret = read_links(&stack.links);
+
 	for (unsigned i = 0; !ret && i < stack.n; i++)
 		add_lower(&stack, i);
 	for (unsigned i = 0; !ret && i < stack.n; i++)
 		judge(&stack, i, &below);
 	nl_cache_free(stack.links);
-	nl_socket_free(socket);
+	below.n = stack.n - 1;
 	if (!ret)
 		*ret_below = below;
 	return ret;
 }
+
+/* ---- what stands on it ---- */
+
+static bool stands_on(struct nl_cache *links, struct rtnl_link *link, uint32_t ifindex)
+{
+	struct rtnl_link *below = rtnl_link_get(links, (int)ifindex);
+	int master = below ? rtnl_link_get_master(below) : 0;
+	int32_t netns;
+
+	rtnl_link_put(below);
+	if (master && master == rtnl_link_get_ifindex(link))
+		return true;
+	return stands_on_its_link(link) && rtnl_link_get_link(link) == (int)ifindex &&
+	       rtnl_link_get_link_netnsid(link, &netns) < 0;
+}
+
+int xb_below_list_upon(uint32_t ifindex, struct xb_upper *ret_uppers, unsigned max)
+{
+	struct nl_cache *links;
+	unsigned n = 0;
+	int ret = read_links(&links);
+
+	if (ret < 0)
+		return ret;
+	for (struct nl_object *object = nl_cache_get_first(links); object && n < max;
+	     object = nl_cache_get_next(object)) {
+		struct rtnl_link *link = (struct rtnl_link *)object;
+		struct xb_upper upper = {.ifindex = (uint32_t)rtnl_link_get_ifindex(link)};
+
+		if (!stands_on(links, link, ifindex))
+			continue;
+		upper.prog_id = xb_attached_prog(upper.ifindex);
+		snprintf(upper.ifname, sizeof(upper.ifname), "%s", rtnl_link_get_name(link));
+		if (upper.prog_id)
+			ret_uppers[n++] = upper;
+	}
+	nl_cache_free(links);
+	return (int)n;
+}
+
+/* ---- a remedy ---- */
 
 void xb_below_remedy(const struct xb_below *below, char *buf, unsigned bytes)
 {

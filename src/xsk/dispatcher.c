@@ -3,6 +3,7 @@
 
 #include "core/cleanup.h"
 #include "xsk/bpffs.h"
+#include "xsk/hear.h"
 
 #include <bpf/bpf.h>
 #include <dirent.h>
@@ -23,24 +24,6 @@ static void cleanup_program(struct xdp_program **program)
 }
 
 #define auto_program __attribute__((cleanup(cleanup_program)))
-
-/* libxdp tells on its log why it failed; the first warning becomes the hint. */
-static char first_warning[160];
-
-static int keep_warning(enum libxdp_print_level level, const char *fmt, va_list args)
-{
-	if (level == LIBXDP_WARN && !first_warning[0]) {
-		vsnprintf(first_warning, sizeof(first_warning), fmt, args);
-		first_warning[strcspn(first_warning, "\n")] = '\0';
-	}
-	return 0;
-}
-
-static void listen_to_libxdp(void)
-{
-	first_warning[0] = '\0';
-	libxdp_set_print(keep_warning);
-}
 
 /* ---- what libxdp has pinned ---- */
 
@@ -241,8 +224,10 @@ static int say(struct xb_error *err, int code, const char *what, const char *ifn
 		xb_hint(err, "CAP_SYS_ADMIN, CAP_BPF and CAP_NET_ADMIN are needed");
 	else if (code == -E2BIG)
 		xb_hint(err, "%u programs can share an interface: unload one", XB_DISPATCHED_MAX);
-	else if (first_warning[0])
-		xb_hint(err, "libxdp says: %s", first_warning);
+	else if (*xb_heard_kernel())
+		xb_hint(err, "the kernel says: %s", xb_heard_kernel());
+	else if (*xb_heard_libxdp())
+		xb_hint(err, "libxdp says: %s", xb_heard_libxdp());
 	return code;
 }
 
@@ -274,7 +259,7 @@ int xb_dispatcher_add(uint32_t ifindex, const char *ifname, struct bpf_object *o
 	struct bpf_program *other;
 	int ret;
 
-	listen_to_libxdp();
+	xb_hear();
 	/* libxdp loads the one that it is told, whatever is said here */
 	bpf_object__for_each_program(other, object) bpf_program__set_autoload(other, false);
 	program = xdp_program__create(&opts);
@@ -298,7 +283,7 @@ static int leave(const struct seat *seat, uint32_t prog_id, struct xb_error *err
 	int ret;
 
 	if_indextoname(seat->ifindex, ifname);
-	listen_to_libxdp();
+	xb_hear();
 	if (fd < 0)
 		return say(err, -errno, "leave", ifname);
 	program = xdp_program__from_fd(fd);

@@ -3,6 +3,7 @@
 
 #include "core/cleanup.h"
 #include "xsk/gate_object.h"
+#include "xsk/hear.h"
 #include "xsk/pins.h"
 
 #include <bpf/bpf.h>
@@ -51,19 +52,6 @@ static int *map_fd(struct xb_gate *gate, const struct gate_map *map)
 	return (int *)((char *)gate + map->fd_at);
 }
 
-/* libbpf tells on its log why the kernel refused something; the last line of it becomes the hint.
- */
-static char first_warning[160];
-
-static int keep_warning(enum libbpf_print_level level, const char *fmt, va_list args)
-{
-	if (level == LIBBPF_WARN && !first_warning[0]) {
-		vsnprintf(first_warning, sizeof(first_warning), fmt, args);
-		first_warning[strcspn(first_warning, "\n")] = '\0';
-	}
-	return 0;
-}
-
 bool xb_gate_interprets(void)
 {
 	const struct bpf_insn pass[] = {
@@ -82,7 +70,7 @@ int xb_gate_load_object(struct steer_bpf *skeleton, const char *what, struct xb_
 {
 	int ret;
 
-	first_warning[0] = '\0';
+	xb_hear();
 	ret = steer_bpf__load(skeleton);
 	if (ret == 0)
 		return 0;
@@ -91,8 +79,8 @@ int xb_gate_load_object(struct steer_bpf *skeleton, const char *what, struct xb_
 	xb_fail(err, ret, "load %s into the kernel", what);
 	if (ret == -EPERM)
 		xb_hint(err, NO_BPF);
-	else if (first_warning[0] && ret != -EMFILE && ret != -ENFILE)
-		xb_hint(err, "%s", first_warning);
+	else if (*xb_heard_libbpf() && ret != -EMFILE && ret != -ENFILE)
+		xb_hint(err, "%s", xb_heard_libbpf());
 	return ret;
 }
 
@@ -311,7 +299,7 @@ int xb_gate_open(struct xb_gate *gate, const char *instance, struct xb_error *er
 		return -EINVAL;
 	}
 	memcpy(made.instance, instance, strlen(instance) + 1);
-	libbpf_set_print(keep_warning);
+	xb_hear();
 	if (xb_gate_interprets()) { /* a call of bpf_loop is only compiled */
 		xb_refuse(err, -EINVAL,
 			  "this kernel interprets BPF programs, and xbridge's needs the JIT");

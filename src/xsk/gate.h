@@ -18,6 +18,10 @@
  * leave `xsks` with them, and the heartbeats grow stale. The next start takes the maps over, and
  * puts its program into the old one's place (xb_gate_attach).
  *
+ * The kernel wants order where devices stand on each other (below.h): a program is put on before
+ * those of the devices upon it, and taken off after them. Where the instance's own are in the way
+ * they go first, and have to be put on again; where somebody else's are, that is an error.
+ *
  * Control thread only, but for xb_gate_beat. Needs CAP_BPF and CAP_NET_ADMIN (and CAP_SYS_ADMIN to
  * mount bpffs where nobody did).
  */
@@ -52,6 +56,7 @@ struct xb_gate_outcome {
 	struct xb_error err;
 	uint32_t prog_id;
 	struct xb_attachment attachment;
+	uint32_t cleared; /* slots whose programs had to go first, upon that interface, as a mask */
 };
 
 struct xb_gate {

@@ -2,6 +2,7 @@
 #include "xsk/pins.h"
 
 #include "core/cleanup.h"
+#include "xsk/below.h"
 #include "xsk/bpffs.h"
 #include "xsk/dispatcher.h"
 #include "xsk/ifname.h"
@@ -207,13 +208,131 @@ int xb_gate_list(struct xb_gate_pin *ret_pins, unsigned max)
 	return (int)n;
 }
 
-int xb_pin_take_off(const char *instance, uint32_t slot, struct xb_error *err)
+/* ---- upon each other ---- */
+
+#define UPPERS_MAX 64
+
+/* The instance whose program is on an interface, but for one's own; "": none. */
+static void find_instance(uint32_t ifindex, const char *own, char ret_instance[XB_INSTANCE_BYTES])
+{
+	struct xb_gate_pin pins[64];
+	int n = xb_gate_list(pins, 64);
+
+	ret_instance[0] = '\0';
+	for (int i = 0; i < n && i < 64; i++)
+		if (pins[i].ifname[0] && pins[i].ifindex == ifindex &&
+		    strcmp(pins[i].instance, own) != 0)
+			memcpy(ret_instance, pins[i].instance, XB_INSTANCE_BYTES);
+}
+
+static int refuse_upper(const struct xb_upper *upper, const char *own, uint32_t ifindex,
+			bool attach, struct xb_error *err)
+{
+	char instance[XB_INSTANCE_BYTES], owner[XB_INSTANCE_BYTES + 32], ifname[IF_NAMESIZE] = "?";
+
+	if_indextoname(ifindex, ifname);
+	find_instance(upper->ifindex, own, instance);
+	if (instance[0])
+		snprintf(owner, sizeof(owner), "instance '%s' of xbridge", instance);
+	else
+		snprintf(owner, sizeof(owner), "id %u", upper->prog_id);
+	xb_refuse(
+		err, -EBUSY,
+		attach ? "can't put an XDP program on %s: %s, which stands on it, has one already "
+			 "(%s), and the kernel wants the lower device's first"
+		       : "can't take the XDP program off %s: %s, which stands on it, has one still "
+			 "(%s), and the kernel wants the upper device's off first",
+		ifname, upper->ifname, owner);
+	if (instance[0] && attach)
+		xb_hint(err,
+			"stop that instance (if it was killed: `xbridge detach %s`), and start it "
+			"after this one; or give one instance both uplinks",
+			upper->ifname);
+	else if (instance[0])
+		xb_hint(err,
+			"stop that instance (if it was killed: `xbridge detach %s`), then "
+			"`xbridge detach %s`; until then it passes frames",
+			upper->ifname, ifname);
+	else
+		xb_hint(err, "xdp-loader unload %s --all, or ip link set dev %s xdp off, %s%s%s",
+			upper->ifname, upper->ifname,
+			attach ? "and load it again afterwards" : "then `xbridge detach ",
+			attach ? "" : ifname, attach ? "" : "`; until then it passes frames");
+	return -EBUSY;
+}
+
+static bool is_own(const char *instance, uint32_t prog_id)
+{
+	for (uint32_t slot = 0; slot < XB_UPLINKS_MAX; slot++)
+		if (xb_pin_read(instance, slot).prog_id == prog_id ||
+		    xb_pin_prog_id(instance, "new_prog", slot) == prog_id)
+			return true;
+	return false;
+}
+
+/* Whether all programs on a device are the instance's. */
+static bool is_all_own(const char *instance, const struct xb_upper *upper)
+{
+	struct xb_dispatched list[XB_DISPATCHED_MAX];
+	int n = xb_dispatcher_list(upper->ifindex, upper->prog_id, list);
+
+	for (int i = 0; i < n; i++)
+		if (!is_own(instance, list[i].prog_id))
+			return false;
+	return n > 0 || is_own(instance, upper->prog_id);
+}
+
+/* Takes the instance's own programs off an interface. */
+static int take_off_own(const char *instance, uint32_t ifindex, uint32_t *slots,
+			struct xb_error *err)
+{
+	int ret = 0;
+
+	for (uint32_t slot = 0; !ret && slot < XB_UPLINKS_MAX; slot++) {
+		struct xb_pin_record record = xb_pin_read(instance, slot);
+
+		if (!record.here || record.ifindex != ifindex)
+			continue;
+		ret = xb_pin_take_off(instance, slot, slots, err);
+		if (!ret)
+			*slots |= 1u << slot;
+	}
+	return ret;
+}
+
+int xb_pin_clear_upon(const char *instance, uint32_t ifindex, bool attach, uint32_t *ret_slots,
+		      struct xb_error *err)
+{
+	struct xb_upper uppers[UPPERS_MAX];
+	int n = xb_below_list_upon(ifindex, uppers, UPPERS_MAX);
+	int ret = 0;
+
+	/* where they can't be told the kernel says whether there is one */
+	for (int i = 0; i < n; i++)
+		if (!is_all_own(instance, &uppers[i])) /* then none goes */
+			return refuse_upper(&uppers[i], instance, ifindex, attach, err);
+	for (int i = 0; !ret && i < n; i++)
+		ret = take_off_own(instance, uppers[i].ifindex, ret_slots, err);
+	return ret;
+}
+
+/* ---- taken off ---- */
+
+/* A link goes whatever stands on its interface; libxdp has to put another dispatcher there, or
+ * none. */
+int xb_pin_take_off(const char *instance, uint32_t slot, uint32_t *ret_slots, struct xb_error *err)
 {
 	static const char *const kinds[] = {"prog", "new_prog"};
 	int ret = xb_detach(xb_pin_slot_path(instance, "link", slot).text, err);
 
 	for (size_t i = 0; !ret && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		ret = xb_dispatcher_remove(xb_pin_prog_id(instance, kinds[i], slot), err);
+		uint32_t prog_id = xb_pin_prog_id(instance, kinds[i], slot);
+		uint32_t ifindex = xb_dispatcher_ifindex_of(prog_id);
+
+		if (ifindex)
+			ret = xb_pin_clear_upon(instance, ifindex, false, ret_slots, err);
+		if (!ret)
+			ret = xb_dispatcher_remove(prog_id, err);
 		if (!ret)
 			unlink(xb_pin_slot_path(instance, kinds[i], slot).text);
 	}
@@ -242,12 +361,16 @@ int xb_gate_remove(const char *instance, struct xb_error *err)
 {
 	struct xb_pin_path outer = xb_pin_path(instance, "");
 	struct xb_pin_path inner = xb_pin_path(instance, "internal");
+	uint32_t gone = 0;
 	int ret = 0;
 
 	if (!xb_pin_name_ok(instance))
 		return xb_fail(err, -EINVAL, "instance name '%s'", instance);
-	for (uint32_t slot = 0; !ret && slot < XB_UPLINKS_MAX; slot++)
-		ret = xb_pin_take_off(instance, slot, err);
+	for (uint32_t slot = 0; slot < XB_UPLINKS_MAX; slot++) {
+		int one = xb_pin_take_off(instance, slot, &gone, ret ? NULL : err);
+
+		ret = ret ? ret : one; /* one that stays keeps no other */
+	}
 	if (!ret)
 		ret = empty_folder(inner.text, err);
 	if (!ret)
@@ -284,15 +407,21 @@ static void forget(const char *instance, uint32_t slot)
 static int remove_pin(const struct xb_gate_pin *pin, const struct xb_gate_pin *pins, unsigned n,
 		      struct xb_error *err)
 {
+	struct xb_upper uppers[UPPERS_MAX];
 	bool is_last = true;
+	uint32_t gone = 0;
 	int ret;
 
+	/* what was not named stays: the user says what is to go first */
+	if (pin->way == XB_ATTACHED_DISPATCHER && pin->ifindex &&
+	    xb_below_list_upon(pin->ifindex, uppers, UPPERS_MAX) > 0)
+		return refuse_upper(&uppers[0], "", pin->ifindex, false, err);
 	for (unsigned i = 0; i < n; i++)
 		is_last = is_last && (pins[i].slot == pin->slot || !pins[i].ifindex ||
 				      strcmp(pins[i].instance, pin->instance));
 	if (is_last)
 		return xb_gate_remove(pin->instance, err);
-	ret = xb_pin_take_off(pin->instance, pin->slot, err);
+	ret = xb_pin_take_off(pin->instance, pin->slot, &gone, err);
 	if (!ret)
 		forget(pin->instance, pin->slot);
 	return ret;

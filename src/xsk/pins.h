@@ -48,7 +48,19 @@ struct xb_pin_record xb_pin_read(const char *instance, uint32_t slot);
 /** The id of the program of a slot that is pinned as `kind` ("prog", "new_prog"); 0: none. */
 uint32_t xb_pin_prog_id(const char *instance, const char *kind, uint32_t slot);
 
-/** Takes a slot's program off wherever it is, and removes its pins. Returns 0 or -errno. */
-int xb_pin_take_off(const char *instance, uint32_t slot, struct xb_error *err);
+/**
+ * Takes a slot's program off wherever it is, and removes its pins.
+ *
+ * @ret_slots: those whose programs went with it are added, as a mask: of the instance's own upon
+ *             that interface, which had to go first (below.h).
+ *
+ * Returns 0, -EBUSY where a program of somebody else's is upon it, or another -errno.
+ */
+int xb_pin_take_off(const char *instance, uint32_t slot, uint32_t *ret_slots, struct xb_error *err);
+
+/** Makes sure that no device upon an interface has an XDP program, so that one can be put there
+ * (`attach`), or taken off. As xb_pin_take_off. */
+int xb_pin_clear_upon(const char *instance, uint32_t ifindex, bool attach, uint32_t *ret_slots,
+		      struct xb_error *err);
 
 #endif

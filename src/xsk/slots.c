@@ -207,6 +207,13 @@ static int pin_new(const struct task *task, int prog_fd, struct xb_error *err)
 	return 0;
 }
 
+/* What stands on the interface comes after it. */
+static int clear_upon(const struct task *task, struct xb_error *err)
+{
+	return xb_pin_clear_upon(task->gate->instance, task->order->ifindex, true,
+				 &task->outcome->cleared, err);
+}
+
 static int by_link(const struct task *task, struct xb_error *err)
 {
 	const struct xb_gate_order *order = task->order;
@@ -214,12 +221,16 @@ static int by_link(const struct task *task, struct xb_error *err)
 	auto_skeleton struct steer_bpf *skeleton = NULL;
 	struct xb_attachment *made = &task->outcome->attachment;
 	struct company company = look_behind(order->ifindex, &task->old);
+	struct xb_pin_path link = xb_pin_slot_path(instance, "link", order->slot);
 	struct xb_attachment linked;
 	int ret = 0;
 
 	if (company.n > company.n_ours)
 		return xb_refuse_foreign(order->ifindex, order->ifname, err);
-	ret = open_program(task, &skeleton, err);
+	if (!xb_link_may_stay(order->ifindex, &order->options, link.text))
+		ret = clear_upon(task, err);
+	if (!ret)
+		ret = open_program(task, &skeleton, err);
 	if (!ret)
 		ret = xb_gate_load_object(skeleton, "the XDP program", err);
 	if (!ret)
@@ -228,8 +239,8 @@ static int by_link(const struct task *task, struct xb_error *err)
 		ret = remove_old(&task->old, err);
 	if (!ret)
 		ret = xb_attach(order->ifindex, order->ifname,
-				bpf_program__fd(skeleton->progs.steer), order->options.mode,
-				xb_pin_slot_path(instance, "link", order->slot).text, &linked, err);
+				bpf_program__fd(skeleton->progs.steer), &order->options, link.text,
+				&linked, err);
 	if (ret < 0)
 		return ret;
 	made->way = XB_ATTACHED_LINK;
@@ -270,7 +281,10 @@ static int make_room(const struct task *task, enum xb_xdp_mode *ret_mode, struct
 	enum xb_xdp_mode wanted = order->options.mode;
 	struct company company = look_behind(order->ifindex, &task->old);
 
-	*ret_mode = company.n > 0 && wanted == XB_XDP_AUTO ? now : wanted;
+	*ret_mode = wanted;
+	if (company.n > 0 && wanted == XB_XDP_AUTO &&
+	    (company.n > company.n_ours || xb_mode_may_stay(&order->options, now)))
+		*ret_mode = now;
 	if (company.n < 0) {
 		struct xb_pin_record record = xb_pin_read(task->gate->instance, order->slot);
 
@@ -297,9 +311,11 @@ static int make_room(const struct task *task, enum xb_xdp_mode *ret_mode, struct
 static int by_dispatcher(const struct task *task, bool mute, struct xb_error *err)
 {
 	struct xb_attachment *made = &task->outcome->attachment;
-	enum xb_xdp_mode mode;
-	int ret = make_room(task, &mode, err);
+	enum xb_xdp_mode mode = XB_XDP_AUTO;
+	int ret = clear_upon(task, err);
 
+	if (!ret)
+		ret = make_room(task, &mode, err);
 	if (ret < 0)
 		return ret;
 	made->way = XB_ATTACHED_DISPATCHER;
@@ -376,9 +392,10 @@ void xb_gate_carry_out(struct xb_gate *gate, const struct xb_gate_order *order,
 		       struct xb_gate_outcome *ret_outcome)
 {
 	*ret_outcome = (struct xb_gate_outcome){0};
-	ret_outcome->code = order->attach ? attach_here(gate, order, ret_outcome)
-					  : xb_pin_take_off(gate->instance, order->slot,
-							    &ret_outcome->err);
+	ret_outcome->code = order->attach
+				    ? attach_here(gate, order, ret_outcome)
+				    : xb_pin_take_off(gate->instance, order->slot,
+						      &ret_outcome->cleared, &ret_outcome->err);
 }
 
 void xb_gate_attached(struct xb_gate *gate, const struct xb_gate_order *order,
@@ -420,7 +437,8 @@ void xb_gate_detached(struct xb_gate *gate, uint32_t slot)
 
 int xb_gate_detach_slot(struct xb_gate *gate, uint32_t slot, struct xb_error *err)
 {
-	int ret = xb_pin_take_off(gate->instance, slot, err);
+	uint32_t gone = 0;
+	int ret = xb_pin_take_off(gate->instance, slot, &gone, err);
 
 	if (!ret)
 		xb_gate_detached(gate, slot);

@@ -156,6 +156,7 @@ static struct xb_attach_options how_to_attach(const struct xb_uplink *uplink)
 
 	if (uplink->aggregate && how.mode == XB_XDP_AUTO)
 		how.mode = XB_XDP_GENERIC;
+	how.keep_mode = uplink->own->attached; /* it was tried in this run */
 	return how;
 }
 

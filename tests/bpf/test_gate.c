@@ -263,6 +263,22 @@ static void other_mode_replaces_the_program(void **state)
 	xb_gate_close(&gate);
 	open_gate(&gate);
 	attach(&gate, XB_XDP_AUTO, &slot, &attachment);
+	assert_int_equal(attachment.mode, XB_XDP_NATIVE);
+	assert_false(attachment.taken_over);
+	xb_gate_close(&gate);
+}
+
+static void auto_keeps_the_mode_that_it_has_found_in_this_run(void **state)
+{
+	const struct xb_attach_options again = {.mode = XB_XDP_AUTO, .keep_mode = true};
+	struct xb_attachment attachment;
+	struct xb_gate gate;
+	uint32_t slot;
+
+	(void)state;
+	open_gate(&gate);
+	attach(&gate, XB_XDP_GENERIC, &slot, &attachment);
+	assert_int_equal(xb_gate_attach(&gate, slot, up0(), "up0", &again, &attachment, NULL), 0);
 	assert_int_equal(attachment.mode, XB_XDP_GENERIC);
 	assert_true(attachment.taken_over);
 	xb_gate_close(&gate);
@@ -653,6 +669,7 @@ int main(void)
 		TEST(closing_leaves_program_and_pins),
 		TEST(next_start_takes_over_without_a_gap),
 		TEST(other_mode_replaces_the_program),
+		TEST(auto_keeps_the_mode_that_it_has_found_in_this_run),
 		TEST(other_way_replaces_the_program),
 		TEST(program_of_a_start_that_was_killed_before_it_pinned_it_goes),
 		TEST(program_whose_dispatcher_somebody_took_off_is_attached_anew),

@@ -157,3 +157,99 @@ def test_vlan_tags_that_the_kernel_takes_off_below_are_told_with_what_helps(unta
         wire.send(ether(*ends, b"in VLAN 10" + bytes(60), tags=[10]))
         tap.expect(ether(*ends, b"in VLAN 10" + bytes(60)))
     assert daemon.ask("steer", "list", "-s")["rules"][0]["packets"] == 0
+
+
+# ---- uplinks that stand on each other ----
+
+@pytest.fixture(params=[pytest.param("macvlan", marks=pytest.mark.native), pytest.param("vlan", marks=pytest.mark.vm)])
+def upon(make_bed, request):
+    """A device on va, both to be uplinks: with libxdp's dispatcher in a VM, with a link of our own natively."""
+    bed = make_bed(quiet=True)
+    bed.name_below = add_device(bed, request.param)
+    bed.both = [f"{bed.name_below},dedicated", "va,dedicated"]
+    yield bed
+    for daemon in bed.daemons:
+        if daemon.running():
+            daemon.stop()
+    for name in ("va", bed.name_below):
+        assert "xdp" not in bed.host.link(name), f"{name}: {bed.host.link(name)['xdp']}"
+    assert "libbpf:" not in "".join(daemon.text() for daemon in bed.daemons)
+    bed.host.ip(f"link del {bed.name_below}")  # a macvlan makes what it stands on promiscuous
+
+
+def have_programs(bed, *names):
+    return all("xdp" in bed.host.link(name) for name in names)
+
+
+def both_run(bed):
+    ports = [port for port in bed.daemon.status()["ports"] if port["type"] == "uplink"]
+    return len(ports) == 2 and all(port["running"] and port["up"] and not port["doing"] for port in ports)
+
+
+@pytest.mark.parametrize("first", ["upper", "lower"])
+def test_uplinks_upon_each_other_start_in_any_order_and_leave_nothing(upon, first):
+    bed = upon
+    daemon = bed.start(uplinks=bed.both if first == "upper" else bed.both[::-1])
+    assert have_programs(bed, "va", "va.7") and both_run(bed)
+    daemon.stop()
+    assert "warning" not in daemon.text().replace("warning: uplink va.7: frames may arrive joined", "")
+
+
+def test_uplinks_upon_each_other_are_taken_over_after_a_kill(upon):
+    bed = upon
+    for uplinks in (bed.both, bed.both[::-1]):
+        daemon = bed.start(uplinks=uplinks)
+        daemon.kill()
+        daemon.wait_exit()
+    daemon = bed.start(uplinks=["va.7,dedicated"])
+    daemon.wait_log("removed the program that an earlier run had left on va$")
+    wait_for(lambda: have_programs(bed, "va.7") and not have_programs(bed, "va"), "the one that is not named has none")
+    daemon.stop()
+    assert "lost" not in "".join(daemon.text() for daemon in bed.daemons)
+
+
+def test_a_lower_uplink_that_changes_puts_the_upper_ones_program_on_again(upon):
+    bed = upon
+    daemon = bed.start(uplinks=bed.both)
+    since = len(daemon.log)
+    bed.host.ip("link set va mtu 1400")
+    daemon.wait_log("uplink va: 1 of 1 queues", since=since)
+    wait_for(lambda: have_programs(bed, "va", "va.7") and both_run(bed), "both run")
+    assert "lost" not in daemon.text()
+
+
+def test_a_program_of_another_instance_upon_an_uplink_is_named_with_what_helps(upon):
+    bed = upon
+    other = bed.start("--name", f"{bed.name}o", "--ifname", "tap1", uplinks=["va.7,dedicated"], addresses=False)
+    refused = bed.start(uplinks=["va,dedicated"], ready=False)
+    assert refused.wait_exit(20) == 1
+    assert (f"can't put an XDP program on va: va.7, which stands on it, has one already (instance '{bed.name}o' of xbridge)"
+            in refused.text())
+    assert "stop that instance" in refused.text() and "give one instance both uplinks" in refused.text()
+    other.stop()
+
+
+def test_a_stop_below_another_instance_says_what_stays_and_how_it_goes(upon):
+    bed = upon
+    lower = bed.start(uplinks=["va,dedicated"])
+    other = bed.start("--name", f"{bed.name}o", "--ifname", "tap1", uplinks=["va.7,dedicated"], addresses=False)
+    by_dispatcher = lower.port("va")["attached"] == "dispatcher"
+    lower.stop(log_ends=not by_dispatcher)
+    if by_dispatcher:  # a link goes at any time
+        lower.wait_log("warning: va: can't take the XDP program off va: va.7, which stands on it, has one still")
+        assert "Retried" not in lower.text() and lower.text().count("can't take") == 1
+        refused = lower.cli("detach", "va", check=False, named=False)
+        assert refused.returncode == 1 and "va.7, which stands on it, has one still" in refused.stderr
+    other.stop()
+    if by_dispatcher:
+        lower.cli("detach", "va", named=False)
+
+
+def test_a_start_gets_the_mode_that_it_asks_for_whatever_was_left(make_bed):
+    bed = make_bed(quiet=True)
+    for way, mode in ((",xdp=generic", "generic"), ("", "native"), (",xdp=generic", "generic"), (",xdp=native", "native")):
+        daemon = bed.start(uplinks=[f"va,dedicated{way}"])
+        assert daemon.port("va")["xdp"] == mode
+        daemon.kill()
+        daemon.wait_exit()
+    bed.start(uplinks=["va,dedicated"]).stop()
