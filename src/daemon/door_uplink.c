@@ -179,9 +179,9 @@ static void attach(struct xb_instance_uplink *entry)
 }
 
 /* A shared uplink's address stays its own stack's: tap0 would never get a frame. */
-static int refuse_shared_mac(const struct xb_uplink *uplink, struct xb_error *err)
+int xb_uplink_door_may_lend(const struct xb_uplink *uplink, struct xb_error *err)
 {
-	if (!uplink->options.lends_mac || !uplink->shared)
+	if (!uplink->shared)
 		return 0;
 	xb_fail(err, -EINVAL, "mac uplink: %s is shared (%s)", uplink->port.name,
 		uplink->shared_reason);
@@ -208,7 +208,7 @@ int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_erro
 	       uplink->shared ? "its stack keeps its own and group frames"
 			      : "xbridge takes all frames but those to its own addresses",
 	       uplink->port.name, uplink->port.name);
-	return refuse_shared_mac(uplink, err);
+	return options->lends_mac ? xb_uplink_door_may_lend(uplink, err) : 0;
 }
 
 /* ---- in order ---- */

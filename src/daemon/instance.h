@@ -232,6 +232,8 @@ void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots);
 /** Binds its sockets; the `life` is poked when it is `published`, or `failed`. */
 void xb_uplink_door_bind(struct xb_instance_uplink *entry);
 void xb_uplink_door_check(struct xb_instance_uplink *entry);
+/** Whether it can lend its address to tap0 (`mac uplink`). Returns 0, or -EINVAL: it is shared. */
+int xb_uplink_door_may_lend(const struct xb_uplink *uplink, struct xb_error *err);
 /** At the end: has all programs taken off, those of lower devices last, as soon as they have been
  * attached, but not one that a failed start has found there. Counted in n_detaching; the `life` is
  * poked when one is done. */

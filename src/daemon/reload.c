@@ -140,10 +140,37 @@ static void apply_mtu(struct xb_instance *instance, unsigned mtu)
 		instance->config.kernel.mtu = mtu;
 }
 
+/* The address that the kernel's interface is to have; NULL, with `err`: it can't. */
+static const uint8_t *wanted_mac(const struct xb_instance *instance,
+				 const struct xb_kernel_config *new, uint8_t stable[6],
+				 struct xb_error *err)
+{
+	const struct xb_kernel_port *kernel = &instance->kernel;
+	const struct xb_uplink *first;
+
+	switch (new->mac_source) {
+	case XB_MAC_GIVEN:
+		return new->mac;
+	case XB_MAC_UPLINK:
+		/* an uplink that only the file has takes a restart */
+		first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
+		if (first && !xb_uplink_door_may_lend(first, err))
+			return first->mac;
+		if (!first)
+			xb_refuse(err, -ENODEV, "mac uplink: there is no uplink as yet");
+		return NULL;
+	case XB_MAC_STABLE:
+		break;
+	}
+	return kernel->tap.found ? kernel->tap.before.mac
+				 : xb_mac_stable(instance->config.name, stable);
+}
+
 static void apply_mac(struct xb_instance *instance, const struct xb_kernel_config *new)
 {
 	struct xb_kernel_config *old = &instance->config.kernel;
 	struct xb_kernel_port *kernel = &instance->kernel;
+	struct xb_error err = {0};
 	const uint8_t *mac;
 	uint8_t stable[6];
 	int ret = 0;
@@ -151,22 +178,22 @@ static void apply_mac(struct xb_instance *instance, const struct xb_kernel_confi
 	if ((new->mac_source == old->mac_source && !memcmp(new->mac, old->mac, sizeof(old->mac))) ||
 	    kernel->tap.handed_in)
 		return;
-	if (new->mac_source == XB_MAC_UPLINK || old->mac_source == XB_MAC_UPLINK) {
-		needs_restart("mac"); /* the uplink's stack keeps its address, or gets it back */
+	mac = wanted_mac(instance, new, stable, &err);
+	if (!mac) {
+		xb_log_error(XB_LOG_ERROR, "the file's mac is not applied", &err);
 		return;
 	}
-	mac = new->mac_source == XB_MAC_GIVEN ? new->mac
-	      : kernel->tap.found             ? kernel->tap.before.mac
-					      : xb_mac_stable(instance->config.name, stable);
 	if (instance->kernel_running)
 		ret = xb_tap_set_mac(&kernel->tap, mac);
 	if (ret < 0) {
 		xb_log(XB_LOG_ERROR, "mac of %s: %s", kernel->port->name, strerror(-ret));
 		return;
 	}
+	if (new->mac_source == XB_MAC_UPLINK)
+		memcpy(instance->followed_mac, mac, sizeof(instance->followed_mac));
 	old->mac_source = new->mac_source;
 	memcpy(old->mac, new->mac, sizeof(old->mac));
-	xb_instance_refresh_own(instance);
+	xb_instance_refresh_own(instance); /* an uplink lends its address, or has it back */
 	xb_log(XB_LOG_INFO, "the address of %s has changed", kernel->port->name);
 }
 

@@ -576,6 +576,35 @@ def test_sighup_leaves_what_commands_have_changed_and_the_file_has_not(configure
     assert (daemon.port("tap0")["queues"], daemon.status()["default"]) == (4, "va")
 
 
+def test_sighup_applies_mac_uplink_and_takes_it_back(bed, configured):
+    daemon, path = configured
+    mac, lent = bed.kern.mac("tap0"), bed.host.mac("va")
+    text = "queues 2\nmtu 1400\n"
+    for change, wanted in (("mac uplink\n", lent), ("mac 02:00:00:00:00:66\n", "02:00:00:00:00:66"), ("mac uplink\n", lent), ("", mac)):
+        said = reload(daemon, path, text + change)
+        assert "restart" not in said and "error" not in said, said
+        assert bed.kern.mac("tap0") == daemon.port("tap0")["mac"] == wanted
+        assert ("has the address of uplink va: frames to it go to" in said) == (wanted == lent), said
+        bed.peer.ip("neigh flush dev vp")
+        wait_for(lambda: answers(bed.peer, TAP_IP), "tap0 answers")
+        if wanted == lent:  # and follows it
+            bed.host.ip("link set va address 02:00:00:00:00:77")
+            wait_for(lambda: bed.kern.mac("tap0") == "02:00:00:00:00:77", "tap0 follows the uplink's address")
+            bed.host.ip(f"link set va address {lent}")
+            wait_for(lambda: bed.kern.mac("tap0") == lent, "and back")
+    daemon.rest()
+
+
+def test_sighup_refuses_mac_uplink_where_the_uplink_is_shared(bed, tmp_path):
+    path = tmp_path / "xbridge.conf"
+    path.write_text("")
+    daemon = bed.start("--config", str(path), uplinks=["va,shared"])
+    mac = bed.kern.mac("tap0")
+    said = reload(daemon, path, "mac uplink\n")
+    assert re.search("error: the file's mac is not applied: mac uplink: va is shared .*va,dedicated lets the address move", said), said
+    assert bed.kern.mac("tap0") == mac
+
+
 def test_sighup_names_what_takes_a_restart_and_changes_it_not(configured):
     daemon, path = configured
     before = daemon.status()
