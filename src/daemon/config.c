@@ -269,12 +269,36 @@ static const struct option {
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
 static_assert(N_OPTIONS <= 64, "`given` of struct xb_config has a bit for each");
 
+/* Characters by which a word may differ from the option that was meant. */
+#define MISTYPED_MAX 2u
+
 static const struct option *find_option(const char *name)
 {
 	for (size_t i = 0; i < N_OPTIONS; i++)
 		if (!strcmp(options[i].name + strlen("--"), name))
 			return &options[i];
 	return NULL;
+}
+
+int xb_config_refuse_option(const char *word, bool dashed, struct xb_error *err)
+{
+	const char *name = word + strspn(word, "-");
+	size_t len = strcspn(name, "=");
+	unsigned least = MISTYPED_MAX + 1;
+	const char *nearest = NULL;
+
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		unsigned distance = xb_value_distance(name, len, options[i].name + strlen("--"));
+
+		if (distance < least && distance < len) {
+			least = distance;
+			nearest = options[i].name + (dashed ? 0 : strlen("--"));
+		}
+	}
+	return xb_fail(err, -ENOENT, "there is no option '%.*s'%s%s%s",
+		       (int)(name - word + (len < 64 ? len : 64)), word,
+		       nearest ? "; did you mean '" : "", nearest ? nearest : "",
+		       nearest ? "'?" : "");
 }
 
 int xb_config_takes_value(const char *name)
@@ -332,7 +356,7 @@ int xb_config_set(struct xb_config *config, const char *name, const char *value,
 	int ret;
 
 	if (!option)
-		return xb_fail(err, -ENOENT, "there is no option '%.64s'", name);
+		return xb_config_refuse_option(name, false, err);
 	if (option->arg && !value)
 		return xb_fail(err, -EINVAL, "%s: %s is expected", name, option->arg);
 	if (!option->arg && value)

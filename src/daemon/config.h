@@ -94,6 +94,10 @@ void xb_config_begin_source(struct xb_config *config);
 int xb_config_set(struct xb_config *config, const char *name, const char *value,
 		  struct xb_error *err);
 
+/** Says that there is no such option, and which may have been meant. `word` is as it was written;
+ * `dashed`: where options have dashes. Returns -ENOENT. */
+int xb_config_refuse_option(const char *word, bool dashed, struct xb_error *err);
+
 /** Whether the option of this name takes a value: 1, 0, or -ENOENT. */
 int xb_config_takes_value(const char *name);
 

@@ -156,10 +156,12 @@ static int parse_args(struct xb_config *config, int argc, char **argv, bool file
 		int takes, ret;
 
 		if (strncmp(argv[i], "--", 2) || len - 2 >= sizeof(name))
-			return xb_fail(err, -ENOENT, "there is no option '%.64s'", argv[i]);
+			return xb_config_refuse_option(argv[i], true, err);
 		memcpy(name, argv[i] + 2, len - 2);
 		name[len - 2] = '\0';
 		takes = xb_config_takes_value(name);
+		if (takes < 0) /* before the next word, which may be its value */
+			return xb_config_refuse_option(argv[i], true, err);
 		if (value)
 			value++;
 		else if (takes == 1 && i + 1 < argc)

@@ -78,6 +78,38 @@ int xb_value_fds(const char *value, struct xb_fd_list *ret_list, struct xb_error
 	return 0;
 }
 
+#define COMPARED_MAX 32u
+
+static unsigned least(unsigned a, unsigned b, unsigned c)
+{
+	unsigned ab = a < b ? a : b;
+
+	return ab < c ? ab : c;
+}
+
+unsigned xb_value_distance(const char *word, size_t len, const char *known)
+{
+	size_t known_len = strlen(known);
+	unsigned row[COMPARED_MAX +
+		     1]; /* from what was read of `word` to each beginning of `known` */
+
+	if (len > COMPARED_MAX || known_len > COMPARED_MAX)
+		return (unsigned)len;
+	for (unsigned k = 0; k <= known_len; k++)
+		row[k] = k;
+	for (size_t w = 0; w < len; w++) {
+		unsigned before = row[0]++;
+
+		for (size_t k = 0; k < known_len; k++) {
+			unsigned above = row[k + 1];
+
+			row[k + 1] = least(before + (word[w] != known[k]), above + 1, row[k] + 1);
+			before = above;
+		}
+	}
+	return row[known_len];
+}
+
 /* A word of a fixed set; its index, or -1. */
 int xb_value_one_of(const char *word, const char *const *words)
 {

@@ -29,6 +29,10 @@ int xb_value_mac(const char *value, uint8_t ret_mac[6], struct xb_error *err);
 /** Descriptors, like 3,4. */
 int xb_value_fds(const char *value, struct xb_fd_list *ret_list, struct xb_error *err);
 
+/** How many characters have to be added, taken away or replaced to make `known` of the first `len`
+ * of `word`; len where one of the two is too long to say. */
+unsigned xb_value_distance(const char *word, size_t len, const char *known);
+
 /** The index of `word` in `words`, which NULL ends; -1 if it is none of them. */
 int xb_value_one_of(const char *word, const char *const *words);
 

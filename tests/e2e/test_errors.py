@@ -49,7 +49,8 @@ TUN_ALONE = ["sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /dev && mkdir /dev/ne
 
 # what is typed, what is said of it
 USAGE = [
-    (["--frobnicate"], "no option 'frobnicate'"),
+    (["--frobnicate"], "no option '--frobnicate'"),
+    (["--uplnk", "eth0"], "no option '--uplnk'; did you mean '--uplink'?"),
     (["extra"], "no option 'extra'"),
     (["--queues"], "queues: N is expected"),
     (["--queues", "0"], "queues '0': a number from 1 to 64"),

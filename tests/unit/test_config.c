@@ -210,6 +210,18 @@ static void test_a_mistake_is_named_with_what_is_expected(void **state)
 	assert_refused("tap0", "no option");
 }
 
+static void test_a_mistyped_option_is_named_with_the_one_that_was_meant(void **state)
+{
+	(void)state;
+	assert_refused("--uplnk e0", "no option '--uplnk'; did you mean '--uplink'?");
+	assert_refused("--uplnk=e0", "no option '--uplnk'; did you mean '--uplink'?");
+	assert_refused("--quues 2", "no option '--quues'; did you mean '--queues'?");
+	assert_refused("-workers 2", "no option '-workers'; did you mean '--workers'?");
+	assert_refused("--queues 2 mtu 1400", "no option 'mtu'; did you mean '--mtu'?");
+	assert_refused("--frobnicate e0", "no option '--frobnicate'");
+	assert_refused("--uplink e0 --netnamespace blue", "no option '--netnamespace'");
+}
+
 static void test_what_is_said_twice_is_a_mistake(void **state)
 {
 	(void)state;
@@ -359,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_the_default_verdict_may_be_any_port),
 		cmocka_unit_test(test_as_many_queues_as_are_handed_in_unless_it_is_said),
 		cmocka_unit_test(test_a_mistake_is_named_with_what_is_expected),
+		cmocka_unit_test(test_a_mistyped_option_is_named_with_the_one_that_was_meant),
 		cmocka_unit_test(test_what_is_said_twice_is_a_mistake),
 		cmocka_unit_test(test_a_file_says_the_same_and_the_command_line_overrides_it),
 		cmocka_unit_test(test_a_mistake_in_a_file_is_named_with_its_line),
