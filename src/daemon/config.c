@@ -167,7 +167,9 @@ static int set_cpus(struct xb_config *config, const char *value, struct xb_error
 		at = end + (*end == ',');
 	}
 	config->n_cpus = n;
-	return n ? 0 : xb_value_refuse(err, value, "a list of CPUs like 2,4-6");
+	if (!n || xb_value_ends_open(value))
+		return xb_value_refuse(err, value, "a list of CPUs like 2,4-6");
+	return 0;
 }
 
 static int set_frames(struct xb_config *config, const char *value, struct xb_error *err)

@@ -72,7 +72,7 @@ int xb_config_add_uplink(struct xb_config *config, const char *value, struct xb_
 	struct xb_uplink_options uplink = {.fill_frames = XB_UPLINK_RING_DEFAULT};
 	const char *given[N_ASPECTS] = {0};
 	char words[256];
-	char *save = NULL;
+	char *rest = words;
 	char *word;
 	int ret;
 
@@ -82,9 +82,8 @@ int xb_config_add_uplink(struct xb_config *config, const char *value, struct xb_
 	ret = xb_value_text(value, words, sizeof(words), "an uplink", err);
 	if (ret < 0)
 		return ret;
-	word = strtok_r(words, ",", &save);
-	ret = xb_value_ifname(word ? word : "", uplink.ifname, err);
-	while (!ret && (word = strtok_r(NULL, ",", &save)))
+	ret = xb_value_ifname(strsep(&rest, ","), uplink.ifname, err);
+	while (!ret && (word = strsep(&rest, ","))) /* an empty one is refused, too */
 		ret = set_uplink_word(&uplink, word, given, err);
 	if (ret < 0)
 		return ret;

@@ -51,12 +51,21 @@ int xb_value_mac(const char *value, uint8_t ret_mac[6], struct xb_error *err)
 	return 0;
 }
 
+bool xb_value_ends_open(const char *value)
+{
+	size_t len = strlen(value);
+
+	return len && value[len - 1] == ',';
+}
+
 int xb_value_fds(const char *value, struct xb_fd_list *ret_list, struct xb_error *err)
 {
 	struct xb_fd_list list = {0};
 	char word[16];
 	const char *at = value;
 
+	if (xb_value_ends_open(value))
+		return xb_value_refuse(err, value, "a list of descriptors like 3,4");
 	while (*at) {
 		size_t len = strcspn(at, ",");
 		unsigned fd;

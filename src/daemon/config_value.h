@@ -8,6 +8,7 @@
 
 #include "daemon/config.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define XB_VERDICT_EXPECTED "pass, bridge, drop, kernel or the name of an uplink"
@@ -25,6 +26,9 @@ int xb_value_text(const char *value, char *ret_text, size_t bytes, const char *w
 
 /** A unicast MAC address. */
 int xb_value_mac(const char *value, uint8_t ret_mac[6], struct xb_error *err);
+
+/** Whether a list ends with a comma, and so lacks something. */
+bool xb_value_ends_open(const char *value);
 
 /** Descriptors, like 3,4. */
 int xb_value_fds(const char *value, struct xb_fd_list *ret_list, struct xb_error *err);

@@ -85,12 +85,41 @@ int xb_cpus_check(const struct xb_config *config, struct xb_error *err)
 	return 0;
 }
 
-void xb_cpus_say(const struct xb_config *config)
+/* The CPUs that --cpus names, from the n-th on. */
+static void write_named(const struct xb_config *config, unsigned n, char ret_text[XB_CPUS_BYTES])
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (; n < config->n_cpus; n++)
+		CPU_SET(config->cpus[n], &set);
+	write_list(&set, ret_text);
+}
+
+/* Workers and the CPUs that were named for them are not of the same number. */
+static void say_uneven(const struct xb_config *config, unsigned n_workers)
+{
+	char list[XB_CPUS_BYTES];
+
+	write_named(config, n_workers < config->n_cpus ? n_workers : 0, list);
+	if (n_workers > config->n_cpus)
+		xb_log(XB_LOG_WARNING,
+		       "cpus: %u workers share CPU %s: name one for each, or have fewer (--workers)",
+		       n_workers, list);
+	else if (n_workers < config->n_cpus)
+		xb_log(XB_LOG_WARNING, "cpus: no worker runs on CPU %s: there %s %u (%s)", list,
+		       n_workers == 1 ? "is" : "are", n_workers,
+		       config->workers ? "--workers" : "one for each queue of the port with most");
+}
+
+void xb_cpus_say(const struct xb_config *config, unsigned n_workers)
 {
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	char list[XB_CPUS_BYTES];
 	cpu_set_t set;
 
+	if (config->n_cpus)
+		say_uneven(config, n_workers);
 	if (config->n_cpus || sched_getaffinity(0, sizeof(set), &set) < 0 ||
 	    CPU_COUNT(&set) >= online)
 		return;

@@ -24,8 +24,8 @@
 int xb_cpus_check(const struct xb_config *config, struct xb_error *err);
 
 /** Logs which CPUs the workers may use, where they are not all of this host's and nobody chose
- * them. */
-void xb_cpus_say(const struct xb_config *config);
+ * them; of those that were chosen, which are left over or shared. */
+void xb_cpus_say(const struct xb_config *config, unsigned n_workers);
 
 /** What was found when the workers' CPUs were looked at last. */
 struct xb_pinning {

@@ -155,7 +155,7 @@ static int start_workers(struct xb_instance *instance, struct xb_error *err)
 	ret = xb_workers_start(&instance->workers, &instance->arena, &options, err);
 	if (ret < 0)
 		return ret;
-	xb_cpus_say(config);
+	xb_cpus_say(config, instance->workers.n);
 	xb_cpus_pin(&instance->pinning, &instance->workers, config);
 	instance->cache.thread = instance->workers.n;
 	/* all of them have started when they have seen that there is no port yet */

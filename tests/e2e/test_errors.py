@@ -51,6 +51,7 @@ TUN_ALONE = ["sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /dev && mkdir /dev/ne
 USAGE = [
     (["--frobnicate"], "no option '--frobnicate'"),
     (["--uplnk", "eth0"], "no option '--uplnk'; did you mean '--uplink'?"),
+    (["--cpus", "0,"], "cpus '0,': a list of CPUs"),
     (["extra"], "no option 'extra'"),
     (["--queues"], "queues: N is expected"),
     (["--queues", "0"], "queues '0': a number from 1 to 64"),

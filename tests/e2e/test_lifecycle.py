@@ -295,6 +295,17 @@ def test_workers_run_on_the_cpus_that_were_named_for_them(make_bed, options, wan
         assert f"Cpus_allowed_list:\t{main['Cpus_allowed_list']}\n" in file, "the control thread goes where it likes"
 
 
+@pytest.mark.skipif(FIRST == LAST, reason="has one CPU")
+@pytest.mark.parametrize("options, said", [
+    (["--cpus", f"{FIRST},{LAST}", "--workers", "1"], f"cpus: no worker runs on CPU {LAST}: there is 1 (--workers)"),
+    (["--cpus", f"{FIRST},{LAST}"], f"cpus: no worker runs on CPU {LAST}: there is 1 (one for each queue of the port with most)"),
+    (["--cpus", f"{LAST}", "--workers", "2"], f"cpus: 2 workers share CPU {LAST}: name one for each, or have fewer (--workers)"),
+    (["--cpus", f"{LAST}"], None)], ids=["more than workers", "more than queues", "fewer", "as many"])
+def test_cpus_that_are_left_over_or_shared_cause_a_warning(make_bed, options, said):
+    text = make_bed().start(*options).text()
+    assert f"warning: {said}" in text if said else "cpus:" not in text
+
+
 def test_status_shows_where_each_worker_may_run(make_bed):
     bed = make_bed(queues=2)
     daemon = bed.start("--queues", "2", "--cpus", f"{LAST},{FIRST}")

@@ -194,6 +194,10 @@ static void test_a_mistake_is_named_with_what_is_expected(void **state)
 	assert_refused("--mac uplink", "no uplink");
 	assert_refused("--cpus 3-1", "list of CPUs");
 	assert_refused("--cpus ,", "list of CPUs");
+	assert_refused("--cpus 0,", "'0,': a list of CPUs");
+	assert_refused("--tap-fd 3,", "'3,': a list of descriptors");
+	assert_refused("--uplink e0,", "uplink ''");
+	assert_refused("--uplink e0,,dedicated", "uplink ''");
 	assert_refused("--tap-fd 3,,4", "list of descriptors");
 	assert_refused("--tap-fd 3 --ifname t0", "can't be used with it");
 	assert_refused("--tap-fd 3 --mac 02:00:00:00:00:01", "mac and mtu can't be used with it");
