@@ -99,6 +99,16 @@ static void print_cpus(struct json_object *workers)
 		       text(json_object_array_get_idx(workers, i), "cpus"));
 }
 
+/* For how long a trial is still on; nothing where none is. */
+static void print_trial(struct json_object *result, FILE *out, const char *prefix)
+{
+	if (xb_json_field(result, "confirm_within_s"))
+		fprintf(out,
+			"%son trial: the table from before comes back in %" PRIu64
+			" s unless `xbridge steer confirm` follows\n",
+			prefix, xb_json_u64(result, "confirm_within_s"));
+}
+
 void xb_text_status(struct json_object *result)
 {
 	struct json_object *arena = xb_json_field(result, "arena");
@@ -117,6 +127,7 @@ void xb_text_status(struct json_object *result)
 	if (json_object_is_type(xb_json_field(result, "bpffs"), json_type_string))
 		printf("BPF file system: %s%s\n", text(result, "bpffs"),
 		       is(result, "bpffs_private") ? ", of its mount namespace alone" : "");
+	print_trial(result, stdout, "steering table: ");
 	xb_text_ports(result);
 }
 
@@ -177,6 +188,7 @@ void xb_text_warnings(struct json_object *result)
 {
 	struct json_object *list = xb_json_field(result, "warnings");
 
+	print_trial(result, stderr, "xbridge: ");
 	for (size_t i = 0; list && i < json_object_array_length(list); i++)
 		fprintf(stderr, "xbridge: warning: %s\n",
 			json_object_get_string(json_object_array_get_idx(list, i)));
@@ -205,10 +217,7 @@ void xb_text_rules(struct json_object *result)
 {
 	struct json_object *list = xb_json_field(result, "rules");
 
-	if (xb_json_field(result, "confirm_within_s"))
-		printf("# on trial: the table from before comes back in %" PRIu64
-		       " s unless `steer confirm` follows\n",
-		       xb_json_u64(result, "confirm_within_s"));
+	print_trial(result, stdout, "# ");
 	if (xb_json_field(result, "port"))
 		printf("# not the whole table: %zu of %" PRIu64 " rules name %s\n",
 		       json_object_array_length(list), xb_json_u64(result, "of"),
@@ -232,6 +241,8 @@ void xb_text_checked(struct json_object *result)
 void xb_text_default(struct json_object *result)
 {
 	printf("%s\n", text(result, "default"));
+	fflush(stdout);
+	xb_text_warnings(result);
 }
 
 void xb_text_id(struct json_object *result)

@@ -2,6 +2,7 @@
 #include "daemon/command.h"
 
 #include "daemon/capturing.h"
+#include "daemon/change_log.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
 #include "daemon/stats.h"
@@ -390,30 +391,31 @@ static const struct command {
 	const char *word[2]; /* the second NULL: a single word */
 	int (*run)(const struct xb_request *request);
 	int argc_max;
+	bool changes; /* something, which is logged */
 } commands[] = {
-	{{"status"}, status, 0},
-	{{"stats", "reset"}, stats_reset, 0},
-	{{"stats"}, stats, 1},
-	{{"port", "find"}, port_find, 1},
-	{{"port", "list"}, port_list, 0},
-	{{"port", "set"}, port_set, 16},
-	{{"fdb", "list"}, fdb_list, 0},
-	{{"fdb", "add"}, fdb_add, 5},
-	{{"fdb", "del"}, fdb_del, 5},
-	{{"fdb", "flush"}, fdb_flush, 1},
-	{{"steer", "add"}, xb_command_steer_add, WORDS_MAX},
-	{{"steer", "replace"}, xb_command_steer_replace, WORDS_MAX},
-	{{"steer", "del"}, xb_command_steer_del, XB_RULES_MAX + 2},
-	{{"steer", "show"}, xb_command_steer_show, 1},
-	{{"steer", "list"}, xb_command_steer_list, 2},
-	{{"steer", "check"}, xb_command_steer_check, 1},
-	{{"steer", "load"}, xb_command_steer_load, 4},
-	{{"steer", "confirm"}, xb_command_steer_confirm, 0},
-	{{"steer", "revert"}, xb_command_steer_revert, 0},
-	{{"steer", "flush"}, xb_command_steer_flush, 2},
-	{{"steer", "default"}, xb_command_steer_default, 3},
-	{{"capture"}, capture, 4},
-	{{"explain"}, explain, 1 + XB_EXPLAIN_FRAMES_MAX},
+	{{"status"}, status, 0, false},
+	{{"stats", "reset"}, stats_reset, 0, true},
+	{{"stats"}, stats, 1, false},
+	{{"port", "find"}, port_find, 1, false},
+	{{"port", "list"}, port_list, 0, false},
+	{{"port", "set"}, port_set, 16, true},
+	{{"fdb", "list"}, fdb_list, 0, false},
+	{{"fdb", "add"}, fdb_add, 5, true},
+	{{"fdb", "del"}, fdb_del, 5, true},
+	{{"fdb", "flush"}, fdb_flush, 1, true},
+	{{"steer", "add"}, xb_command_steer_add, WORDS_MAX, true},
+	{{"steer", "replace"}, xb_command_steer_replace, WORDS_MAX, true},
+	{{"steer", "del"}, xb_command_steer_del, XB_RULES_MAX + 2, true},
+	{{"steer", "show"}, xb_command_steer_show, 1, false},
+	{{"steer", "list"}, xb_command_steer_list, 2, false},
+	{{"steer", "check"}, xb_command_steer_check, 1, false},
+	{{"steer", "load"}, xb_command_steer_load, 4, true},
+	{{"steer", "confirm"}, xb_command_steer_confirm, 0, true},
+	{{"steer", "revert"}, xb_command_steer_revert, 0, true},
+	{{"steer", "flush"}, xb_command_steer_flush, 2, true},
+	{{"steer", "default"}, xb_command_steer_default, 3, true},
+	{{"capture"}, capture, 4, false},
+	{{"explain"}, explain, 1 + XB_EXPLAIN_FRAMES_MAX, false},
 };
 
 static bool names(const struct command *command, int argc, const char *const *argv)
@@ -422,22 +424,42 @@ static bool names(const struct command *command, int argc, const char *const *ar
 	       (!command->word[1] || (argc > 1 && !strcmp(argv[1], command->word[1])));
 }
 
+static const struct command *find_command(int argc, const char *const *argv)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (names(&commands[i], argc, argv))
+			return &commands[i];
+	return NULL;
+}
+
+void xb_command_done(struct xb_instance *instance, int argc, const char *const *argv,
+		     struct json_object *result, uint64_t trial_before)
+{
+	const struct command *command = find_command(argc, argv);
+	/* without a verdict `steer default` only asks */
+	bool asks = command && command->run == xb_command_steer_default && argc % 2 == 0;
+
+	if (command && command->changes && !asks)
+		xb_say_change(instance, argc, argv, result, trial_before);
+}
+
 int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
 		   struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err)
 {
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		const struct command *command = &commands[i];
-		int words = command->word[1] ? 2 : 1;
-		struct xb_request request = {instance,   argc - words, argv + words,
-					     ret_result, hold,         err};
+	const struct command *command = find_command(argc, argv);
+	int words = command && command->word[1] ? 2 : 1;
+	struct xb_request request = {instance, argc - words, argv + words, ret_result, hold, err};
+	uint64_t trial_before = instance->steering.confirm_by_ns;
+	int ret;
 
-		if (!names(command, argc, argv))
-			continue;
-		if (request.argc > command->argc_max)
-			return xb_usage(err, "%s: unexpected '%.64s'", command->word[words - 1],
-					argv[words + command->argc_max]);
-		return command->run(&request);
-	}
-	return xb_usage(err, "there is no command '%.64s%s%.64s'", argv[0], argc > 1 ? " " : "",
-			argc > 1 ? argv[1] : "");
+	if (!command)
+		return xb_usage(err, "there is no command '%.64s%s%.64s'", argv[0],
+				argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+	if (request.argc > command->argc_max)
+		return xb_usage(err, "%s: unexpected '%.64s'", command->word[words - 1],
+				argv[words + command->argc_max]);
+	ret = command->run(&request);
+	if (!ret)
+		xb_command_done(instance, argc, argv, *ret_result, trial_before);
+	return ret;
 }

@@ -42,6 +42,11 @@ struct xb_hold {
 int xb_command_run(struct xb_instance *instance, int argc, const char *const *argv,
 		   struct json_object **ret_result, struct xb_hold *hold, struct xb_error *err);
 
+/** One that has left `resume` is done: to be told with its words, so that a change is logged.
+ * `trial_before`: as xb_say_change has it (change_log.h). */
+void xb_command_done(struct xb_instance *instance, int argc, const char *const *argv,
+		     struct json_object *result, uint64_t trial_before);
+
 /* The queries behind them (query.c). Each returns a new document. */
 struct json_object *xb_query_status(struct xb_instance *instance);
 struct json_object *xb_query_ports(struct xb_instance *instance);

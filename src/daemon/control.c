@@ -174,6 +174,24 @@ static struct json_object *answer_line(struct xb_control_client *client, const c
 	return reply;
 }
 
+/* Looks whether the command of a line that has gone on is done. */
+static struct json_object *resume_line(struct xb_control_client *client, const char *line,
+				       size_t bytes)
+{
+	struct xb_instance *instance = client->control->instance;
+	struct json_object *result = NULL;
+	struct xb_error err = {0};
+	int ret = client->hold.resume(instance, &client->hold, &result, &err);
+	struct xb_request request;
+
+	if (!ret && !xb_request_parse(&request, line, bytes))
+		xb_command_done(instance, request.argc, request.argv, result,
+				instance->steering.confirm_by_ns);
+	if (!ret)
+		xb_request_fini(&request);
+	return reply_of(ret, result, &err);
+}
+
 /* ---- requests that are not done at once ---- */
 
 static void look_at_waiting(struct xb_job *job);
@@ -204,15 +222,10 @@ static bool serve_line(struct xb_control_client *client, size_t bytes)
 	struct xb_instance *instance = client->control->instance;
 	uint64_t before = instance->published.wanted;
 
-	if (client->hold.resume) {
-		struct json_object *result = NULL;
-		struct xb_error err = {0};
-		int ret = client->hold.resume(instance, &client->hold, &result, &err);
-
-		client->reply = reply_of(ret, result, &err);
-	} else {
+	if (client->hold.resume)
+		client->reply = resume_line(client, client->in, bytes);
+	else
 		client->reply = answer_line(client, client->in, bytes);
-	}
 	if (!client->reply)
 		return begin_waiting(client);
 	/* one that has changed nothing waits for nobody */

@@ -4,6 +4,7 @@
  */
 #include "daemon/commands.h"
 
+#include "daemon/change_log.h"
 #include "daemon/json.h"
 #include "daemon/rule_text.h"
 #include "daemon/troubles.h"
@@ -184,6 +185,12 @@ static struct json_object *worker_list(const struct xb_instance *instance)
 	return list;
 }
 
+static void add_trial(struct json_object *to, const struct xb_steering *steering)
+{
+	if (steering->confirm_by_ns)
+		xb_json_add_u64(to, "confirm_within_s", xb_trial_left_s(steering));
+}
+
 struct json_object *xb_query_status(struct xb_instance *instance)
 {
 	struct json_object *to = xb_query_ports(instance);
@@ -198,6 +205,7 @@ struct json_object *xb_query_status(struct xb_instance *instance)
 	xb_json_add_u64(to, "pid", (uint64_t)getpid());
 	xb_json_add_u64(to, "uptime_s", seconds_since(instance->started_ns));
 	xb_json_add_text(to, "default", verdict);
+	add_trial(to, &instance->steering);
 	xb_json_add_u64(to, "stall_ms", instance->config.stall_ms);
 	if (instance->gate_open)
 		xb_json_add_text(to, "bpffs", xb_bpffs());
@@ -288,7 +296,6 @@ struct json_object *xb_query_rules(struct xb_instance *instance, const struct xb
 	const struct xb_steering *steering = &instance->steering;
 	struct json_object *to = json_object_new_object();
 	struct json_object *list = json_object_new_array();
-	uint64_t now_ns = xb_now_ns();
 
 	for (unsigned rank = 0; rank < steering->now.n; rank++) {
 		const struct xb_steered_rule *steered = &steering->now.rules[rank];
@@ -300,11 +307,7 @@ struct json_object *xb_query_rules(struct xb_instance *instance, const struct xb
 	xb_json_add_text(to, "default", steering->now.word);
 	if (port)
 		add_part(to, steering, port);
-	if (steering->confirm_by_ns)
-		xb_json_add_u64(to, "confirm_within_s",
-				steering->confirm_by_ns > now_ns
-					? (steering->confirm_by_ns - now_ns) / 1000000000u + 1
-					: 0);
+	add_trial(to, steering);
 	return to;
 }
 

@@ -499,6 +499,37 @@ def test_flood_of_senders_stays_within_the_default_limit(bed, daemon, name):
     assert answers(bed.peer, TAP_IP)
 
 
+# ---- what is logged ----
+
+@pytest.mark.parametrize("words, note", [
+    ("steer add prio 7 proto icmp to drop", ", id 1: 1 rules, default bridge"), ("steer replace 1 to pass", ": 1 rules, default bridge"),
+    ("steer default drop", ": 1 rules, default drop"), ("steer del 1", ": 0 rules, default drop"), ("steer flush", ": 0 rules, default drop"),
+    ("port set va --storm 500 --learn-max 10", ""), ("port set tap0 --queues 2", ""), ("fdb add 02:00:00:00:00:99 port va", ""),
+    ("fdb del 02:00:00:00:00:99", ""), ("fdb flush", ""), ("stats reset", "")])
+def test_each_change_by_a_client_is_logged_once_in_its_words(changed_by_commands, words, note):
+    daemon = changed_by_commands
+    since = len(daemon.log)
+    daemon.cli(*words.split())
+    daemon.wait_log(f"^xbridge: by command: {words}{note}$", since=since)
+    assert sum("by command" in line for line in daemon.log[since:]) == 1
+
+
+@pytest.fixture(scope="module")
+def changed_by_commands(make_module_bed):
+    return make_module_bed(queues=2, quiet=True).start()
+
+
+def test_what_changes_nothing_is_not_logged_as_a_change_and_a_loaded_text_is_not_repeated(changed_by_commands):
+    daemon = changed_by_commands
+    since = len(daemon.log)
+    for words in ("status", "stats", "port list", "fdb list", "steer list", "steer default"):
+        daemon.ask(*words.split())
+    assert daemon.cli("steer", "del", "4711", check=False).returncode == 1
+    daemon.ask("steer", "load", "to drop\ndefault pass\n")
+    daemon.wait_log("^xbridge: by command: steer load: 1 rules, default pass$", since=since)
+    assert sum("by command" in line for line in daemon.log[since:]) == 1
+
+
 # ---- --config and SIGHUP ----
 
 @pytest.fixture

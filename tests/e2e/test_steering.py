@@ -5,6 +5,7 @@ of a rule is in test_fields.py."""
 import contextlib
 import itertools
 import os
+import re
 import signal
 import subprocess
 import time
@@ -194,6 +195,27 @@ def test_no_rule_is_changed_that_might_go_with_unconfirmed_ones(daemon, words):
     assert [rule["rule"] for rule in rules(daemon)] == ["to drop"]
     daemon.ask("steer", "confirm")
     daemon.cli("steer", *words)
+
+
+def test_a_trial_shows_in_status_the_answer_and_the_log(daemon):
+    since = len(daemon.log)
+    added = daemon.cli("steer", "add", "proto icmp to drop", "--confirm", "30")
+    rule = daemon.ask("steer", "list")["rules"][0]["id"]
+    back = r"the table from before comes back in (30|29) s unless `xbridge steer confirm` follows"
+    assert added.stdout == f"{rule}\n" and re.fullmatch(f"xbridge: on trial: {back}\n", added.stderr)
+    daemon.wait_log(rf"by command: steer add proto icmp to drop --confirm 30, id {rule}: 1 rules, default drop; on trial: {back}$", since=since)
+    assert 28 <= daemon.status()["confirm_within_s"] <= 30
+    assert re.search(r"^steering table: on trial: the table from before comes back in \d+ s unless", daemon.cli("status").stdout, re.MULTILINE)
+    assert 0 < daemon.ask("steer", "del", str(rule), "--confirm", "20")["confirm_within_s"] <= 20
+    daemon.cli("steer", "confirm")
+    daemon.wait_log(r"by command: steer confirm: 0 rules, default drop; the trial is over, and this table stays$", since=since)
+    assert "confirm_within_s" not in daemon.status() and "on trial" not in daemon.cli("status").stdout
+    for command in (["load", "to drop\n"], ["flush"], ["default", "bridge"]):
+        answer = daemon.ask("steer", *command, "--confirm", "30")
+        assert answer["confirm_within_s"] == 30
+        daemon.ask("steer", "revert")
+        daemon.wait_log(r"by command: steer revert: 0 rules, default drop; the trial is over, and the table from before is back$", since=since)
+        since = len(daemon.log)
 
 
 def test_confirmed_rules_stay(daemon):
