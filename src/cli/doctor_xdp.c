@@ -6,6 +6,7 @@
 #include "cli/holder.h"
 #include "core/cleanup.h"
 #include "daemon/json.h"
+#include "xsk/below.h"
 #include "xsk/dispatcher.h"
 #include "xsk/gate.h"
 
@@ -263,6 +264,38 @@ static void say_whose(struct xb_checkup *checkup, uint32_t prog_id, const char *
 	xb_holder_fini(&holder);
 }
 
+/* Where xbridge's is not there yet: what stands on the interface must have none before. */
+static void check_upon(struct xb_checkup *checkup)
+{
+	struct xb_gate_pin pins[PINS_MAX];
+	struct xb_upper upper;
+	int n = xb_below_list_upon(checkup->netdev.ifindex, &upper, 1) > 0
+			? xb_gate_list(pins, PINS_MAX)
+			: -ENOENT;
+
+	if (n == -ENOENT)
+		return;
+	for (int i = 0; i < n && i < PINS_MAX; i++) {
+		if (!pins[i].ifname[0] || pins[i].ifindex != upper.ifindex)
+			continue;
+		xb_found(checkup, XB_FINDING_NOTE,
+			 "%s, which stands on it, has an XDP program of instance '%s' of xbridge: "
+			 "no other instance can put one on %s meanwhile",
+			 upper.ifname, pins[i].instance, checkup->ifname);
+		xb_remedy(checkup, "xbridge run --uplink %s --uplink %s uses both", checkup->ifname,
+			  upper.ifname);
+		return;
+	}
+	xb_found(checkup, XB_FINDING_FAIL,
+		 "%s, which stands on it, has XDP program %u: the kernel lets none be put on %s "
+		 "until that is off",
+		 upper.ifname, upper.prog_id, checkup->ifname);
+	xb_remedy(checkup,
+		  "ip link set dev %s xdp off, or xdp-loader unload %s --all; load it again when "
+		  "xbridge runs",
+		  upper.ifname, upper.ifname);
+}
+
 void xb_check_program(struct xb_checkup *checkup)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
@@ -278,8 +311,10 @@ void xb_check_program(struct xb_checkup *checkup)
 	prog_id = xb_attached_prog(checkup->netdev.ifindex);
 	if (!prog_id && opts.hw_prog_id)
 		prog_id = opts.hw_prog_id;
-	if (prog_id)
+	if (prog_id) {
 		say_whose(checkup, prog_id, mode_name(opts.attach_mode));
-	else
+	} else {
 		xb_found(checkup, XB_FINDING_OK, "no XDP program is there");
+		check_upon(checkup);
+	}
 }

@@ -4,12 +4,16 @@
     kern: tap0 ◄── xbridge ──► br0, or va.7 :host ── va ◄── veth ──► vp :peer
 """
 
+import os
+import re
 import socket
 
 import pytest
 
+from test_beside import pass_object
+from test_waiting import libxdp_lock
 from traffic import UDP_SEGMENT, Wire, ether, tcp_copy, udp_socket
-from xbridge import TAP_IP, difference, peer_ip, scaled, wait_for
+from xbridge import PIN_ROOT, TAP_IP, difference, peer_ip, scaled, wait_for
 
 MB = 1 << 20
 
@@ -225,6 +229,8 @@ def test_a_program_of_another_instance_upon_an_uplink_is_named_with_what_helps(u
     assert refused.wait_exit(20) == 1
     assert (f"can't put an XDP program on va: va.7, which stands on it, has one already (instance '{bed.name}o' of xbridge)"
             in refused.text())
+    (finding,) = [f for f in findings(refused, "va", "program") if f["state"] == "note"]
+    assert f"va.7, which stands on it, has an XDP program of instance '{bed.name}o'" in finding["text"]
     assert "stop that instance" in refused.text() and "give one instance both uplinks" in refused.text()
     other.stop()
 
@@ -243,6 +249,28 @@ def test_a_stop_below_another_instance_says_what_stays_and_how_it_goes(upon):
     other.stop()
     if by_dispatcher:
         lower.cli("detach", "va", named=False)
+
+
+def test_the_doorman_takes_off_what_stands_on_each_other_when_the_daemon_has_ended(upon):
+    bed = upon
+    daemon = bed.start(uplinks=bed.both[::-1])
+    with libxdp_lock():
+        daemon.stop(log_ends=False)
+    pins = f"{PIN_ROOT}/{bed.name}"
+    wait_for(lambda: not any((os.path.exists(pins), have_programs(bed, "va"), have_programs(bed, "va.7"))), "all is removed")
+
+
+def test_somebody_elses_program_upon_an_uplink_is_left_and_what_is_said_helps(upon, tmp_path):
+    bed = upon
+    bed.host.ip(f"link set va.7 xdpgeneric obj {pass_object(bed, tmp_path)} sec xdp")
+    refused = bed.start(uplinks=["va,dedicated"], ready=False)
+    assert refused.wait_exit(20) == 1
+    assert re.search(r"can't put an XDP program on va: va.7, which stands on it, has one already \(id \d+\)", refused.text())
+    (finding,) = [f for f in findings(refused, "va", "program") if f["state"] == "fail"]
+    assert "va.7, which stands on it, has XDP program" in finding["text"]
+    assert have_programs(bed, "va.7") and "ip link set dev va.7 xdp off, and load it again afterwards" in refused.text()
+    bed.host.ip("link set dev va.7 xdp off")
+    bed.start(uplinks=["va,dedicated"]).stop()
 
 
 def test_a_start_gets_the_mode_that_it_asks_for_whatever_was_left(make_bed):
