@@ -622,6 +622,8 @@ int xb_uplink_refresh_link(struct xb_uplink *uplink)
 	int ret;
 
 	ret = xb_uplink_read(uplink, &netdev);
+	if (ret == -EAGAIN)
+		return 0; /* it is renamed again and again: it is there */
 	if (xb_is_shortage(ret))
 		return ret;
 	if (ret < 0 || sockets_are_dead(uplink)) {

@@ -16,6 +16,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* How often it is looked at anew when it is renamed at the same time. */
+#define READ_TRIES 16u
+
 bool xb_uplink_has_name(const struct xb_uplink *uplink, const char *name)
 {
 	for (unsigned i = 0; i < uplink->n_names; i++)
@@ -52,12 +55,26 @@ static int adopt_name(struct xb_uplink *uplink, uint32_t ifindex)
 	return 0;
 }
 
+/* Reads the interface by its name of now. -EAGAIN: it was renamed meanwhile, and another may have
+ * its name. */
+static int read_by_name(const struct xb_uplink *uplink, struct xb_netdev *ret_netdev)
+{
+	int ret = xb_netdev_read(uplink->options.ifname, ret_netdev, NULL);
+
+	if (ret == -ENODEV || (!ret && ret_netdev->ifindex != uplink->ifindex))
+		return -EAGAIN;
+	return ret;
+}
+
 int xb_uplink_read(struct xb_uplink *uplink, struct xb_netdev *ret_netdev)
 {
-	int ret = adopt_name(uplink, uplink->ifindex);
+	int ret = -EAGAIN;
 
-	if (!ret)
-		ret = xb_netdev_read(uplink->options.ifname, ret_netdev, NULL);
+	for (unsigned tries = 0; ret == -EAGAIN && tries < READ_TRIES; tries++) {
+		ret = adopt_name(uplink, uplink->ifindex);
+		if (!ret)
+			ret = read_by_name(uplink, ret_netdev);
+	}
 	uplink->own->gone = ret == -ENODEV;
 	return ret;
 }

@@ -41,8 +41,8 @@ static inline struct xb_uplink *xb_to_uplink(struct xb_port *port)
 
 /* ---- uplink_name.c ---- */
 
-/** Reads the interface by its index, and adopts the name that it has by now. Returns 0, -ENODEV, or
- * another -errno. */
+/** Reads the interface by its index, and adopts the name that it has by now. Returns 0, -ENODEV,
+ * -EAGAIN (it is there, but renamed again and again meanwhile), or another -errno. */
 int xb_uplink_read(struct xb_uplink *uplink, struct xb_netdev *ret_netdev);
 
 /** Finds the interface that is to be used: the same, or, where that has gone, the one that has the

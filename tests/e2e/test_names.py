@@ -22,12 +22,26 @@ def rename(bed, old, new):
     bed.host.ip(f"link set {old} down", f"link set {old} name {new}", f"link set {new} up")
 
 
+def rename_often(bed, *names):
+    """Each time to the next name, as fast as it goes, and back to the first at the end."""
+    lines = [f"link set {old} name {new}" for old, new in zip(names, [*names[1:], names[0]])]
+    bed.host.ip(f"link set {names[0]} down", *(lines * 100), f"link set {names[0]} up")
+
+
 def give_altnames(bed, *names):
     bed.host.run("ip", "link", "property", "add", "dev", "va", *[word for name in names for word in ("altname", name)])
 
 
 def works(bed):
     wait_for(lambda: answers(bed.peer, TAP_IP), "the peer reaches tap0")
+
+
+def test_an_uplink_that_is_renamed_while_it_is_looked_at_is_not_gone(bed):
+    daemon = bed.start()
+    for _ in range(5):
+        rename_often(bed, "va", "wan0", "wan1")
+    works(bed)
+    assert "is gone" not in daemon.text() and daemon.port("va")["running"]
 
 
 @pytest.mark.kernels
