@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from load import OWN_IP, Wire, answers, mac_bytes
-from xbridge import TAP_IP, drops, peer_ip, wait_for
+from xbridge import PATIENCE, TAP_IP, drops, peer_ip, wait_for
 
 
 @pytest.fixture
@@ -408,10 +408,14 @@ def test_tap0_that_is_given_the_address_of_a_shared_uplink_is_warned_of(bed):
     mac = bed.kern.mac("tap0")
     bed.kern.ip(f"link set tap0 address {bed.host.mac('va')}")
     daemon.wait_log("warning: tap0 has the address of the shared uplink va: .*--uplink va,dedicated")
-    with Wire(bed.peer, "vp") as peer, Wire(bed.kern, "tap0") as tap:
-        tap.send(peer.mac + tap.mac + b"\x88\xb5" + bytes(46))
-        wait_for(lambda: daemon.stats()["ports"]["va"]["tx_packets"], "what it sends gets through")
-    assert not drops(daemon.stats(), "tap0").get("smac_taken")
+    with Wire(bed.peer, "vp", 0x88B5) as peer, Wire(bed.kern, "tap0") as tap:
+        frame = peer.mac + tap.mac + b"\x88\xb5" + bytes(46)
+        wait_for(lambda: not tap.send(frame) and peer.receive(0.1), "what it sends gets through")
+        before = drops(daemon.stats(), "tap0").get("smac_taken")  # what tap0 had sent before xbridge knew
+        for _ in range(5):
+            tap.send(frame)
+            assert peer.receive(5 * PATIENCE)
+        assert drops(daemon.stats(), "tap0").get("smac_taken") == before
     bed.kern.ip(f"link set tap0 address {mac}")
     daemon.wait_log("tap0 has another address than uplink va now")
     check_both_ways(bed, daemon)
