@@ -264,7 +264,7 @@ static void say_whose(struct xb_checkup *checkup, uint32_t prog_id, const char *
 	xb_holder_fini(&holder);
 }
 
-/* Where xbridge's is not there yet: what stands on the interface must have none before. */
+/* The kernel lets no program be put on an interface while a device on top of it has one. */
 static void check_upon(struct xb_checkup *checkup)
 {
 	struct xb_gate_pin pins[PINS_MAX];

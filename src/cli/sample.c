@@ -43,7 +43,7 @@ static bool is_tag(unsigned ethertype)
 	return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD;
 }
 
-/* A tag's own type is what stands after as many tags as are looked at. */
+/* An ethertype that is itself a tag's is seen only after the last tag that the parser skips. */
 static unsigned pick_tags(const struct xb_rule *match, unsigned ethertype)
 {
 	bool asked = XB_RULE_TESTS(match, XB_MATCH_VLAN);

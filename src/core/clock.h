@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <time.h>
 
-/** What a clock says, in nanoseconds. CLOCK_MONOTONIC_COARSE costs half of CLOCK_MONOTONIC, and is
- *  behind it by up to a tick (4 ms). */
+/** What a clock says, in nanoseconds. CLOCK_MONOTONIC_COARSE costs half of CLOCK_MONOTONIC, and
+ *  lags it by up to a tick (4 ms). */
 static inline uint64_t xb_clock_ns(clockid_t clock)
 {
 	struct timespec now;

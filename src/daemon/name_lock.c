@@ -92,7 +92,8 @@ int xb_name_lock(const char *name, struct xb_error *err)
 	return -EBUSY;
 }
 
-/* The lock goes last, by name first: whoever opened it meanwhile finds it gone. */
+/* The lock file is removed last, while it is still locked: a process that has opened it meanwhile
+ * sees that it no longer has its name (is_named). */
 void xb_name_leave(const char *name)
 {
 	unlink(path_of(name, "sock").text);

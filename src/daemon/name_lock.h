@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An instance's name: who has the lock beside the control socket has it, and what lies under
- * XB_RUN_DIR and in bpffs by that name.
+ * An instance's name. The process that holds its lock file owns the name, and all files under
+ * XB_RUN_DIR and in bpffs that bear it.
  *
- * The lock is the open file's, so it can be handed on: a daemon that ends may leave it to a doorman
- * that has yet to take a program off (doorman.h).
+ * The lock belongs to the open file description, so it can be handed on: a daemon that ends may
+ * pass it to a doorman that still has to take a program off (doorman.h).
  */
 #ifndef XB_DAEMON_NAME_LOCK_H
 #define XB_DAEMON_NAME_LOCK_H

@@ -30,7 +30,7 @@ struct xb_stack {
 	 * addresses that it listens to (which also shows macvlans in other network namespaces). */
 	struct xb_own_mac_entry macs[XB_STACK_MACS_MAX];
 	unsigned n_bridged; /* the last of them: where the interface is a bridge's port, addresses
-			       that the bridge has behind its others */
+			       that the bridge has learned on its other ports */
 };
 
 /** Asks the kernel (rtnetlink, this network namespace). Returns 0, -ENODEV or -errno. Needs no
