@@ -87,8 +87,9 @@ class Host:
         """Both ways, through tap0; and the host's own address still answers, where it has one."""
         self.address()
         wait_for(lambda: answers(self.bed.peer, TAP_IP), f"{place}: the peer reaches tap0")
-        done = self.ns("ping", "-n", "-c", "1", "-W", "5", "-I", "tap0", peer_ip())
-        assert done.returncode == 0, f"{place}: tap0 reaches the peer: {done.stdout}{done.stderr}"
+        # a page's own limit (`limit 50`) may drop one of so many pings
+        wait_for(lambda: not self.ns("ping", "-n", "-c", "1", "-W", "1", "-I", "tap0", peer_ip()).returncode,
+                 f"{place}: tap0 reaches the peer")
         if OWN_IP in self.bed.host.run("ip", "-4", "addr", "show", "dev", "eth0").stdout:
             assert answers(self.bed.peer, OWN_IP), f"{place}: the host keeps its address"
 
