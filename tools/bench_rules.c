@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "bench_rules.h"
 
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>

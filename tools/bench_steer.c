@@ -7,7 +7,7 @@
  * ratio stands the highest that it should have.
  */
 #include "bench_rules.h"
-#include "daemon/image.h"
+#include "steer/image.h"
 #include "steer.skel.h"
 #include "xbridge/classify.h"
 

@@ -14,7 +14,7 @@
 #include "core/port.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 #include "xbridge/parse.h"
 #include "xbridge/steer.h"
 

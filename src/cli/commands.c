@@ -13,7 +13,7 @@
 #include "core/capture.h"
 #include "core/fdb.h"
 #include "core/port.h"
-#include "daemon/rule_words.h"
+#include "steer/words.h"
 
 #include <errno.h>
 #include <stdint.h>

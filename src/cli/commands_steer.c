@@ -6,7 +6,7 @@
 #include "cli/command.h"
 #include "cli/steer_file.h"
 #include "cli/text.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 
 #include <errno.h>
 #include <stdio.h>

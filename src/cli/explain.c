@@ -10,7 +10,7 @@
 #include "core/cleanup.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 #include "xbridge/parse.h"
 #include "xsk/bpffs.h"
 #include "xsk/twin.h"

@@ -3,7 +3,7 @@
 
 #include "daemon/json.h"
 #include "daemon/log.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #include "daemon/command.h"
 
 #include "daemon/json.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
 #include "daemon/config.h"
 
 #include "daemon/config_value.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 
 #include <assert.h>
 #include <ctype.h>

@@ -9,7 +9,7 @@
 #define XB_DAEMON_CONFIG_H
 
 #include "core/error.h"
-#include "daemon/rule_list.h"
+#include "steer/list.h"
 #include "vhost/tap.h"
 #include "xsk/bpffs.h"
 #include "xsk/uplink.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/config_value.h"
 
-#include "daemon/rule_words.h"
+#include "steer/words.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -5,7 +5,7 @@
 #include "daemon/commands.h"
 #include "daemon/instance.h"
 #include "daemon/json.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 #include "xbridge/parse.h"
 
 #include <errno.h>

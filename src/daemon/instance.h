@@ -31,7 +31,7 @@
 #include "daemon/loops.h"
 #include "daemon/reader.h"
 #include "daemon/remarks.h"
-#include "daemon/steering.h"
+#include "steer/steering.h"
 #include "xsk/drop_feed.h"
 #include "xsk/fdb_mirror.h"
 #include "xsk/gate.h"

@@ -4,6 +4,7 @@
  */
 #include "daemon/instance.h"
 
+#include "daemon/gate_maps.h"
 #include "daemon/log.h"
 
 #include <errno.h>
@@ -96,22 +97,35 @@ static void on_trial_end(struct xb_timer *timer)
 
 /* ---- the table ---- */
 
+/* The rules hold all the same. */
+static void warn_unshown(const struct xb_steering *steering)
+{
+	if (steering->unshown.code)
+		xb_log_error(XB_LOG_WARNING, "the pinned rules are not those in force",
+			     &steering->unshown);
+}
+
 int xb_instance_start_steering(struct xb_instance *instance, struct xb_error *err)
 {
 	const struct xb_rule_names names = {port_of_name, uplinks,    untagged,
 					    of_vlan,      kernel_mac, instance};
+	const struct xb_steer_maps maps = xb_gate_maps(&instance->gate);
 	struct xb_rule_list *rules = &instance->config.rules;
-	int ret = xb_steering_init(&instance->steering,
-				   instance->gate_open ? &instance->gate : NULL, &names, err);
+	int ret = xb_steering_init(&instance->steering, instance->gate_open ? &maps : NULL, &names,
+				   err);
 
 	if (!ret)
 		ret = xb_rule_list_set_verdict(rules, instance->config.verdict_word, 0, err);
-	/* without any rule, too: an earlier run may have left some */
-	return ret ? ret : xb_steering_load(&instance->steering, rules, 0, err);
+	if (!ret) /* without any rule, too: an earlier run may have left some */
+		ret = xb_steering_load(&instance->steering, rules, 0, err);
+	if (!ret)
+		warn_unshown(&instance->steering);
+	return ret;
 }
 
 void xb_instance_steered(struct xb_instance *instance)
 {
+	warn_unshown(&instance->steering);
 	xb_instance_publish(instance);
 	set_timer(instance);
 }

@@ -6,8 +6,8 @@
 
 #include "daemon/change_log.h"
 #include "daemon/json.h"
-#include "daemon/rule_text.h"
 #include "daemon/troubles.h"
+#include "steer/text.h"
 #include "xsk/bpffs.h"
 
 #include <stdio.h>

@@ -8,10 +8,10 @@
 #include "daemon/links.h"
 #include "daemon/log.h"
 #include "daemon/name_lock.h"
-#include "daemon/net_names.h"
 #include "daemon/privileges.h"
 #include "daemon/reload.h"
 #include "daemon/troubles.h"
+#include "steer/net_names.h"
 #include "xsk/bpffs.h"
 
 #include <errno.h>

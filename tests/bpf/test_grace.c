@@ -2,7 +2,7 @@
 /*
  * What is waited with before an image is written, where membarrier(2) is refused.
  */
-#include "daemon/image_store.h"
+#include "daemon/gate_maps.h"
 #include "sandbox.h"
 #include "xsk/pins.h"
 
@@ -39,6 +39,7 @@ static bool deny_membarrier(void)
 static int change_rules_without_membarrier(struct xb_image *image)
 {
 	struct xb_image_store store;
+	struct xb_steer_maps maps;
 	struct xb_gate gate;
 	uint32_t before;
 
@@ -48,7 +49,8 @@ static int change_rules_without_membarrier(struct xb_image *image)
 		return 2;
 	if (gate.grace.outer_fd < 0)
 		return 3;
-	if (xb_image_store_init(&store, &gate) < 0)
+	maps = xb_gate_maps(&gate);
+	if (xb_image_store_init(&store, &maps) < 0)
 		return 6;
 	before = xb_gate_in_force(&gate).generation;
 	for (unsigned i = 0; i < 3; i++)

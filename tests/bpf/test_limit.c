@@ -6,7 +6,7 @@
  * within five per cent.
  */
 #include "core/rules.h"
-#include "daemon/image.h"
+#include "steer/image.h"
 #include "steer.skel.h"
 #include "support/skip.h"
 

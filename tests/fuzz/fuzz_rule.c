@@ -2,7 +2,7 @@
 /*
  * Any text as a rule: refused with a reason, or what is printed of it reads as the same rule.
  */
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 
 #include <stdint.h>
 #include <stdlib.h>

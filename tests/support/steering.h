@@ -6,7 +6,7 @@
 #ifndef XB_TESTS_STEERING_H
 #define XB_TESTS_STEERING_H
 
-#include "daemon/image.h"
+#include "steer/image.h"
 
 #include <stdint.h>
 

@@ -3,7 +3,7 @@
  * The image's answer against that of a reference which asks rule after rule, on random tables and
  * on frames that lie on, or just beside, what the rules ask for.
  */
-#include "daemon/image.h"
+#include "steer/image.h"
 #include "support/steering.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 
 #include <errno.h>
 #include <setjmp.h>

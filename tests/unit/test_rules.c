@@ -5,8 +5,8 @@
 #include "core/rules.h"
 
 #include "core/bridge.h"
-#include "daemon/image.h"
-#include "daemon/rule_text.h"
+#include "steer/image.h"
+#include "steer/text.h"
 #include "support/must.h"
 #include "support/room.h"
 

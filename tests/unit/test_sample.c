@@ -4,7 +4,7 @@
  * rule and frame: for random rules of all fields.
  */
 #include "cli/sample.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 #include "support/steering.h"
 #include "xbridge/parse.h"
 

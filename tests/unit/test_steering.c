@@ -3,7 +3,7 @@
  * The steering table without a gate: ids, slots and counters from change to change, and what is to
  * be confirmed.
  */
-#include "daemon/steering.h"
+#include "steer/steering.h"
 
 #include <errno.h>
 #include <setjmp.h>

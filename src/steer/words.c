@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/rule_words.h"
+#include "steer/words.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

@@ -3,8 +3,8 @@
  * The system's names of services and protocols (/etc/services, /etc/protocols, and whatever else
  * nsswitch.conf names), read once.
  */
-#ifndef XB_DAEMON_NET_NAMES_H
-#define XB_DAEMON_NET_NAMES_H
+#ifndef XB_STEER_NET_NAMES_H
+#define XB_STEER_NET_NAMES_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 
-#include "daemon/net_names.h"
-#include "daemon/rule_sense.h"
-#include "daemon/rule_words.h"
+#include "steer/contradiction.h"
+#include "steer/net_names.h"
+#include "steer/words.h"
 
 #include <assert.h>
 #include <ctype.h>

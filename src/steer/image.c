@@ -9,7 +9,7 @@
  * set of many words takes longer to be asked than a dense one: as long as there is room to spare,
  * such a piece gets a dense set of its own.
  */
-#include "daemon/image.h"
+#include "steer/image.h"
 
 #include "core/cleanup.h"
 

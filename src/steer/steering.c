@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Theory. A change goes in two steps. `prepare` makes the new list with its ids and slots
- * (steering_adopt.c), turns names into ports and builds the image; whatever is wrong shows there.
+ * (adopt.c), turns names into ports and builds the image; whatever is wrong shows there.
  * `put_in_force` flips to it. Only then does anything of the steering's own state change.
  *
  * The programs hold a trial's table only as long as this process extends it, a little at a time: it
  * ends soon after a kill, too.
  */
-#include "daemon/steering.h"
+#include "steer/steering.h"
 
 #include "core/cleanup.h"
-#include "daemon/log.h"
-#include "daemon/steering_adopt.h"
+#include "core/clock.h"
+#include "steer/adopt.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define NS_PER_SEC 1000000000ull
 
@@ -24,21 +23,7 @@
  * second. */
 #define LEASE_NS (3 * NS_PER_SEC)
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* ---- life ---- */
-
-static void free_list(struct xb_steered_list *list)
-{
-	free(list->rules);
-	*list = (struct xb_steered_list){0};
-}
 
 static struct xb_steered_list empty_list(void)
 {
@@ -47,23 +32,23 @@ static struct xb_steered_list empty_list(void)
 
 static int open_counters(struct xb_steering *steering)
 {
-	struct xb_gate *gate = steering->store.gate;
+	const struct xb_steer_maps *maps = &steering->store.maps;
 	struct xb_rules *rules = &steering->rules;
 
-	rules->stats = gate ? gate->rule_user_stats : calloc(XB_RULES_MAX, sizeof(*rules->stats));
-	rules->limits = gate ? (__u64 *)gate->rule_limits
-			     : calloc(XB_RULES_MAX, sizeof(*rules->limits));
+	rules->stats = maps->stats ? maps->stats : calloc(XB_RULES_MAX, sizeof(*rules->stats));
+	rules->limits = maps->limits ? (__u64 *)maps->limits
+				     : calloc(XB_RULES_MAX, sizeof(*rules->limits));
 	return rules->stats && rules->limits ? 0 : -ENOMEM;
 }
 
-int xb_steering_init(struct xb_steering *steering, struct xb_gate *gate,
+int xb_steering_init(struct xb_steering *steering, const struct xb_steer_maps *maps,
 		     const struct xb_rule_names *names, struct xb_error *err)
 {
 	int ret;
 
 	*steering = (struct xb_steering){
 		.names = *names, .now = empty_list(), .verdict = XB_VERDICT_BRIDGE};
-	ret = xb_image_store_init(&steering->store, gate);
+	ret = xb_image_store_init(&steering->store, maps);
 	if (!ret)
 		ret = open_counters(steering);
 	if (ret < 0) {
@@ -75,9 +60,9 @@ int xb_steering_init(struct xb_steering *steering, struct xb_gate *gate,
 
 void xb_steering_fini(struct xb_steering *steering)
 {
-	free_list(&steering->now);
-	free_list(&steering->before);
-	if (!steering->store.gate) {
+	xb_steered_list_free(&steering->now);
+	xb_steered_list_free(&steering->before);
+	if (!steering->store.maps.stats) {
 		free(steering->rules.stats);
 		free(steering->rules.limits);
 	}
@@ -87,6 +72,12 @@ void xb_steering_fini(struct xb_steering *steering)
 
 /* ---- making a table ---- */
 
+static struct xb_adoptable adoptable(const struct xb_steering *steering)
+{
+	return (struct xb_adoptable){&steering->now, &steering->before, &steering->store,
+				     steering->counts};
+}
+
 struct prepared {
 	struct xb_steered_list list;
 	struct xb_steered_counts counts;
@@ -95,7 +86,7 @@ struct prepared {
 
 static void discard(struct prepared *prepared)
 {
-	free_list(&prepared->list);
+	xb_steered_list_free(&prepared->list);
 	free(prepared->image);
 }
 
@@ -113,7 +104,7 @@ static int build(const struct xb_steering *steering, struct prepared *prepared,
 					  &ranked[i], err);
 
 		if (ret < 0)
-			return xb_steered_at(err, ret, &steered->source);
+			return xb_rule_source_blame(&steered->source, ret, err);
 		ranked[i].slot = steered->slot;
 		if (!steered->rule.dmac_kernel)
 			continue;
@@ -129,15 +120,16 @@ static int prepare(const struct xb_steering *steering, const struct xb_rule_list
 {
 	struct prepared prepared = {0};
 	const char *word = wanted->verdict[0] ? wanted->verdict : steering->now.word;
-	int ret = xb_steered_adopt(steering, wanted, &prepared.list, &prepared.counts, err);
+	const struct xb_adoptable from = adoptable(steering);
+	int ret = xb_steered_adopt(&from, wanted, &prepared.list, &prepared.counts, err);
 
 	if (ret < 0)
 		return ret;
 	memcpy(prepared.list.word, word, strlen(word) + 1);
 	ret = xb_verdict_resolve(&steering->names, word, &prepared.list.verdict, err);
 	if (ret < 0)
-		ret = xb_steered_at(err, ret,
-				    &(struct xb_rule_source){.line = wanted->verdict_line});
+		ret = xb_rule_source_blame(&(struct xb_rule_source){.line = wanted->verdict_line},
+					   ret, err);
 	if (!ret)
 		ret = build(steering, &prepared, err);
 	if (ret < 0)
@@ -165,6 +157,7 @@ static void index_slots(const struct xb_steered_list *list, struct slots *slots)
  * has the slot of another that is in force, otherwise 0 or -errno. */
 static int reset_new(const struct xb_steering *steering, const struct xb_steered_list *list)
 {
+	const struct xb_steer_maps *maps = &steering->store.maps;
 	uint32_t given[XB_RULES_MAX]; /* slots of new rules */
 	struct slots had = {0};
 	bool reused = false;
@@ -186,29 +179,30 @@ static int reset_new(const struct xb_steering *steering, const struct xb_steered
 		steering->rules.stats[slot] = (struct xb_rule_user_stats){0};
 		__atomic_store_n(&steering->rules.limits[slot], 0, __ATOMIC_RELAXED);
 	}
-	if (steering->store.gate)
-		ret = xb_gate_clear_rule_stats(steering->store.gate, given, n);
+	if (maps->clear_stats)
+		ret = maps->clear_stats(maps->arg, given, n);
 	return ret < 0 ? ret : reused;
 }
 
 /* The map that shows rules to people; the rules hold without it. */
-static void show(const struct xb_steering *steering)
+static void show(struct xb_steering *steering)
 {
+	const struct xb_steer_maps *maps = &steering->store.maps;
 	const struct xb_steered_list *list = &steering->now;
 	xb_auto_free struct xb_rule *rules = calloc(list->n + 1, sizeof(*rules));
 	xb_auto_free uint32_t *slots = calloc(list->n + 1, sizeof(*slots));
-	struct xb_error err = {0};
 
-	if (!steering->store.gate)
+	steering->unshown = (struct xb_error){0};
+	if (!maps->show)
 		return;
 	for (unsigned i = 0; rules && slots && i < list->n; i++) {
 		rules[i] = list->rules[i].rule;
 		slots[i] = list->rules[i].slot;
 	}
-	if (!rules || !slots)
-		xb_fail(&err, -ENOMEM, "show %u rules", list->n);
-	if (err.code || xb_gate_show_rules(steering->store.gate, slots, rules, list->n, &err) < 0)
-		xb_log_error(XB_LOG_WARNING, "the pinned rules are not those in force", &err);
+	if (rules && slots)
+		maps->show(maps->arg, slots, rules, list->n, &steering->unshown);
+	else
+		xb_fail(&steering->unshown, -ENOMEM, "show %u rules", list->n);
 }
 
 /* What the workers are to see from the next snapshot on. */
@@ -280,7 +274,7 @@ static void keep(struct xb_steering *steering)
 	xb_steering_resume(steering);
 	xb_image_store_end_trial(&steering->store);
 	steering->confirm_by_ns = 0;
-	free_list(&steering->before);
+	xb_steered_list_free(&steering->before);
 }
 
 static void take_back(struct xb_steering *steering)
@@ -288,7 +282,7 @@ static void take_back(struct xb_steering *steering)
 	xb_image_store_stand_back(&steering->store);
 	steering->stands_back = false;
 	xb_image_store_end_trial(&steering->store);
-	free_list(&steering->now);
+	xb_steered_list_free(&steering->now);
 	steering->now = steering->before;
 	steering->before = (struct xb_steered_list){0};
 	steering->confirm_by_ns = 0;
@@ -362,7 +356,8 @@ static int change(struct xb_steering *steering, const struct xb_rule_list *wante
 	if (ret < 0)
 		return ret;
 	if (starts)
-		xb_image_store_start_trial(&steering->store, now_ns() + LEASE_NS);
+		xb_image_store_start_trial(&steering->store,
+					   xb_clock_ns(CLOCK_MONOTONIC) + LEASE_NS);
 	ret = put_in_force(steering, &prepared, &replaced, err);
 	discard(&prepared);
 	if (ret < 0) {
@@ -373,10 +368,10 @@ static int change(struct xb_steering *steering, const struct xb_rule_list *wante
 	if (starts)
 		steering->before = replaced;
 	else
-		free_list(&replaced);
+		xb_steered_list_free(&replaced);
 	if (confirm_s) {
-		steering->confirm_by_ns = now_ns() + confirm_s * NS_PER_SEC;
-		extend_trial(steering, now_ns());
+		steering->confirm_by_ns = xb_clock_ns(CLOCK_MONOTONIC) + confirm_s * NS_PER_SEC;
+		extend_trial(steering, xb_clock_ns(CLOCK_MONOTONIC));
 	}
 	return 0;
 }
@@ -439,6 +434,7 @@ int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
 		    struct xb_rule_source source, unsigned confirm_s, uint32_t *ret_id,
 		    struct xb_error *err)
 {
+	const struct xb_adoptable from = adoptable(steering);
 	struct xb_rule_list list = {0};
 	struct xb_rule added = *rule;
 	int ret;
@@ -450,7 +446,7 @@ int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
 	}
 	if (!rule->id) { /* one that says the same as another is new */
 		added.id = steering->counts.last_id + 1;
-		while (!xb_steered_is_id_free(steering, added.id))
+		while (!xb_steered_is_id_free(&from, added.id))
 			added.id++;
 	}
 	ret = copy_to_change(steering, confirm_s, &list, err);
@@ -548,10 +544,7 @@ int xb_steering_refresh(struct xb_steering *steering, struct xb_error *err)
 
 const struct xb_steered_rule *xb_steering_rule(const struct xb_steering *steering, uint32_t id)
 {
-	for (unsigned rank = 0; rank < steering->now.n; rank++)
-		if (steering->now.rules[rank].rule.id == id)
-			return &steering->now.rules[rank];
-	return NULL;
+	return xb_steered_find(&steering->now, id);
 }
 
 unsigned xb_steering_doubts(const struct xb_steering *steering, const struct xb_rule *rule,
@@ -569,12 +562,13 @@ unsigned xb_steering_doubts(const struct xb_steering *steering, const struct xb_
 static int read_stats(const struct xb_steering *steering, uint32_t slot,
 		      struct xb_rule_stats *ret_stats)
 {
+	const struct xb_steer_maps *maps = &steering->store.maps;
 	const struct xb_rule_stats *met = &steering->rules.stats[slot].met;
 	uint64_t last_ns = __atomic_load_n(&met->last_ns, __ATOMIC_RELAXED);
 	struct xb_rule_stats sum = {0};
 
-	if (steering->store.gate) {
-		int ret = xb_gate_read_rule_stats(steering->store.gate, slot, &sum);
+	if (maps->read_stats) {
+		int ret = maps->read_stats(maps->arg, slot, &sum);
 
 		if (ret < 0)
 			return ret;

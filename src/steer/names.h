@@ -2,12 +2,12 @@
 /*
  * The names in a rule: what they mean, now.
  */
-#ifndef XB_DAEMON_RULE_NAMES_H
-#define XB_DAEMON_RULE_NAMES_H
+#ifndef XB_STEER_NAMES_H
+#define XB_STEER_NAMES_H
 
 #include "core/error.h"
-#include "daemon/image.h"
-#include "daemon/rule_text.h"
+#include "steer/image.h"
+#include "steer/text.h"
 
 #include <stdbool.h>
 

@@ -3,11 +3,11 @@
  * A table as somebody wants it, rules and default verdict: from the command line, a configuration
  * or `steer load`.
  */
-#ifndef XB_DAEMON_RULE_LIST_H
-#define XB_DAEMON_RULE_LIST_H
+#ifndef XB_STEER_LIST_H
+#define XB_STEER_LIST_H
 
 #include "core/error.h"
-#include "daemon/rule_text.h"
+#include "steer/text.h"
 #include "xbridge/rule.h"
 
 /** The text that a rule comes from, to say where a mistake is; all 0: of none. */
@@ -16,6 +16,9 @@ struct xb_rule_source {
 	unsigned given; /* as the how-manieth --rule, or `rule` of a file; 0: as none */
 	struct xb_rule_places places;
 };
+
+/** Says of an error which rule it is about, where the source tells. Returns `code`. */
+int xb_rule_source_blame(const struct xb_rule_source *source, int code, struct xb_error *err);
 
 /** Zeroed it is empty, and says nothing of the default verdict. An id of 0 means that the rule has
  * yet to get one. */

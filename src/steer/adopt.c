@@ -9,13 +9,11 @@
  * slot that neither the table in force has nor the one before it; what is written there before the
  * flip stands. Only where too few of these are left, slots are used again at once.
  */
-#include "daemon/steering_adopt.h"
+#include "steer/adopt.h"
 
 #include "core/cleanup.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +22,7 @@
 
 /* What is given out, while a new list is made. */
 struct adoption {
-	const struct xb_steering *steering;
+	const struct xb_adoptable *from;
 	bool kept[XB_RULES_MAX];  /* rules in force, by rank, that the new list has too */
 	bool taken[XB_RULES_MAX]; /* slots */
 	uint32_t last_id, next_slot;
@@ -36,39 +34,19 @@ struct adoption {
 	uint16_t next[XB_RULES_MAX]; /* of the same bucket */
 };
 
-static_assert(offsetof(struct xb_rule, id) == 0, "what a rule says is all behind its id");
-
-static const uint8_t *what_it_says(const struct xb_rule *rule)
+static uint16_t *bucket_of(struct adoption *adoption, const struct xb_rule *rule)
 {
-	return (const uint8_t *)rule + sizeof(rule->id);
-}
-
-#define SAID_BYTES (sizeof(struct xb_rule) - sizeof(__u32))
-
-bool xb_steered_same(const struct xb_rule *a, const struct xb_rule *b)
-{
-	return !memcmp(what_it_says(a), what_it_says(b), SAID_BYTES);
-}
-
-/* FNV-1a */
-static uint32_t bucket_of(const struct xb_rule *rule)
-{
-	const uint8_t *said = what_it_says(rule);
-	uint32_t hash = 2166136261u;
-
-	for (size_t i = 0; i < SAID_BYTES; i++)
-		hash = (hash ^ said[i]) * 16777619u;
-	return hash % BUCKETS;
+	return &adoption->first[xb_steered_hash(rule) % BUCKETS];
 }
 
 static void index_now(struct adoption *adoption)
 {
-	const struct xb_steered_list *now = &adoption->steering->now;
+	const struct xb_steered_list *now = adoption->from->now;
 
 	for (unsigned i = 0; i < BUCKETS; i++)
 		adoption->first[i] = NO_RANK;
 	for (unsigned rank = now->n; rank--;) {
-		uint16_t *first = &adoption->first[bucket_of(&now->rules[rank].rule)];
+		uint16_t *first = bucket_of(adoption, &now->rules[rank].rule);
 
 		adoption->next[rank] = *first;
 		*first = (uint16_t)rank;
@@ -89,13 +67,12 @@ static bool is_named(const struct adoption *adoption, uint32_t id)
 
 /* The rank of the rule in force that `wanted` is, or NO_RANK. One that has no id of its own takes
  * none that another names. */
-static unsigned find_kept(const struct adoption *adoption, const struct xb_rule *wanted)
+static unsigned find_kept(struct adoption *adoption, const struct xb_rule *wanted)
 {
-	unsigned rank = adoption->first[bucket_of(wanted)];
+	unsigned rank = *bucket_of(adoption, wanted);
 
 	for (; rank != NO_RANK; rank = adoption->next[rank]) {
-		const struct xb_rule *rule = &adoption->steering->now.rules[rank].rule;
-
+		const struct xb_rule *rule = &adoption->from->now->rules[rank].rule;
 		bool may = wanted->id ? wanted->id == rule->id : !is_named(adoption, rule->id);
 
 		if (!adoption->kept[rank] && may && xb_steered_same(rule, wanted))
@@ -131,24 +108,6 @@ static int by_order(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-int xb_steered_at(struct xb_error *err, int code, const struct xb_rule_source *source)
-{
-	struct xb_error why;
-
-	if (!err || (!source->line && !source->given))
-		return code;
-	why = *err;
-	if (source->line)
-		xb_fail(err, code, "line %u: %s", source->line, why.what);
-	else if (!strncmp(why.what, "rule,", 5)) /* it goes on with the place in the rule */
-		xb_fail(err, code, "rule %u%s", source->given, why.what + 4);
-	else
-		xb_fail(err, code, "rule %u: %s", source->given, why.what);
-	err->whole = why.whole;
-	xb_hint(err, "%s", why.hint);
-	return code;
-}
-
 static int refuse_twice(const struct xb_rule_list *wanted, uint32_t id, struct xb_error *err)
 {
 	unsigned i = 0;
@@ -158,8 +117,8 @@ static int refuse_twice(const struct xb_rule_list *wanted, uint32_t id, struct x
 	do
 		i++;
 	while (wanted->rules[i].id != id);
-	return xb_steered_at(err, xb_refuse(err, -EINVAL, "two rules have the id %u", id),
-			     &wanted->sources[i]);
+	xb_refuse(err, -EINVAL, "two rules have the id %u", id);
+	return xb_rule_source_blame(&wanted->sources[i], -EINVAL, err);
 }
 
 /* Which ids the new list names itself; each once. */
@@ -198,38 +157,29 @@ static void reserve_list(struct adoption *adoption, const struct xb_steered_list
  * where too few are left, only those that the new list keeps. */
 static void reserve_slots(struct adoption *adoption, unsigned needed)
 {
-	const struct xb_steering *steering = adoption->steering;
+	const struct xb_adoptable *from = adoption->from;
 
 	for (unsigned place = 0; place < XB_IMAGES; place++)
-		xb_steered_note_slots(&steering->store.images[place], adoption->taken);
-	reserve_list(adoption, &steering->before);
+		xb_steered_note_slots(&from->store->images[place], adoption->taken);
+	reserve_list(adoption, from->before);
 	if (count_free(adoption) >= needed)
 		return;
 	memset(adoption->taken, 0, sizeof(adoption->taken));
-	xb_steered_note_slots(xb_image_store_now(&steering->store), adoption->taken);
-	reserve_list(adoption, &steering->before);
+	xb_steered_note_slots(xb_image_store_now(from->store), adoption->taken);
+	reserve_list(adoption, from->before);
 	if (count_free(adoption) >= needed)
 		return;
 	memset(adoption->taken, 0, sizeof(adoption->taken));
-	for (unsigned rank = 0; rank < steering->now.n; rank++)
+	for (unsigned rank = 0; rank < from->now->n; rank++)
 		if (adoption->kept[rank])
-			adoption->taken[steering->now.rules[rank].slot] = true;
+			adoption->taken[from->now->rules[rank].slot] = true;
 }
 
 #define SLOT_NONE XB_RULES_MAX
 
-const struct xb_rule *xb_steered_find(const struct xb_steered_list *list, uint32_t id)
+bool xb_steered_is_id_free(const struct xb_adoptable *from, uint32_t id)
 {
-	for (unsigned rank = 0; rank < list->n; rank++)
-		if (list->rules[rank].rule.id == id)
-			return &list->rules[rank].rule;
-	return NULL;
-}
-
-bool xb_steered_is_id_free(const struct xb_steering *steering, uint32_t id)
-{
-	return id && !xb_steered_find(&steering->now, id) &&
-	       !xb_steered_find(&steering->before, id);
+	return id && !xb_steered_find(from->now, id) && !xb_steered_find(from->before, id);
 }
 
 /* An id above all others, so that what is older comes first among equals; where somebody has named
@@ -240,7 +190,7 @@ static uint32_t new_id(struct adoption *adoption)
 		return ++adoption->last_id;
 	do
 		adoption->gap++;
-	while (!xb_steered_is_id_free(adoption->steering, adoption->gap) ||
+	while (!xb_steered_is_id_free(adoption->from, adoption->gap) ||
 	       is_named(adoption, adoption->gap));
 	return adoption->gap;
 }
@@ -273,8 +223,8 @@ static void adopt_all(struct adoption *adoption, const struct xb_rule_list *want
 			continue;
 		}
 		adoption->kept[rank] = true;
-		list->rules[i].rule = adoption->steering->now.rules[rank].rule;
-		list->rules[i].slot = adoption->steering->now.rules[rank].slot;
+		list->rules[i].rule = adoption->from->now->rules[rank].rule;
+		list->rules[i].slot = adoption->from->now->rules[rank].slot;
 	}
 	reserve_slots(adoption, fresh);
 	for (unsigned i = 0; i < list->n; i++)
@@ -283,7 +233,7 @@ static void adopt_all(struct adoption *adoption, const struct xb_rule_list *want
 	number_new(adoption, list);
 }
 
-int xb_steered_adopt(const struct xb_steering *steering, const struct xb_rule_list *wanted,
+int xb_steered_adopt(const struct xb_adoptable *from, const struct xb_rule_list *wanted,
 		     struct xb_steered_list *ret_list, struct xb_steered_counts *ret_counts,
 		     struct xb_error *err)
 {
@@ -296,9 +246,9 @@ int xb_steered_adopt(const struct xb_steering *steering, const struct xb_rule_li
 		free(list.rules);
 		return xb_fail(err, -ENOMEM, "keep %u rules", wanted->n);
 	}
-	adoption->steering = steering;
-	adoption->last_id = steering->counts.last_id;
-	adoption->next_slot = steering->counts.next_slot;
+	adoption->from = from;
+	adoption->last_id = from->counts.last_id;
+	adoption->next_slot = from->counts.next_slot;
 	ret = name_ids(adoption, wanted, err);
 	if (!ret)
 		adopt_all(adoption, wanted, &list);

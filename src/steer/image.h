@@ -2,8 +2,8 @@
 /*
  * Makes the image of a steering table (xbridge/image.h) from its rules.
  */
-#ifndef XB_DAEMON_IMAGE_H
-#define XB_DAEMON_IMAGE_H
+#ifndef XB_STEER_IMAGE_H
+#define XB_STEER_IMAGE_H
 
 #include "xbridge/image.h"
 

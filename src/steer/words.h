@@ -3,8 +3,8 @@
  * The values in a rule: one word each, read and printed. A reader returns whether the whole word
  * was such a value, and leaves the result untouched where it was not; it may change the word.
  */
-#ifndef XB_DAEMON_RULE_WORDS_H
-#define XB_DAEMON_RULE_WORDS_H
+#ifndef XB_STEER_WORDS_H
+#define XB_STEER_WORDS_H
 
 #include "xbridge/rule.h"
 

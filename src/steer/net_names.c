@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/net_names.h"
+#include "steer/net_names.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/image_store.h"
+#include "steer/store.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,12 +31,13 @@ static uint32_t last_generation(const struct xb_image_store *store)
 	return last;
 }
 
-int xb_image_store_init(struct xb_image_store *store, struct xb_gate *gate)
+int xb_image_store_init(struct xb_image_store *store, const struct xb_steer_maps *maps)
 {
-	*store = (struct xb_image_store){.gate = gate};
-	if (gate) {
-		store->table = gate->table;
-		store->images = gate->images;
+	*store = (struct xb_image_store){0};
+	if (maps) {
+		store->maps = *maps;
+		store->table = maps->table;
+		store->images = maps->images;
 	} else {
 		store->table = calloc(1, sizeof(*store->table));
 		store->images = calloc(XB_IMAGES, sizeof(*store->images));
@@ -55,7 +56,7 @@ int xb_image_store_init(struct xb_image_store *store, struct xb_gate *gate)
 
 void xb_image_store_fini(struct xb_image_store *store)
 {
-	if (!store->gate) {
+	if (!store->maps.table) {
 		free(store->table);
 		free(store->images);
 	}
@@ -82,7 +83,7 @@ int xb_image_store_flip(struct xb_image_store *store, struct xb_image *image, ui
 			struct xb_error *err)
 {
 	struct xb_in_force next = {.n_rules = (uint16_t)image->head.n_rules, .verdict = verdict};
-	int ret = store->gate ? xb_gate_wait_grace(store->gate, err) : 0;
+	int ret = store->maps.wait_grace ? store->maps.wait_grace(store->maps.arg, err) : 0;
 
 	if (ret < 0)
 		return ret;

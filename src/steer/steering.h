@@ -8,43 +8,21 @@
  * unless it is confirmed in time, the table from before comes back. Further changes may join the
  * trial; the table that comes back is the one from before the first.
  *
- * Control thread. What workers see goes into the snapshots that the caller publishes after each
+ * One thread. What workers see goes into the snapshots that the caller publishes after each
  * change (xb_steering_rules, xb_steering_verdict).
  */
-#ifndef XB_DAEMON_STEERING_H
-#define XB_DAEMON_STEERING_H
+#ifndef XB_STEER_STEERING_H
+#define XB_STEER_STEERING_H
 
 #include "core/rules.h"
-#include "daemon/image_store.h"
-#include "daemon/rule_list.h"
-#include "daemon/rule_names.h"
-#include "daemon/rule_sense.h"
+#include "steer/doubts.h"
+#include "steer/list.h"
+#include "steer/names.h"
+#include "steer/steered.h"
+#include "steer/store.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/** A rule in force. */
-struct xb_steered_rule {
-	struct xb_rule rule;
-	uint32_t slot; /* its element in the maps of rules, counters and limits */
-	struct xb_rule_source source;
-};
-
-/** A table; its rules in the order in which they are asked. */
-struct xb_steered_list {
-	unsigned n;
-	struct xb_steered_rule *rules; /* from the heap */
-	char word[XB_RULE_NAME_BYTES]; /* the default verdict, as it was given */
-	uint16_t verdict;              /* what that means */
-	bool names_kernel;             /* a rule says `dmac kernel`, which was taken for: */
-	uint8_t kernel_mac[6];
-};
-
-/** What was given out last. */
-struct xb_steered_counts {
-	uint32_t last_id;
-	uint32_t next_slot; /* where the search for a free one starts */
-};
 
 struct xb_steering {
 	struct xb_rule_names names;
@@ -57,18 +35,20 @@ struct xb_steering {
 	struct xb_in_force trial; /* … in place of this */
 	struct xb_rules rules;    /* where the table lies */
 	uint16_t verdict;
+	struct xb_error unshown; /* why the map that shows the rules to people doesn't show these;
+				    code 0: it does */
 };
 
 /**
  * Starts with no rules and `bridge` as the default verdict. What an earlier run has left in the
- * gate is in force until the first change.
+ * maps is in force until the first change.
  *
- * @gate:  NULL: there is no uplink; the table lies in memory of its own.
- * @names: asked at each change.
+ * @maps:  copied; NULL: no program asks, and the table lies in memory of its own.
+ * @names: copied; asked at each change.
  *
  * Returns 0 or -ENOMEM.
  */
-int xb_steering_init(struct xb_steering *steering, struct xb_gate *gate,
+int xb_steering_init(struct xb_steering *steering, const struct xb_steer_maps *maps,
 		     const struct xb_rule_names *names, struct xb_error *err);
 void xb_steering_fini(struct xb_steering *steering);
 

@@ -6,8 +6,8 @@
  *
  * Matches come in any order, each once. One table (rule_text.c) is the grammar and prints rules.
  */
-#ifndef XB_DAEMON_RULE_TEXT_H
-#define XB_DAEMON_RULE_TEXT_H
+#ifndef XB_STEER_TEXT_H
+#define XB_STEER_TEXT_H
 
 #include "xbridge/rule.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/rule_names.h"
+#include "steer/names.h"
 
-#include "daemon/rule_words.h"
+#include "steer/words.h"
 
 #include <errno.h>
 #include <string.h>

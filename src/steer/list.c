@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/rule_list.h"
+#include "steer/list.h"
 
-#include "daemon/rule_words.h"
+#include "steer/words.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -137,6 +137,24 @@ int xb_rule_list_parse(struct xb_rule_list *list, const char *text, struct xb_er
 		text += len + (text[len] == '\n');
 	}
 	return 0;
+}
+
+int xb_rule_source_blame(const struct xb_rule_source *source, int code, struct xb_error *err)
+{
+	struct xb_error why;
+
+	if (!err || (!source->line && !source->given))
+		return code;
+	why = *err;
+	if (source->line)
+		xb_fail(err, code, "line %u: %s", source->line, why.what);
+	else if (!strncmp(why.what, "rule,", 5)) /* it goes on with the place in the rule */
+		xb_fail(err, code, "rule %u%s", source->given, why.what + 4);
+	else
+		xb_fail(err, code, "rule %u: %s", source->given, why.what);
+	err->whole = why.whole;
+	xb_hint(err, "%s", why.hint);
+	return code;
 }
 
 void xb_rule_list_free(struct xb_rule_list *list)

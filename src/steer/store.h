@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where the steering table in force lies: in the gate's maps, for the XDP programs to see, or, with
- * no uplink, in memory of our own.
+ * Where the steering table in force lies: in maps, for XDP programs to see, or, where there are
+ * none, in memory of our own.
  *
  * A table is two things: an image, in one of two places, and a word (struct xb_in_force) that names
  * the place and holds the default verdict. To replace the word is to replace the table, whole.
@@ -9,33 +9,52 @@
  * enough to bring it back: the programs do that by themselves when the time is up, or when nobody
  * extends the trial.
  *
- * Control thread.
+ * One thread.
  */
-#ifndef XB_DAEMON_IMAGE_STORE_H
-#define XB_DAEMON_IMAGE_STORE_H
+#ifndef XB_STEER_STORE_H
+#define XB_STEER_STORE_H
 
 #include "core/error.h"
 #include "xbridge/image.h"
 #include "xbridge/steer.h"
-#include "xsk/gate.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
+/** The maps that XDP programs share with a table, mapped, and what to do about those programs. They
+ *  outlive the store. */
+struct xb_steer_maps {
+	struct xb_table *table;           /* one */
+	struct xb_image *images;          /* XB_IMAGES */
+	struct xb_rule_user_stats *stats; /* XB_RULES_MAX: what userspace has counted */
+	uint64_t *limits;                 /* XB_RULES_MAX, see xbridge/gcra.h */
+	/** Waits until no program looks at an image that is not in force any more. Returns 0 or
+	 * -errno. */
+	int (*wait_grace)(void *arg, struct xb_error *err);
+	/** What a rule's slot has met in the programs. Returns 0 or -errno. */
+	int (*read_stats)(void *arg, uint32_t slot, struct xb_rule_stats *ret_stats);
+	/** Lets that start at nothing, at `n` slots. Returns 0 or -errno. */
+	int (*clear_stats)(void *arg, const uint32_t *slots, unsigned n);
+	/** Shows these rules to people, each at its slot, and no other. Returns 0 or -errno. */
+	int (*show)(void *arg, const uint32_t *slots, const struct xb_rule *rules, unsigned n,
+		    struct xb_error *err);
+	void *arg;
+};
+
 struct xb_image_store {
-	struct xb_gate *gate;    /* NULL: memory of our own */
-	struct xb_table *table;  /* one */
-	struct xb_image *images; /* XB_IMAGES */
-	uint32_t generation;     /* the last that an image has got */
+	struct xb_steer_maps maps; /* all 0: memory of our own */
+	struct xb_table *table;    /* one */
+	struct xb_image *images;   /* XB_IMAGES */
+	uint32_t generation;       /* the last that an image has got */
 };
 
 /**
- * Opens the store: the gate's, with the table of an earlier run in force (a trial that it did not
- * live to end is over), or, where `gate` is NULL, an empty one of our own. Returns 0 or -ENOMEM.
+ * Opens the store: in `maps`, with the table of an earlier run in force (a trial that it did not
+ * live to end is over), or, where that is NULL, an empty one of our own. Returns 0 or -ENOMEM.
  */
-int xb_image_store_init(struct xb_image_store *store, struct xb_gate *gate);
+int xb_image_store_init(struct xb_image_store *store, const struct xb_steer_maps *maps);
 
-/** Lets go of it; the gate's table stays in force. */
+/** Lets go of it; a table in maps stays in force. */
 void xb_image_store_fini(struct xb_image_store *store);
 
 /** The image in force; its bytes stay until the second flip from now. */
