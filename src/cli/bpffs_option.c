@@ -2,7 +2,7 @@
 #include "cli/bpffs_option.h"
 
 #include "cli/say.h"
-#include "xsk/bpffs.h"
+#include "gate/bpffs.h"
 
 #include <string.h>
 

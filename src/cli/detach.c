@@ -5,8 +5,8 @@
 #include "cli/client.h"
 #include "cli/holder.h"
 #include "cli/say.h"
-#include "xsk/gate.h"
-#include "xsk/ifname.h"
+#include "gate/gate.h"
+#include "netdev/ifname.h"
 
 static bool refuse(const char *ifname, const char *instance)
 {

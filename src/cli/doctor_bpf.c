@@ -7,10 +7,10 @@
  */
 #include "cli/doctor_checks.h"
 #include "core/cleanup.h"
-#include "xsk/bpffs.h"
-#include "xsk/extension.h"
-#include "xsk/gate.h"
-#include "xsk/netdev.h"
+#include "gate/bpffs.h"
+#include "gate/extension.h"
+#include "gate/gate.h"
+#include "netdev/netdev.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>

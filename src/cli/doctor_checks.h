@@ -5,7 +5,7 @@
 #ifndef XB_CLI_DOCTOR_CHECKS_H
 #define XB_CLI_DOCTOR_CHECKS_H
 
-#include "xsk/netdev.h"
+#include "netdev/netdev.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -6,7 +6,7 @@
 #include "cli/doctor_checks.h"
 #include "core/cleanup.h"
 #include "core/frame.h"
-#include "xsk/below.h"
+#include "netdev/below.h"
 #include "xsk/uplink.h"
 
 #include <errno.h>

@@ -10,11 +10,11 @@
 #include "cli/liveness.h"
 #include "core/cleanup.h"
 #include "daemon/json.h"
+#include "gate/bpffs.h"
+#include "gate/gate.h"
+#include "gate/pins.h"
+#include "netdev/ifname.h"
 #include "xbridge/control.h"
-#include "xsk/bpffs.h"
-#include "xsk/gate.h"
-#include "xsk/ifname.h"
-#include "xsk/pins.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the kernel says of an interface beyond xsk/netdev.h: what its driver does for XDP.
+ * What the kernel says of an interface beyond netdev/netdev.h: what its driver does for XDP.
  */
 #include "cli/doctor_checks.h"
-#include "xsk/netlink.h"
+#include "netdev/netlink.h"
 
 #include <errno.h>
 #include <linux/genetlink.h>

@@ -6,7 +6,7 @@
 #include "cli/doctor_checks.h"
 #include "cli/holder.h"
 #include "daemon/json.h"
-#include "xsk/gate.h"
+#include "gate/gate.h"
 
 #include <string.h>
 

@@ -5,8 +5,9 @@
  */
 #include "cli/doctor_checks.h"
 #include "core/cleanup.h"
-#include "xsk/netlink.h"
-#include "xsk/stack.h"
+#include "netdev/netlink.h"
+#include "netdev/own_macs.h"
+#include "netdev/xdp.h"
 
 #include <linux/if_arp.h>
 #include <net/if.h>
@@ -40,13 +41,13 @@ static void check_master(struct xb_checkup *checkup)
 
 void xb_check_sharing(struct xb_checkup *checkup)
 {
-	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	xb_auto_free struct xb_own_macs *stack = calloc(1, sizeof(*stack));
 	struct xb_error err = {0};
 	int ret;
 
 	if (!stack)
 		return;
-	ret = xb_stack_query(checkup->netdev.ifindex, stack, &err);
+	ret = xb_own_macs_read(checkup->netdev.ifindex, stack, &err);
 	if (ret < 0) {
 		xb_found(checkup, XB_FINDING_NOTE,
 			 "not known whether the host is reached through it: %s", strerror(-ret));
@@ -70,7 +71,7 @@ void xb_check_sharing(struct xb_checkup *checkup)
 		xb_found(checkup, XB_FINDING_WARN,
 			 "more than %u own MACs are stacked on it: the rest "
 			 "would be bridged",
-			 XB_STACK_MACS_MAX);
+			 XB_OWN_MACS_OF_ONE_MAX);
 		xb_remedy(checkup, "fewer macvlans on %s, or a rule `dmac MAC to pass` for each",
 			  checkup->ifname);
 	}
@@ -153,10 +154,10 @@ static void check_tap(struct xb_checkup *checkup, const char *tap)
 void xb_check_segment(struct xb_checkup *checkup)
 {
 	auto_links struct links links = {0};
-	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	xb_auto_free struct xb_own_macs *stack = calloc(1, sizeof(*stack));
 	unsigned before = checkup->n;
 
-	if (!stack || xb_stack_query(checkup->netdev.ifindex, stack, NULL) < 0 ||
+	if (!stack || xb_own_macs_read(checkup->netdev.ifindex, stack, NULL) < 0 ||
 	    !stack->addressed) {
 		xb_found(checkup, XB_FINDING_OK,
 			 "no other stack answers on this segment: %s has no "
@@ -195,12 +196,12 @@ static bool could_be_uplink(struct rtnl_link *link)
 
 static void say_interface(struct xb_checkup *checkup, const char *ifname)
 {
-	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	xb_auto_free struct xb_own_macs *stack = calloc(1, sizeof(*stack));
 	struct xb_netdev netdev;
 	uint32_t prog_id;
 
 	if (!stack || xb_netdev_read(ifname, &netdev, NULL) < 0 ||
-	    xb_stack_query(netdev.ifindex, stack, NULL) < 0)
+	    xb_own_macs_read(netdev.ifindex, stack, NULL) < 0)
 		return; /* it has just gone */
 	prog_id = xb_attached_prog(netdev.ifindex);
 	xb_found(checkup, netdev.up ? XB_FINDING_OK : XB_FINDING_NOTE,

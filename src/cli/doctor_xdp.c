@@ -6,9 +6,10 @@
 #include "cli/holder.h"
 #include "core/cleanup.h"
 #include "daemon/json.h"
-#include "xsk/below.h"
-#include "xsk/dispatcher.h"
-#include "xsk/gate.h"
+#include "gate/dispatcher.h"
+#include "gate/foreign.h"
+#include "gate/gate.h"
+#include "netdev/below.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>

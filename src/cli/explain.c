@@ -10,10 +10,10 @@
 #include "core/cleanup.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
+#include "gate/bpffs.h"
+#include "gate/twin.h"
 #include "steer/text.h"
 #include "xbridge/parse.h"
-#include "xsk/bpffs.h"
-#include "xsk/twin.h"
 
 #include <json-c/json.h>
 #include <linux/if_ether.h>

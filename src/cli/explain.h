@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * `xbridge explain`: what would become of a frame, and why. Two are asked, the running instance
- * (daemon/explain.h) and, for an uplink's frame, a twin of its XDP program (xsk/twin.h); that they
+ * (daemon/explain.h) and, for an uplink's frame, a twin of its XDP program (gate/twin.h); that they
  * disagree is an error.
  */
 #ifndef XB_CLI_EXPLAIN_H

@@ -9,9 +9,10 @@
 #define XB_DAEMON_CONFIG_H
 
 #include "core/error.h"
+#include "gate/bpffs.h"
+#include "gate/gate.h"
 #include "steer/list.h"
 #include "vhost/tap.h"
-#include "xsk/bpffs.h"
 #include "xsk/uplink.h"
 
 #include <stdbool.h>

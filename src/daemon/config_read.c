@@ -4,7 +4,7 @@
 #include "core/cleanup.h"
 #include "daemon/config.h"
 #include "daemon/config_value.h"
-#include "xsk/pins.h"
+#include "gate/pins.h"
 
 #include <ctype.h>
 #include <errno.h>

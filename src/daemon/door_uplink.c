@@ -9,13 +9,14 @@
  *                                      └► lost: looked for each second
  *
  * Programs are put on from the bottom up and taken off from the top down, since the kernel refuses
- * the other order; one below that is put on anew takes those upon it off first (xsk/gate.h).
+ * the other order; one below that is put on anew takes those upon it off first (gate/gate.h).
  *
  * An uplink that only has to be taken anew (another MTU, other queues) counts as there meanwhile,
  * so that tap0 keeps its carrier.
  */
 #include "daemon/instance.h"
 
+#include "daemon/gate_views.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
 #include "daemon/uplink_log.h"
@@ -141,11 +142,14 @@ static void on_attached(struct xb_errand *errand)
 	struct xb_instance_uplink *entry =
 		(struct xb_instance_uplink *)((char *)errand -
 					      offsetof(struct xb_instance_uplink, attach));
-	struct xb_error err = {0};
+	struct xb_error *err = &errand->outcome.err;
+	int ret = errand->outcome.code;
 
-	int ret = xb_uplink_attached(entry->uplink, &errand->order, &errand->outcome, &err);
-
-	entry->attached = entry->attached || !ret;
+	if (!ret) {
+		xb_gate_attached(&entry->instance->gate, &errand->order, &errand->outcome);
+		xb_uplink_attached(entry->uplink, &errand->outcome.attachment);
+		entry->attached = true;
+	}
 	if (entry->instance->ending) {
 		entry->instance->n_detaching--;
 		end(entry);
@@ -153,7 +157,7 @@ static void on_attached(struct xb_errand *errand)
 	}
 	xb_uplink_doors_cleared(entry->instance, errand->outcome.cleared);
 	if (ret < 0) {
-		fail(entry, &err);
+		fail(entry, err);
 		return;
 	}
 	if (entry->instance->ready) {
@@ -172,8 +176,15 @@ static void attaching(struct xb_job *job)
 
 static void attach(struct xb_instance_uplink *entry)
 {
+	const struct xb_uplink *uplink = entry->uplink;
+	struct xb_gate_order *order = &entry->attach.order;
+
 	entry->cleared = false;
-	xb_uplink_order(entry->uplink, &entry->attach.order);
+	*order = (struct xb_gate_order){.attach = true,
+					.slot = uplink->slot,
+					.ifindex = uplink->ifindex,
+					.options = xb_uplink_how_to_attach(uplink)};
+	memcpy(order->ifname, uplink->options.ifname, sizeof(order->ifname));
 	xb_job_enter(&entry->job, &entry->instance->loop, "attaching", XB_JOB_NO_LIMIT, attaching);
 	xb_doorman_give(&entry->instance->doorman, &entry->attach, on_attached);
 }
@@ -194,10 +205,11 @@ int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_erro
 {
 	struct xb_instance_uplink *entry = &instance->uplinks[i];
 	struct xb_uplink_options *options = &instance->config.uplinks[i];
+	const struct xb_program program = xb_gate_program(&instance->gate);
 	struct xb_uplink *uplink;
 
 	options->port_id = (uint16_t)(XB_KERNEL_PORT_ID + 1 + i);
-	if (xb_uplink_new(options, &instance->gate, &instance->arena, &uplink, err) < 0)
+	if (xb_uplink_new(options, &program, &instance->arena, &uplink, err) < 0)
 		return err->code;
 	*entry = (struct xb_instance_uplink){.instance = instance, .uplink = uplink};
 	instance->n_uplinks++;

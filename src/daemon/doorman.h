@@ -32,7 +32,7 @@
 #include "core/error.h"
 #include "daemon/config.h"
 #include "daemon/loop.h"
-#include "xsk/gate.h"
+#include "gate/gate.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -7,7 +7,7 @@
 #define XB_DAEMON_DOORMAN_OWN_H
 
 #include "daemon/config.h"
-#include "xsk/gate.h"
+#include "gate/gate.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -10,7 +10,7 @@
 #include "daemon/log.h"
 #include "daemon/name_lock.h"
 #include "daemon/privileges.h"
-#include "xsk/pins.h"
+#include "gate/pins.h"
 
 #include <errno.h>
 #include <net/if.h>

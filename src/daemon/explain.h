@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Userspace's half of `xbridge explain`: what this instance would do with a frame. The other half,
- * a twin of the XDP program, is the client's (xsk/twin.h), which compares the two.
+ * a twin of the XDP program, is the client's (gate/twin.h), which compares the two.
  */
 #ifndef XB_DAEMON_EXPLAIN_H
 #define XB_DAEMON_EXPLAIN_H

@@ -7,7 +7,7 @@
 #include "daemon/log.h"
 #include "daemon/privileges.h"
 #include "daemon/remarks.h"
-#include "xsk/netdev.h"
+#include "netdev/netdev.h"
 
 #include <errno.h>
 #include <sched.h>

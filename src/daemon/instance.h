@@ -31,10 +31,10 @@
 #include "daemon/loops.h"
 #include "daemon/reader.h"
 #include "daemon/remarks.h"
+#include "gate/drop_feed.h"
+#include "gate/fdb_mirror.h"
+#include "gate/gate.h"
 #include "steer/steering.h"
-#include "xsk/drop_feed.h"
-#include "xsk/fdb_mirror.h"
-#include "xsk/gate.h"
 #include "xsk/uplink.h"
 
 #define XB_TROUBLE_BYTES 512u
@@ -51,7 +51,7 @@ struct xb_instance_uplink {
 	bool published;    /* where it runs, the workers serve it */
 	bool lost;         /* the interface is gone, or can't be used; it is looked for again */
 	bool cleared;      /* its program had to go for one below it, and is put on again */
-	uint64_t digest;   /* of addresses that change without an event (xb_stack_digest) */
+	uint64_t digest;   /* of addresses that change without an event (xb_own_macs_digest) */
 	bool macs_due;     /* own addresses may have changed since they were read */
 	bool unseen;       /* as last said: descriptors were too short to look at it */
 	uint64_t again_ns; /* not before then (CLOCK_MONOTONIC) */

@@ -4,7 +4,7 @@
  */
 #include "daemon/instance.h"
 
-#include "daemon/gate_maps.h"
+#include "daemon/gate_views.h"
 #include "daemon/log.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 #include "daemon/kernel_port.h"
 
 #include "daemon/mac.h"
-#include "xsk/netdev.h"
+#include "netdev/netdev.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -41,7 +41,7 @@ void xb_instance_look_for_macs(struct xb_instance_uplink *entry)
 {
 	uint64_t digest;
 
-	if (entry->lost || xb_stack_digest(entry->uplink->ifindex, &digest) < 0 ||
+	if (entry->lost || xb_own_macs_digest(entry->uplink->ifindex, &digest) < 0 ||
 	    digest == entry->digest)
 		return;
 	entry->digest = digest;

@@ -4,7 +4,7 @@
  * was called so before.
  */
 #include "daemon/instance.h"
-#include "xsk/ifname.h"
+#include "netdev/ifname.h"
 
 #include <string.h>
 

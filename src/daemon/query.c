@@ -7,8 +7,8 @@
 #include "daemon/change_log.h"
 #include "daemon/json.h"
 #include "daemon/troubles.h"
+#include "gate/bpffs.h"
 #include "steer/text.h"
-#include "xsk/bpffs.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -11,8 +11,8 @@
 #include "daemon/privileges.h"
 #include "daemon/reload.h"
 #include "daemon/troubles.h"
+#include "gate/bpffs.h"
 #include "steer/net_names.h"
-#include "xsk/bpffs.h"
 
 #include <errno.h>
 #include <signal.h>

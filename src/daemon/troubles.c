@@ -4,7 +4,7 @@
 #include "daemon/commands.h"
 #include "daemon/json.h"
 #include "daemon/log.h"
-#include "xsk/probe.h"
+#include "netdev/probe.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 
 #include "core/calls.h"
 #include "core/cleanup.h"
-#include "xsk/netdev.h"
+#include "netdev/netdev.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include "core/calls.h"
 #include "core/cleanup.h"
 #include "core/l4.h"
-#include "xsk/netdev.h"
+#include "netdev/netdev.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>

@@ -4,7 +4,7 @@
 #include "core/calls.h"
 #include "core/cleanup.h"
 #include "core/clock.h"
-#include "xsk/netdev.h"
+#include "netdev/netdev.h"
 #include "xsk/uplink_own.h"
 
 #include <errno.h>
@@ -102,6 +102,7 @@ static void adopt(struct xb_uplink *uplink, const struct xb_netdev *netdev)
 
 static int write_config(struct xb_uplink *uplink, struct xb_error *err)
 {
+	const struct xb_program *program = &uplink->own->program;
 	struct xb_steer_config config = {
 		.ifindex = uplink->ifindex,
 		.shared = uplink->shared,
@@ -110,7 +111,7 @@ static int write_config(struct xb_uplink *uplink, struct xb_error *err)
 	};
 
 	memcpy(config.ifname, uplink->names[0], sizeof(config.ifname));
-	return xb_gate_set_config(uplink->own->gate, uplink->slot, &config, err);
+	return program->ops->set_config(program->arg, uplink->slot, &config, err);
 }
 
 static bool has_own_macs(const struct xb_uplink *uplink, const struct xb_own_mac_entry *macs,
@@ -126,8 +127,9 @@ static bool has_own_macs(const struct xb_uplink *uplink, const struct xb_own_mac
 
 /* Tells the gate which addresses are the stack's own. Returns 1 where they have changed, 0 or
  * -errno. */
-static int write_own_macs(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_error *err)
+static int write_own_macs(struct xb_uplink *uplink, struct xb_own_macs *stack, struct xb_error *err)
 {
+	const struct xb_program *program = &uplink->own->program;
 	unsigned n = 0;
 	bool changed;
 	int ret;
@@ -139,7 +141,7 @@ static int write_own_macs(struct xb_uplink *uplink, struct xb_stack *stack, stru
 		if (!uplink->options.lends_mac || uplink->shared ||
 		    memcmp(stack->macs[i].mac, uplink->mac, sizeof(uplink->mac)))
 			stack->macs[n++] = stack->macs[i];
-	ret = xb_gate_set_own_macs(uplink->own->gate, uplink->slot, stack->macs, n, err);
+	ret = program->ops->set_own_macs(program->arg, uplink->slot, stack->macs, n, err);
 	if (ret < 0)
 		return ret;
 	changed = !has_own_macs(uplink, stack->macs, n);
@@ -148,26 +150,14 @@ static int write_own_macs(struct xb_uplink *uplink, struct xb_stack *stack, stru
 	return changed;
 }
 
-/* How the program is to sit on the interface: on a bond above it, since what a member's driver
- * redirects never arrives. */
-static struct xb_attach_options how_to_attach(const struct xb_uplink *uplink)
-{
-	struct xb_attach_options how = uplink->options.xdp;
-
-	if (uplink->aggregate && how.mode == XB_XDP_AUTO)
-		how.mode = XB_XDP_GENERIC;
-	how.keep_mode = uplink->own->attached; /* it was tried in this run */
-	return how;
-}
-
 /* Readies the gate for the interface, closed: everything that it would redirect passes. */
-static int prepare(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_error *err)
+static int prepare(struct xb_uplink *uplink, struct xb_own_macs *stack, struct xb_error *err)
 {
 	struct xb_uplink_private *own = uplink->own;
 	int ret;
 
 	for (uint32_t q = 0; q < XB_QUEUES_MAX; q++) {
-		ret = xb_gate_set_socket(own->gate, uplink->slot, q, -1, err);
+		ret = own->program.ops->set_socket(own->program.arg, uplink->slot, q, -1, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -192,42 +182,28 @@ static int prepare(struct xb_uplink *uplink, struct xb_stack *stack, struct xb_e
 	return 0;
 }
 
-void xb_uplink_order(const struct xb_uplink *uplink, struct xb_gate_order *ret_order)
+/* How the program is to sit on the interface: on a bond above it, since what a member's driver
+ * redirects never arrives. */
+struct xb_attach_options xb_uplink_how_to_attach(const struct xb_uplink *uplink)
 {
-	*ret_order = (struct xb_gate_order){.attach = true,
-					    .slot = uplink->slot,
-					    .ifindex = uplink->ifindex,
-					    .options = how_to_attach(uplink)};
-	memcpy(ret_order->ifname, uplink->options.ifname, sizeof(ret_order->ifname));
+	struct xb_attach_options how = uplink->options.xdp;
+
+	if (uplink->aggregate && how.mode == XB_XDP_AUTO)
+		how.mode = XB_XDP_GENERIC;
+	how.keep_mode = uplink->own->attached; /* it was tried in this run */
+	return how;
 }
 
-int xb_uplink_attached(struct xb_uplink *uplink, const struct xb_gate_order *order,
-		       const struct xb_gate_outcome *outcome, struct xb_error *err)
+void xb_uplink_attached(struct xb_uplink *uplink, const struct xb_attachment *attachment)
 {
-	if (outcome->code && err)
-		*err = outcome->err;
-	if (outcome->code)
-		return outcome->code;
-	xb_gate_attached(uplink->own->gate, order, outcome);
-	uplink->attachment = outcome->attachment;
+	uplink->attachment = *attachment;
 	uplink->own->attached = true;
-	return 0;
-}
-
-int xb_uplink_attach(struct xb_uplink *uplink, struct xb_error *err)
-{
-	struct xb_gate_outcome outcome;
-	struct xb_gate_order order;
-
-	xb_uplink_order(uplink, &order);
-	xb_gate_carry_out(uplink->own->gate, &order, &outcome);
-	return xb_uplink_attached(uplink, &order, &outcome, err);
 }
 
 /* ---- made and freed ---- */
 
-static int make_storage(struct xb_uplink *uplink, unsigned n_queues, struct xb_gate *gate,
-			struct xb_arena *arena)
+static int make_storage(struct xb_uplink *uplink, unsigned n_queues,
+			const struct xb_program *program, struct xb_arena *arena)
 {
 	struct xb_uplink_private *own = calloc(1, sizeof(*own));
 	int ret;
@@ -235,7 +211,7 @@ static int make_storage(struct xb_uplink *uplink, unsigned n_queues, struct xb_g
 	if (!own)
 		return -ENOMEM;
 	uplink->own = own;
-	own->gate = gate;
+	own->program = *program;
 	own->arena = arena;
 	own->promisc_fd = own->wake_epoll_fd = own->tap.fd = own->packet_tx.fd = -1;
 	ret = xb_port_init(&uplink->port, xb_uplink_ops(XB_UPLINK_TX_XDP), uplink->options.ifname,
@@ -275,8 +251,8 @@ static void free_storage(struct xb_uplink *uplink)
 	free(uplink);
 }
 
-static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena *arena,
-		struct xb_stack *stack, struct xb_error *err)
+static int make(struct xb_uplink *uplink, const struct xb_program *program, struct xb_arena *arena,
+		struct xb_own_macs *stack, struct xb_error *err)
 {
 	struct xb_netdev netdev = {0};
 	unsigned n_queues;
@@ -286,29 +262,30 @@ static int make(struct xb_uplink *uplink, struct xb_gate *gate, struct xb_arena 
 	if (!ret)
 		ret = xb_uplink_look_up(uplink, &netdev, err);
 	if (!ret)
-		ret = xb_stack_query(netdev.ifindex, stack, err);
+		ret = xb_own_macs_read(netdev.ifindex, stack, err);
 	if (ret < 0)
 		return ret;
 	n_queues = netdev.rx_queues_max < uplink->options.queues_max ? netdev.rx_queues_max
 								     : uplink->options.queues_max;
-	ret = make_storage(uplink, n_queues, gate, arena);
+	ret = make_storage(uplink, n_queues, program, arena);
 	if (ret < 0)
 		return xb_fail(err, ret, "make the uplink %s", uplink->options.ifname);
 	decide_sharing(uplink);
 	adopt(uplink, &netdev);
-	ret = xb_gate_claim_slot(gate, netdev.ifindex, uplink->options.ifname, &uplink->slot, err);
+	ret = program->ops->claim(program->arg, netdev.ifindex, uplink->options.ifname,
+				  &uplink->slot, err);
 	if (ret < 0)
 		return ret;
 	ret = prepare(uplink, stack, err);
 	if (ret < 0)
-		xb_gate_abandon_slot(gate, uplink->slot);
+		program->ops->release(program->arg, uplink->slot, false);
 	return ret;
 }
 
-int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
+int xb_uplink_new(const struct xb_uplink_options *options, const struct xb_program *program,
 		  struct xb_arena *arena, struct xb_uplink **ret_uplink, struct xb_error *err)
 {
-	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	xb_auto_free struct xb_own_macs *stack = calloc(1, sizeof(*stack));
 	struct xb_uplink *uplink = aligned_alloc(64, (sizeof(*uplink) + 63) / 64 * 64);
 	int ret;
 
@@ -318,7 +295,7 @@ int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
 	}
 	memset(uplink, 0, sizeof(*uplink));
 	uplink->options = *options;
-	ret = make(uplink, gate, arena, stack, err);
+	ret = make(uplink, program, arena, stack, err);
 	if (ret < 0) {
 		free_storage(uplink);
 		return ret;
@@ -329,22 +306,22 @@ int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
 
 void xb_uplink_free(struct xb_uplink *uplink, struct xb_cache *cache)
 {
+	const struct xb_program *program;
+
 	if (!uplink)
 		return;
+	program = &uplink->own->program;
 	if (cache)
 		while (xb_uplink_stop(uplink, cache) == -EAGAIN)
 			;
 	xb_xsk_set_close(&uplink->own->set);
-	if (uplink->own->attached)
-		xb_gate_release_slot(uplink->own->gate, uplink->slot);
-	else
-		xb_gate_abandon_slot(uplink->own->gate, uplink->slot);
+	program->ops->release(program->arg, uplink->slot, uplink->own->attached);
 	free_storage(uplink);
 }
 
 int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err)
 {
-	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	xb_auto_free struct xb_own_macs *stack = calloc(1, sizeof(*stack));
 	struct xb_netdev netdev;
 	int ret;
 
@@ -355,7 +332,7 @@ int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err)
 			       uplink->options.ifname);
 	ret = xb_uplink_look_up(uplink, &netdev, err);
 	if (!ret)
-		ret = xb_stack_query(netdev.ifindex, stack, err);
+		ret = xb_own_macs_read(netdev.ifindex, stack, err);
 	if (ret < 0)
 		return ret;
 	adopt(uplink, &netdev);
@@ -429,14 +406,15 @@ static int open_gate(struct xb_uplink *uplink, struct xb_error *err)
 	int ret;
 
 	for (unsigned q = 0; q < port->n_queues; q++) {
-		ret = xb_gate_set_socket(own->gate, uplink->slot, q, own->set.queue[q].fd, err);
+		ret = own->program.ops->set_socket(own->program.arg, uplink->slot, q,
+						   own->set.queue[q].fd, err);
 		if (ret < 0)
 			return ret;
 		port->queues[q].wake_fd = q == 0 && uplink->shared ? own->wake_epoll_fd
 								   : own->set.queue[q].fd;
 	}
 	for (unsigned q = 0; q < port->n_queues; q++)
-		xb_gate_beat(own->gate, uplink->slot, q, now_ns);
+		xb_program_beat(&own->program, uplink->slot, q, now_ns);
 	return 0;
 }
 
@@ -477,7 +455,7 @@ static int finish_start(struct xb_uplink *uplink, struct xb_cache *cache, struct
 	uplink->running = true;
 	uplink->zerocopy = own->set.zerocopy;
 	own->tap_turn = 0;
-	own->since = xb_gate_in_force(own->gate).generation;
+	own->since = xb_in_force_read(own->program.in_force).generation;
 	for (unsigned q = 0; q < uplink->port.n_queues; q++) {
 		own->missed[q] = 0;
 		own->lanes[q].xsk = &own->set.queue[q];
@@ -520,7 +498,7 @@ static bool leave_sockets(struct xb_uplink *uplink, struct xb_cache *cache)
 	bool held = own->set.zerocopy;
 
 	for (unsigned q = 0; q < port->n_queues; q++)
-		xb_gate_set_socket(own->gate, uplink->slot, q, -1, NULL);
+		own->program.ops->set_socket(own->program.arg, uplink->slot, q, -1, NULL);
 	xb_uplink_refresh_stats(uplink);
 	for (unsigned q = 0; q < port->n_queues; q++) {
 		struct xb_lane *lane = &own->lanes[q];
@@ -564,12 +542,12 @@ int xb_uplink_stop(struct xb_uplink *uplink, struct xb_cache *cache)
 
 int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_error *err)
 {
-	xb_auto_free struct xb_stack *stack = calloc(1, sizeof(*stack));
+	xb_auto_free struct xb_own_macs *stack = calloc(1, sizeof(*stack));
 	int ret;
 
 	if (!stack)
 		return xb_fail(err, -ENOMEM, "read own MACs of %s", uplink->options.ifname);
-	ret = xb_stack_query(uplink->ifindex, stack, err);
+	ret = xb_own_macs_read(uplink->ifindex, stack, err);
 	return ret < 0 ? ret : write_own_macs(uplink, stack, err);
 }
 
@@ -617,6 +595,7 @@ static bool sockets_are_dead(const struct xb_uplink *uplink)
 
 int xb_uplink_refresh_link(struct xb_uplink *uplink)
 {
+	const struct xb_program *program = &uplink->own->program;
 	struct xb_netdev netdev;
 	int attached = 1;
 	int ret;
@@ -632,7 +611,7 @@ int xb_uplink_refresh_link(struct xb_uplink *uplink)
 		return -ENODEV;
 	}
 	if (uplink->running)
-		attached = xb_gate_is_attached(uplink->own->gate, uplink->slot, uplink->ifindex);
+		attached = program->ops->is_attached(program->arg, uplink->slot, uplink->ifindex);
 	if (attached < 0)
 		return attached;
 	if (!attached) {

@@ -23,10 +23,11 @@
 #include "core/arena.h"
 #include "core/error.h"
 #include "core/port.h"
-#include "xsk/below.h"
-#include "xsk/gate.h"
-#include "xsk/stack.h"
-#include "xsk/tags.h"
+#include "netdev/below.h"
+#include "netdev/own_macs.h"
+#include "netdev/tags.h"
+#include "netdev/xdp.h"
+#include "xsk/program.h"
 #include "xsk/xsk.h"
 
 #include <net/if.h>
@@ -102,7 +103,7 @@ struct xb_uplink {
 	bool shared;
 	const char *shared_reason; /* "by default" or "as configured" */
 	unsigned n_own_macs;       /* as the gate has them */
-	struct xb_own_mac_entry own_macs[XB_STACK_MACS_MAX];
+	struct xb_own_mac_entry own_macs[XB_OWN_MACS_OF_ONE_MAX];
 	bool zerocopy;        /* while running */
 	enum xb_uplink_tx tx; /* the way out: never AUTO. From a start to the next */
 	char tx_why[128];     /* why that one */
@@ -113,33 +114,28 @@ struct xb_uplink {
 };
 
 /**
- * Makes an uplink: looks the interface up, takes a slot of the gate, writes configuration and own
- * MACs, makes the interface promiscuous (as long as the uplink lives) and attaches the program. The
- * interface needs not be up.
+ * Makes an uplink: looks the interface up, takes a slot of the program, writes configuration and
+ * own MACs, and makes the interface promiscuous (as long as the uplink lives). The interface needs
+ * not be up.
  *
- * @gate, @arena: outlive the uplink.
+ * @program: copied.
+ * @arena:   outlives the uplink.
  *
  * Returns 0, -ENODEV, -EINVAL (options), or another -errno.
  * Needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, as start and reopen do.
  */
-int xb_uplink_new(const struct xb_uplink_options *options, struct xb_gate *gate,
+int xb_uplink_new(const struct xb_uplink_options *options, const struct xb_program *program,
 		  struct xb_arena *arena, struct xb_uplink **ret_uplink, struct xb_error *err);
 
 /** Frees a stopped uplink (a running one is stopped first, with `cache`; NULL is allowed for
  *  either). The program stays attached. */
 void xb_uplink_free(struct xb_uplink *uplink, struct xb_cache *cache);
 
-/** What is to be ordered so that the program of the uplink gets onto its interface. */
-void xb_uplink_order(const struct xb_uplink *uplink, struct xb_gate_order *ret_order);
+/** How the program is to be put on the interface. */
+struct xb_attach_options xb_uplink_how_to_attach(const struct xb_uplink *uplink);
 
-/** What has become of that order, which the uplink's interface has been looked up for last. Returns
- * outcome->code: 0, -EBUSY (another XDP program), -EOPNOTSUPP or another -errno; then nothing is
- * attached that was not there before. */
-int xb_uplink_attached(struct xb_uplink *uplink, const struct xb_gate_order *order,
-		       const struct xb_gate_outcome *outcome, struct xb_error *err);
-
-/** Carries the order out in this process, and waits for that. Needs what xb_gate_attach needs. */
-int xb_uplink_attach(struct xb_uplink *uplink, struct xb_error *err);
+/** The program has been put on the interface that the uplink has looked up last. */
+void xb_uplink_attached(struct xb_uplink *uplink, const struct xb_attachment *attachment);
 
 /**
  * Binds the sockets, posts frames for receiving, opens the gate for them and beats once; in several

@@ -9,7 +9,7 @@
  * may be that of another by then.
  */
 #include "core/error.h"
-#include "xsk/ifname.h"
+#include "netdev/ifname.h"
 #include "xsk/uplink_own.h"
 
 #include <assert.h>

@@ -6,15 +6,15 @@
 #ifndef XB_XSK_UPLINK_OWN_H
 #define XB_XSK_UPLINK_OWN_H
 
+#include "netdev/netdev.h"
 #include "xsk/delivery.h"
 #include "xsk/group_tap.h"
 #include "xsk/lane.h"
-#include "xsk/netdev.h"
 #include "xsk/packet_tx.h"
 #include "xsk/uplink.h"
 
 struct xb_uplink_private {
-	struct xb_gate *gate;
+	struct xb_program program;
 	struct xb_arena *arena;
 	struct xb_lane *lanes; /* queues_max */
 	unsigned tx_lanes;     /* lanes that the interface has TX queues for */

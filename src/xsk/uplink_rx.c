@@ -52,7 +52,7 @@ void xb_uplink_beat(struct xb_port *port, unsigned q, uint64_t now_ns)
 {
 	struct xb_uplink *uplink = xb_to_uplink(port);
 
-	xb_gate_beat(uplink->own->gate, uplink->slot, q, now_ns);
+	xb_program_beat(&uplink->own->program, uplink->slot, q, now_ns);
 }
 
 /* ---- does what is redirected arrive? ---- */
@@ -61,7 +61,7 @@ static struct xb_delivery_counts count_delivery(const struct xb_uplink *uplink, 
 {
 	const struct xb_uplink_private *own = uplink->own;
 	struct xb_delivery_counts counts = {
-		.redirected = xb_gate_redirected(own->gate, uplink->slot, q)};
+		.redirected = xb_program_redirected(&own->program, uplink->slot, q)};
 
 	atomic_thread_fence(memory_order_acquire); /* what is counted here came before the rest */
 	counts.received = __atomic_load_n(own->lanes[q].xsk->rx.producer, __ATOMIC_ACQUIRE);
@@ -97,8 +97,9 @@ void xb_uplink_check_delivery(struct xb_uplink *uplink, uint64_t now_ns)
 		else
 			uplink->undelivered |= 1ull << q;
 		if (delivery->state == XB_DELIVERY_TRIED) /* the map may be what was wrong */
-			xb_gate_set_socket(own->gate, uplink->slot, q, own->set.queue[q].fd, NULL);
-		xb_gate_withhold(own->gate, uplink->slot, q,
-				 delivery->state == XB_DELIVERY_WITHHELD);
+			own->program.ops->set_socket(own->program.arg, uplink->slot, q,
+						     own->set.queue[q].fd, NULL);
+		xb_program_withhold(&own->program, uplink->slot, q,
+				    delivery->state == XB_DELIVERY_WITHHELD);
 	}
 }

@@ -2,7 +2,7 @@
 #include "xsk/xsk.h"
 
 #include "core/cleanup.h"
-#include "xsk/netdev.h"
+#include "netdev/netdev.h"
 
 #include <errno.h>
 #include <linux/if_xdp.h>

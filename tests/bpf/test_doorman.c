@@ -4,8 +4,8 @@
  */
 #include "daemon/doorman.h"
 
+#include "netdev/xdp.h"
 #include "sandbox.h"
-#include "xsk/attach.h"
 
 #include <errno.h>
 #include <setjmp.h>

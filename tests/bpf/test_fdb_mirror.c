@@ -3,8 +3,8 @@
  * The map `fdb`: whether it shows what the forwarding table holds, also to somebody who reads it
  * while it changes.
  */
+#include "gate/fdb_mirror.h"
 #include "sandbox.h"
-#include "xsk/fdb_mirror.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>

@@ -2,14 +2,15 @@
 /*
  * The gate on a real interface: pins, taking over, what belongs to others, and what is left behind.
  */
+#include "gate/attach.h"
+#include "gate/dispatcher.h"
+#include "gate/drop_feed.h"
+#include "gate/extension.h"
+#include "gate/gate.h"
+#include "gate/pins.h"
+#include "netdev/own_macs.h"
 #include "sandbox.h"
 #include "support/skip.h"
-#include "xsk/dispatcher.h"
-#include "xsk/drop_feed.h"
-#include "xsk/extension.h"
-#include "xsk/gate.h"
-#include "xsk/pins.h"
-#include "xsk/stack.h"
 
 #include <bpf/bpf.h>
 #include <dirent.h>
@@ -520,7 +521,7 @@ static void own_macs_change_by_their_difference(void **state)
 	xb_gate_close(&gate);
 }
 
-static bool stack_has(const struct xb_stack *stack, uint8_t last)
+static bool stack_has(const struct xb_own_macs *stack, uint8_t last)
 {
 	const uint8_t mac[6] = {2, 0, 0, 0, 0, last};
 
@@ -590,22 +591,22 @@ static void flood_of_drops_lets_go_of_who_reads_them(void **state)
 
 static void stack_holds_what_stands_on_the_uplink_and_no_more(void **state)
 {
-	static struct xb_stack stack;
+	static struct xb_own_macs stack;
 
 	(void)state;
-	assert_int_equal(xb_stack_query(up0(), &stack, NULL), 0);
+	assert_int_equal(xb_own_macs_read(up0(), &stack, NULL), 0);
 	assert_int_equal(stack.n_macs, 1);
 	assert_true(stack_has(&stack, 1)); /* and not its peer's */
 	assert_false(stack.addressed);
 
 	sandbox_run("ip addr add 169.254.1.1/16 dev up0");
-	assert_int_equal(xb_stack_query(up0(), &stack, NULL), 0);
+	assert_int_equal(xb_own_macs_read(up0(), &stack, NULL), 0);
 	assert_false(stack.addressed);
 
 	sandbox_run(
 		"ip link add link up0 name mv0 address 02:00:00:00:00:09 type macvlan mode bridge");
 	sandbox_run("ip addr add 192.0.2.9/24 dev mv0");
-	assert_int_equal(xb_stack_query(up0(), &stack, NULL), 0);
+	assert_int_equal(xb_own_macs_read(up0(), &stack, NULL), 0);
 	assert_int_equal(stack.n_macs, 2);
 	assert_true(stack_has(&stack, 9));
 	assert_true(stack.addressed);
@@ -619,7 +620,7 @@ static void stack_holds_what_stands_on_the_uplink_and_no_more(void **state)
  */
 static void stack_grows_over_vlans_and_bridges(void **state)
 {
-	static struct xb_stack stack;
+	static struct xb_own_macs stack;
 
 	(void)state;
 	if (system("ip link add link up0 name up0.5 address 02:00:00:00:00:05 type vlan id 5 "
@@ -631,7 +632,7 @@ static void stack_grows_over_vlans_and_bridges(void **state)
 	sandbox_run("ip link add other0 address 02:00:00:00:00:08 type veth peer name other1");
 	sandbox_run("ip link set other0 master br0");
 	sandbox_run("ip addr add 192.0.2.1/24 dev br0.7");
-	assert_int_equal(xb_stack_query(up0(), &stack, NULL), 0);
+	assert_int_equal(xb_own_macs_read(up0(), &stack, NULL), 0);
 	assert_true(stack_has(&stack, 5));
 	assert_true(stack_has(&stack, 6));
 	assert_true(stack_has(&stack, 7));
@@ -643,20 +644,20 @@ static void stack_grows_over_vlans_and_bridges(void **state)
 
 static void stack_holds_secondary_unicast_addresses(void **state)
 {
-	static struct xb_stack stack;
+	static struct xb_own_macs stack;
 
 	(void)state;
 	sandbox_run("bridge fdb add 02:00:00:00:00:0a dev up0 self");
-	assert_int_equal(xb_stack_query(up0(), &stack, NULL), 0);
+	assert_int_equal(xb_own_macs_read(up0(), &stack, NULL), 0);
 	assert_true(stack_has(&stack, 0x0a));
 }
 
 static void stack_of_nothing_is_no_device(void **state)
 {
-	static struct xb_stack stack;
+	static struct xb_own_macs stack;
 
 	(void)state;
-	assert_int_equal(xb_stack_query(4711, &stack, NULL), -ENODEV);
+	assert_int_equal(xb_own_macs_read(4711, &stack, NULL), -ENODEV);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_veth, clean_up)

@@ -2,9 +2,9 @@
 /*
  * What is waited with before an image is written, where membarrier(2) is refused.
  */
-#include "daemon/gate_maps.h"
+#include "daemon/gate_views.h"
+#include "gate/pins.h"
 #include "sandbox.h"
-#include "xsk/pins.h"
 
 #include <errno.h>
 #include <linux/filter.h>

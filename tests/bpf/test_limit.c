@@ -6,8 +6,8 @@
  * within five per cent.
  */
 #include "core/rules.h"
-#include "steer/image.h"
 #include "steer.skel.h"
+#include "steer/image.h"
 #include "support/skip.h"
 
 #include <bpf/bpf.h>

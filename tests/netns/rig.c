@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "rig.h"
 
+#include "daemon/gate_views.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -35,6 +37,16 @@ struct xb_uplink_options rig_options(void)
 	};
 }
 
+void rig_attach(struct rig *rig)
+{
+	const struct xb_attach_options how = xb_uplink_how_to_attach(rig->uplink);
+	struct xb_attachment attachment;
+
+	MUST(xb_gate_attach(&rig->gate, rig->uplink->slot, rig->uplink->ifindex,
+			    rig->uplink->options.ifname, &how, &attachment, &err));
+	xb_uplink_attached(rig->uplink, &attachment);
+}
+
 void rig_open_stopped(struct rig *rig, const struct xb_uplink_options *how)
 {
 	memset(rig, 0, sizeof(*rig));
@@ -42,8 +54,9 @@ void rig_open_stopped(struct rig *rig, const struct xb_uplink_options *how)
 	xb_cache_init(&rig->cache, &rig->arena);
 	MUST(xb_gate_open(&rig->gate, RIG_NAME, &err));
 	rig->gate.table->in_force.verdict = XB_VERDICT_BRIDGE;
-	MUST(xb_uplink_new(how, &rig->gate, &rig->arena, &rig->uplink, &err));
-	MUST(xb_uplink_attach(rig->uplink, &err));
+	rig->program = xb_gate_program(&rig->gate);
+	MUST(xb_uplink_new(how, &rig->program, &rig->arena, &rig->uplink, &err));
+	rig_attach(rig);
 	rig->peer = sandbox_open_packet("peer0");
 	rig->own = sandbox_open_packet("up0");
 }

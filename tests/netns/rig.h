@@ -9,6 +9,7 @@
 #ifndef XB_TESTS_RIG_H
 #define XB_TESTS_RIG_H
 
+#include "gate/gate.h"
 #include "sandbox.h"
 #include "xsk/uplink.h"
 
@@ -28,6 +29,7 @@ struct rig {
 	struct xb_arena arena;
 	struct xb_cache cache;
 	struct xb_gate gate;
+	struct xb_program program; /* the gate's */
 	struct xb_uplink *uplink;
 	int peer; /* packet socket on the peer */
 	int own;  /* packet socket on the uplink: what its own stack sees */
@@ -54,6 +56,8 @@ void rig_open(struct rig *rig, const struct xb_uplink_options *how);
 /** Start and stop the uplink, waiting as long as it says -EAGAIN, or, for RIG_BUSY_MS, -EBUSY. */
 int rig_start(struct rig *rig, struct xb_error *error);
 int rig_stop(struct rig *rig);
+/** Puts the program on the uplink's interface. */
+void rig_attach(struct rig *rig);
 #define RIG_BUSY_MS 2000u
 /** Ends a rig; the test fails where a frame is missing. */
 void rig_close(struct rig *rig);

@@ -234,7 +234,7 @@ static void interface_may_go_and_come_back(void **state)
 	sandbox_make_veth(4, 4);
 	rig.peer = sandbox_open_packet("peer0");
 	MUST(xb_uplink_reopen(rig.uplink, &err));
-	MUST(xb_uplink_attach(rig.uplink, &err));
+	rig_attach(&rig);
 	MUST(rig_start(&rig, &err));
 	assert_int_equal(xb_uplink_refresh_link(rig.uplink), 0);
 	assert_true(port->up);
@@ -354,17 +354,17 @@ static void bad_options_are_refused(void **state)
 	(void)state;
 	rig_open_stopped(&rig, &how);
 	how.ring_size = 100;
-	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -EINVAL);
+	assert_int_equal(xb_uplink_new(&how, &rig.program, &rig.arena, &uplink, NULL), -EINVAL);
 	how = rig_options();
 	how.fill_frames = 1024;
-	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -EINVAL);
+	assert_int_equal(xb_uplink_new(&how, &rig.program, &rig.arena, &uplink, NULL), -EINVAL);
 	how = rig_options();
 	strcpy(how.ifname, "nowhere");
-	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -ENODEV);
+	assert_int_equal(xb_uplink_new(&how, &rig.program, &rig.arena, &uplink, NULL), -ENODEV);
 	strcpy(how.ifname, "lo");
-	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -EINVAL);
+	assert_int_equal(xb_uplink_new(&how, &rig.program, &rig.arena, &uplink, NULL), -EINVAL);
 	strcpy(how.ifname, "up0");
-	assert_int_equal(xb_uplink_new(&how, &rig.gate, &rig.arena, &uplink, NULL), -EEXIST);
+	assert_int_equal(xb_uplink_new(&how, &rig.program, &rig.arena, &uplink, NULL), -EEXIST);
 	rig_close(&rig);
 }
 
