@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/capturing.h"
 
+#include "daemon/doors.h"
 #include "daemon/json.h"
 
 #include <assert.h>
@@ -33,9 +34,10 @@ static struct json_object *describe(const struct xb_instance *instance,
 
 	xb_json_add_u64(to, "rings", capture->n_taps);
 	xb_json_add_u64(to, "ring_bytes", capture->ring_bytes);
-	xb_json_push(ports, port_of(instance->kernel.port));
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		xb_json_push(ports, port_of(&instance->uplinks[i].uplink->port));
+	xb_for_each_door(instance, door)
+	{
+		xb_json_push(ports, port_of(door->port));
+	}
 	xb_json_add(to, "ports", ports);
 	return to;
 }

@@ -3,6 +3,7 @@
 
 #include "daemon/capturing.h"
 #include "daemon/change_log.h"
+#include "daemon/doors.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
 #include "daemon/stats.h"
@@ -130,7 +131,7 @@ static int parse_port_change(const struct xb_request *request, struct port_chang
 
 static void forget_resize(struct xb_instance *instance, void *what)
 {
-	xb_instance_forget_change(instance, what);
+	xb_kernel_door_forget_change(&instance->kernel, what);
 	free(what);
 }
 
@@ -155,7 +156,7 @@ static int resize(const struct xb_request *request, unsigned queues)
 
 	if (!change)
 		return xb_fail(request->err, -ENOMEM, "change the queues");
-	ret = xb_instance_set_queues(request->instance, queues, change, request->err);
+	ret = xb_kernel_door_set_queues(&request->instance->kernel, queues, change, request->err);
 	if (ret < 0) {
 		free(change);
 		return ret == -EAGAIN ? XB_LATER : ret;
@@ -177,7 +178,7 @@ static int port_set(const struct xb_request *request)
 	port = xb_instance_port(instance, request->argv[0]);
 	if (!port)
 		return xb_no_port(request, request->argv[0]);
-	if (change.queues >= 0 && port != instance->kernel.port) {
+	if (change.queues >= 0 && port != instance->kernel.base.port) {
 		xb_refuse(request->err, -EOPNOTSUPP,
 			  "the queues of the uplink %s can't be set here", port->name);
 		xb_hint(request->err,

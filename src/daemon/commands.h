@@ -56,9 +56,6 @@ struct json_object *xb_query_rules(struct xb_instance *instance, const struct xb
 struct json_object *xb_query_rule(struct xb_instance *instance,
 				  const struct xb_steered_rule *steered, bool counters);
 
-/** The port name that a verdict or a person says. */
-const char *xb_port_name(const struct xb_instance *instance, unsigned id);
-
 /** Writes a verdict's word, or its port's name, into `buf` of at least XB_NAME_BYTES. */
 void xb_verdict_text(const struct xb_instance *instance, uint16_t verdict, char *buf, size_t bytes);
 

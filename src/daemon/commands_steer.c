@@ -5,6 +5,7 @@
  */
 #include "daemon/command.h"
 
+#include "daemon/doors.h"
 #include "daemon/json.h"
 #include "steer/text.h"
 

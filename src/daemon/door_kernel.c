@@ -11,9 +11,12 @@
  * rings. What is left in a ring can be seen only once no worker takes packets out of it; where
  * something is, the queue is given back for a moment.
  */
-#include "daemon/instance.h"
+#include "daemon/door_kernel.h"
 
 #include "daemon/arp.h"
+#include "daemon/doors.h"
+#include "daemon/json.h"
+#include "daemon/kernel_follow.h"
 #include "daemon/log.h"
 
 #include <errno.h>
@@ -33,212 +36,215 @@
 /* How long an interface may be held by a process that is going. */
 #define HELD_MS 1000u
 
-static struct xb_instance *instance_of(struct xb_job *job)
+static struct xb_kernel_door *door_of(struct xb_job *job)
 {
-	return (struct xb_instance *)((char *)job - offsetof(struct xb_instance, kernel_door.job));
-}
-
-static const struct xb_uplink *first_uplink(const struct xb_instance *instance)
-{
-	return instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
-}
-
-unsigned xb_instance_lent_mtu(const struct xb_instance *instance)
-{
-	unsigned mtu = instance->n_uplinks ? instance->uplinks[0].uplink->mtu : 0;
-
-	return mtu < XB_UPLINK_MTU_MAX ? mtu : XB_UPLINK_MTU_MAX;
+	return (struct xb_kernel_door *)job;
 }
 
 /* ---- started ---- */
 
 /* Beside a shared uplink both interfaces would answer ARP for each other's address. */
-static void confine_arp(struct xb_instance *instance)
+static void confine_arp(struct xb_kernel_door *door)
 {
-	const char *ifname = instance->kernel.port->name;
+	const char *ifname = door->kernel.port->name;
 	struct xb_error err = {0};
 
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		const struct xb_uplink *uplink = instance->uplinks[i].uplink;
+	xb_for_each_door(door->base.instance, other)
+	{
+		const char *uplink = other->port->name;
 
-		if (!uplink->shared || !xb_kernel_port_is_here(&instance->kernel))
+		if (!other->port->caps.shared || !xb_kernel_port_is_here(&door->kernel))
 			continue;
 		if (xb_arp_confine(ifname, &err) < 0)
 			xb_log_error(XB_LOG_WARNING, "ARP", &err);
-		if (instance->arp_said)
+		if (door->arp_said)
 			return;
-		instance->arp_said = true;
+		door->arp_said = true;
 		xb_log(XB_LOG_WARNING,
 		       "%s lies beside the shared uplink %s: %s answers for no address but its own "
 		       "(arp_ignore=1 arp_announce=2), but %s still answers ARP for %s's address; "
 		       "a network namespace of its own (--netns) avoids that",
-		       ifname, uplink->port.name, ifname, uplink->port.name, ifname);
+		       ifname, uplink, ifname, uplink, ifname);
 		return;
 	}
 }
 
-static void show(struct xb_instance *instance)
+/* What the common part says of it. */
+static void note(struct xb_kernel_door *door)
 {
-	instance->kernel_door.published = true;
-	instance->kernel_door.queues = instance->kernel.port->n_queues;
+	if (door->base.running)
+		xb_tap_get_mac(&door->kernel.tap, door->kernel.mac);
+	memcpy(door->base.mac, door->kernel.mac, sizeof(door->base.mac));
+	door->base.mtu = door->kernel.mtu;
+}
+
+static void show(struct xb_kernel_door *door)
+{
+	door->base.port = door->kernel.port;
+	door->base.published = true;
+	door->base.queues = door->kernel.port->n_queues;
+	note(door);
 }
 
 /* Starts the port, which is open. The caller publishes it. */
-static int start(struct xb_instance *instance, struct xb_error *err)
+static int start(struct xb_kernel_door *door, struct xb_error *err)
 {
 	int ret;
 
-	confine_arp(instance);
-	xb_instance_follow_carrier(instance);
-	ret = xb_kernel_port_start(&instance->kernel, instance->config.kernel.queues,
-				   &instance->cache, err);
+	confine_arp(door);
+	xb_kernel_follow_carrier(door);
+	ret = xb_kernel_port_start(&door->kernel, door->base.instance->config.kernel.queues,
+				   &door->base.instance->cache, err);
 	if (ret < 0)
 		return ret;
-	instance->kernel_running = true;
-	show(instance);
-	if (!atomic_load(&instance->kernel.port->up))
+	door->base.running = true;
+	show(door);
+	if (!atomic_load(&door->kernel.port->up))
 		xb_log(XB_LOG_NOTICE, "%s is down: bring it up (ip link set %s up)",
-		       instance->kernel.port->name, instance->kernel.port->name);
+		       door->kernel.port->name, door->kernel.port->name);
 	return 0;
 }
 
-static void finish_opening(struct xb_instance *instance, int ret, const struct xb_error *err)
+static void finish_opening(struct xb_kernel_door *door, int ret, const struct xb_error *err)
 {
-	const struct xb_uplink *first = first_uplink(instance);
+	const uint8_t *mac = xb_kernel_lent_mac(door);
 
-	xb_job_rest(&instance->kernel_door.job);
+	xb_job_rest(&door->base.job);
 	if (ret < 0) {
-		instance->kernel_door.failed = *err;
+		door->base.failed = *err;
 	} else {
-		instance->followed_mtu = first ? first->mtu : 0;
-		if (first)
-			memcpy(instance->followed_mac, first->mac, sizeof(first->mac));
-		xb_log(XB_LOG_INFO, "%s: %s", instance->kernel.port->name, instance->kernel.why);
+		door->followed_mtu = xb_kernel_lent_mtu(door);
+		if (mac)
+			memcpy(door->followed_mac, mac, sizeof(door->followed_mac));
+		xb_doors_add(&door->base);
+		xb_log(XB_LOG_INFO, "%s: %s", door->kernel.port->name, door->kernel.why);
 	}
-	xb_job_poke(&instance->life);
+	xb_job_poke(&door->base.instance->life);
 }
 
 /* The kernel may let go of a killed daemon's TAP some time after that process is gone. */
 static void opening(struct xb_job *job)
 {
-	struct xb_instance *instance = instance_of(job);
-	const struct xb_uplink *first = first_uplink(instance);
+	struct xb_kernel_door *door = door_of(job);
 	struct xb_error err = {0};
-	int ret = xb_kernel_port_open(&instance->kernel, &instance->config,
-				      first ? first->mac : NULL, xb_instance_lent_mtu(instance),
-				      &instance->arena, &err);
+	int ret = xb_kernel_port_open(&door->kernel, &door->base.instance->config,
+				      xb_kernel_lent_mac(door), xb_kernel_lent_mtu(door),
+				      &door->base.instance->arena, &err);
 
 	if (ret == -EBUSY && !xb_job_is_late(job)) {
 		xb_job_again(job);
 		return;
 	}
 	if (!ret)
-		atomic_store(&instance->kernel.port->storm.pps, XB_STORM_PPS);
+		atomic_store(&door->kernel.port->storm.pps, XB_STORM_PPS);
 	if (!ret)
-		ret = start(instance, &err);
-	finish_opening(instance, ret, &err);
+		ret = start(door, &err);
+	finish_opening(door, ret, &err);
 }
 
-void xb_kernel_door_open(struct xb_instance *instance)
+void xb_kernel_door_open(struct xb_kernel_door *door)
 {
-	xb_job_enter(&instance->kernel_door.job, &instance->loop, "opening", HELD_MS, opening);
+	door->base.ops = &xb_kernel_door_ops;
+	xb_job_enter(&door->base.job, &door->base.instance->loop, "opening", HELD_MS, opening);
+}
+
+void xb_kernel_door_close(struct xb_kernel_door *door)
+{
+	xb_job_rest(&door->base.job);
+	if (door->base.port)
+		xb_doors_remove(&door->base);
+	if (door->kernel.port)
+		xb_kernel_port_close(&door->kernel, &door->base.instance->cache);
+	door->base.running = false;
 }
 
 /* ---- stopped, and started again ---- */
 
-static void try_again_later(struct xb_instance *instance, const struct xb_error *err)
+static void try_again_later(struct xb_kernel_door *door, const struct xb_error *err)
 {
-	xb_log_trouble(instance->kernel_trouble, sizeof(instance->kernel_trouble),
-		       instance->kernel.port->name, err);
-	instance->kernel_again_ns = xb_now_ns() + RETRY_NS;
+	xb_log_trouble(door->base.trouble, sizeof(door->base.trouble), door->kernel.port->name,
+		       err);
+	door->base.again_ns = xb_now_ns() + RETRY_NS;
 }
 
-static bool start_again(struct xb_instance *instance)
+static bool start_again(struct xb_kernel_door *door)
 {
 	struct xb_error err = {0};
 
-	if (start(instance, &err) < 0) {
-		try_again_later(instance, &err);
+	if (start(door, &err) < 0) {
+		try_again_later(door, &err);
 		return false;
 	}
-	instance->kernel_trouble[0] = '\0';
-	xb_instance_publish(instance);
+	door->base.trouble[0] = '\0';
+	xb_instance_publish(door->base.instance);
 	return true;
 }
 
 /* Starts it again, on its interface, or on a new one where that was deleted. */
-static void reopen(struct xb_instance *instance)
+static void reopen(struct xb_kernel_door *door)
 {
-	const struct xb_uplink *first = first_uplink(instance);
 	struct xb_error err = {0};
 
-	if (xb_kernel_port_reopen(&instance->kernel, &instance->config, first ? first->mac : NULL,
-				  xb_instance_lent_mtu(instance), &err) < 0)
-		try_again_later(instance, &err);
-	else if (start_again(instance))
-		xb_log(XB_LOG_NOTICE, "%s is back", instance->kernel.port->name);
+	if (xb_kernel_port_reopen(&door->kernel, &door->base.instance->config,
+				  xb_kernel_lent_mac(door), xb_kernel_lent_mtu(door), &err) < 0)
+		try_again_later(door, &err);
+	else if (start_again(door))
+		xb_log(XB_LOG_NOTICE, "%s is back", door->kernel.port->name);
 }
 
 static void stopping(struct xb_job *job)
 {
-	struct xb_instance *instance = instance_of(job);
+	struct xb_kernel_door *door = door_of(job);
 
-	if (!xb_kernel_port_recall(&instance->kernel, 0, &instance->cache) &&
+	if (!xb_kernel_port_recall(&door->kernel, 0, &door->base.instance->cache) &&
 	    !xb_job_is_late(job)) {
 		xb_job_again(job);
 		return;
 	}
-	xb_kernel_port_stop(&instance->kernel, &instance->cache);
+	xb_kernel_port_stop(&door->kernel, &door->base.instance->cache);
 	xb_job_rest(job);
-	if (instance->kernel_door.moves)
-		xb_kernel_port_leave(&instance->kernel);
-	instance->kernel_door.moves = false;
-	if (instance->kernel_door.is_whole)
-		start_again(instance);
+	if (door->moves)
+		xb_kernel_port_leave(&door->kernel);
+	door->moves = false;
+	if (door->is_whole)
+		start_again(door);
 	else
-		reopen(instance);
+		reopen(door);
 }
 
 static void leaving(struct xb_job *job)
 {
-	struct xb_instance *instance = instance_of(job);
+	struct xb_kernel_door *door = door_of(job);
 
-	if (xb_instance_is_quiet(instance, instance->kernel_door.change))
-		xb_job_enter(job, &instance->loop, "stopping", RECALL_MS, stopping);
+	if (xb_instance_is_quiet(door->base.instance, door->base.change))
+		xb_job_enter(job, &door->base.instance->loop, "stopping", RECALL_MS, stopping);
 	else
 		xb_job_again(job);
 }
 
 /* Stops it and starts it again; `is_whole`: nothing but what it has negotiated is to be renewed. */
-static void restart(struct xb_instance *instance, bool is_whole)
+static void restart(struct xb_kernel_door *door, bool is_whole)
 {
-	struct xb_kernel_door *door = &instance->kernel_door;
 
 	door->is_whole = is_whole;
-	door->published = false;
-	instance->kernel_running = false;
-	door->change = xb_instance_publish(instance);
-	xb_job_enter(&door->job, &instance->loop, "leaving", XB_JOB_NO_LIMIT, leaving);
-}
-
-void xb_kernel_door_move(struct xb_instance *instance)
-{
-	instance->kernel_door.moves = true;
-	restart(instance, false);
+	door->base.published = false;
+	door->base.running = false;
+	door->base.change = xb_instance_publish(door->base.instance);
+	xb_job_enter(&door->base.job, &door->base.instance->loop, "leaving", XB_JOB_NO_LIMIT,
+		     leaving);
 }
 
 /* ---- more queues, or fewer ---- */
 
-static void finish_resize(struct xb_instance *instance, int code, const struct xb_error *err)
+static void finish_resize(struct xb_kernel_door *door, int code, const struct xb_error *err)
 {
-	struct xb_kernel_door *door = &instance->kernel_door;
 	struct xb_change *change = door->resize;
 
-	xb_job_rest(&door->job);
+	xb_job_rest(&door->base.job);
 	if (!code)
-		instance->config.kernel.queues = door->wanted;
-	show(instance); /* all that it has, whatever came of it */
-	xb_instance_publish(instance);
+		door->base.instance->config.kernel.queues = door->wanted;
+	show(door); /* all that it has, whatever came of it */
+	xb_instance_publish(door->base.instance);
 	door->resize = NULL;
 	if (!change)
 		return;
@@ -249,128 +255,127 @@ static void finish_resize(struct xb_instance *instance, int code, const struct x
 		change->done(change);
 }
 
-static void resize(struct xb_instance *instance)
+static void resize(struct xb_kernel_door *door)
 {
 	struct xb_error err = {0};
-	int ret = xb_kernel_port_resize(&instance->kernel, instance->kernel_door.wanted,
-					&instance->cache, &err);
+	int ret = xb_kernel_port_resize(&door->kernel, door->wanted, &door->base.instance->cache,
+					&err);
 
-	finish_resize(instance, ret, &err);
+	finish_resize(door, ret, &err);
 }
 
 static void recalling(struct xb_job *job)
 {
-	struct xb_instance *instance = instance_of(job);
+	struct xb_kernel_door *door = door_of(job);
 
-	if (!xb_kernel_port_recall(&instance->kernel, instance->kernel_door.wanted,
-				   &instance->cache) &&
+	if (!xb_kernel_port_recall(&door->kernel, door->wanted, &door->base.instance->cache) &&
 	    !xb_job_is_late(job))
 		xb_job_again(job);
 	else
-		resize(instance);
+		resize(door);
 }
 
 /* What is posted for sending on queues to which nobody sends any more is sent. */
 static void sending(struct xb_job *job)
 {
-	struct xb_instance *instance = instance_of(job);
-	struct xb_port *port = instance->kernel.port;
+	struct xb_kernel_door *door = door_of(job);
+	struct xb_port *port = door->kernel.port;
 	unsigned left = 0;
 
-	for (unsigned q = instance->kernel_door.wanted; q < port->n_queues; q++)
-		left += port->ops->kick(port, q, &instance->cache);
+	for (unsigned q = door->wanted; q < port->n_queues; q++)
+		left += port->ops->kick(port, q, &door->base.instance->cache);
 	if (left && !xb_job_is_late(job))
 		xb_job_again(job);
 	else
-		xb_job_enter(job, &instance->loop, "recalling", RECALL_MS, recalling);
+		xb_job_enter(job, &door->base.instance->loop, "recalling", RECALL_MS, recalling);
 }
 
 static void emptying(struct xb_job *job);
 static void parting(struct xb_job *job);
 
 /* Lets the workers serve so many queues from now on. */
-static void show_queues(struct xb_instance *instance, unsigned queues)
+static void show_queues(struct xb_kernel_door *door, unsigned queues)
 {
-	instance->kernel_door.queues = queues;
-	instance->kernel_door.change = xb_instance_publish(instance);
+	door->base.queues = queues;
+	door->base.change = xb_instance_publish(door->base.instance);
 }
 
-static bool has_lost_patience(const struct xb_instance *instance)
+static bool has_lost_patience(const struct xb_kernel_door *door)
 {
-	return xb_now_ns() >= instance->kernel_door.empty_by_ns;
+	return xb_now_ns() >= door->empty_by_ns;
 }
 
 /* No worker serves the queues any more: what is left in their rings can be seen. */
 static void parting(struct xb_job *job)
 {
-	struct xb_instance *instance = instance_of(job);
-	struct xb_kernel_door *door = &instance->kernel_door;
+	struct xb_kernel_door *door = door_of(job);
 	bool unread;
 
-	if (!xb_instance_is_quiet(instance, door->change)) {
+	if (!xb_instance_is_quiet(door->base.instance, door->base.change)) {
 		xb_job_again(job);
 		return;
 	}
-	unread = door->moved && xb_kernel_port_unread(&instance->kernel, door->wanted);
-	if (unread && !has_lost_patience(instance)) {
-		show_queues(instance, instance->kernel.port->n_queues);
+	unread = door->moved && xb_kernel_port_unread(&door->kernel, door->wanted);
+	if (unread && !has_lost_patience(door)) {
+		show_queues(door, door->kernel.port->n_queues);
 		door->times_empty = 0;
-		xb_job_enter(job, &instance->loop, "emptying", XB_JOB_NO_LIMIT, emptying);
+		xb_job_enter(job, &door->base.instance->loop, "emptying", XB_JOB_NO_LIMIT,
+			     emptying);
 		return;
 	}
 	if (unread)
 		xb_log(XB_LOG_WARNING,
 		       "%s: its queues from %u on have not run empty within %u ms; what lies in "
 		       "them is lost",
-		       instance->kernel.port->name, door->wanted, EMPTY_MS);
-	xb_job_enter(job, &instance->loop, "sending", SEND_MS, sending);
+		       door->kernel.port->name, door->wanted, EMPTY_MS);
+	xb_job_enter(job, &door->base.instance->loop, "sending", SEND_MS, sending);
 }
 
 /* The queues that are to go run empty while their workers still serve them. A sender that had
  * chosen one before may put its packet there between two looks. */
 static void emptying(struct xb_job *job)
 {
-	struct xb_instance *instance = instance_of(job);
-	struct xb_kernel_door *door = &instance->kernel_door;
-	bool waiting = !xb_instance_is_quiet(instance, door->change) ||
-		       xb_kernel_port_waiting(&instance->kernel, door->wanted);
+	struct xb_kernel_door *door = door_of(job);
+	bool waiting = !xb_instance_is_quiet(door->base.instance, door->base.change) ||
+		       xb_kernel_port_waiting(&door->kernel, door->wanted);
 
 	door->times_empty = waiting ? 0 : door->times_empty + 1;
-	if (door->times_empty < 2 && !has_lost_patience(instance)) {
+	if (door->times_empty < 2 && !has_lost_patience(door)) {
 		xb_job_again(job);
 		return;
 	}
-	show_queues(instance, door->wanted);
-	xb_job_enter(job, &instance->loop, "parting", XB_JOB_NO_LIMIT, parting);
+	show_queues(door, door->wanted);
+	xb_job_enter(job, &door->base.instance->loop, "parting", XB_JOB_NO_LIMIT, parting);
 }
 
-static void begin_fewer(struct xb_instance *instance)
+static void begin_fewer(struct xb_kernel_door *door)
 {
-	struct xb_kernel_door *door = &instance->kernel_door;
 
 	door->times_empty = 0;
 	door->empty_by_ns = xb_now_ns() + EMPTY_MS * 1000000ull;
-	door->moved = xb_kernel_port_retire(&instance->kernel, door->wanted);
+	door->moved = xb_kernel_port_retire(&door->kernel, door->wanted);
 	if (door->moved) {
-		xb_job_enter(&door->job, &instance->loop, "emptying", XB_JOB_NO_LIMIT, emptying);
+		xb_job_enter(&door->base.job, &door->base.instance->loop, "emptying",
+			     XB_JOB_NO_LIMIT, emptying);
 		return;
 	}
 	xb_log(XB_LOG_WARNING,
 	       "%s: flows can't be moved off its queues first, so packets that wait there are lost",
-	       instance->kernel.port->name);
-	show_queues(instance, door->wanted);
-	xb_job_enter(&door->job, &instance->loop, "parting", XB_JOB_NO_LIMIT, parting);
+	       door->kernel.port->name);
+	show_queues(door, door->wanted);
+	xb_job_enter(&door->base.job, &door->base.instance->loop, "parting", XB_JOB_NO_LIMIT,
+		     parting);
 }
 
-int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct xb_change *change,
-			   struct xb_error *err)
+int xb_kernel_door_set_queues(struct xb_kernel_door *door, unsigned queues,
+			      struct xb_change *change, struct xb_error *err)
 {
-	struct xb_kernel_door *door = &instance->kernel_door;
-	const struct xb_port *port = instance->kernel.port;
+	const struct xb_port *port = door->kernel.port;
 
-	if (xb_job_is_busy(&door->job))
-		return xb_fail(err, -EAGAIN, "queues of %s: it is %s", port->name, door->job.doing);
-	if (!instance->kernel_running)
+	if (xb_job_is_busy(&door->base.job))
+		return xb_fail(err, -EAGAIN, "queues of %s: it is %s", port->name,
+			       door->base.job.doing);
+	if (!door->base.running)
 		return xb_fail(err, -ENODEV, "queues of %s", port->name);
 	if (!queues || queues > port->queues_max)
 		return xb_refuse(err, -EINVAL,
@@ -378,35 +383,35 @@ int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct
 				 port->name, port->queues_max);
 	door->wanted = queues;
 	door->resize = change;
-	door->change = 0;
+	door->base.change = 0;
 	if (queues < port->n_queues)
-		begin_fewer(instance);
+		begin_fewer(door);
 	else if (queues > port->n_queues)
-		resize(instance);
+		resize(door);
 	else
-		finish_resize(instance, 0, &(struct xb_error){0});
+		finish_resize(door, 0, &(struct xb_error){0});
 	return 0;
 }
 
-void xb_instance_forget_change(struct xb_instance *instance, const struct xb_change *change)
+void xb_kernel_door_forget_change(struct xb_kernel_door *door, const struct xb_change *change)
 {
-	if (instance->kernel_door.resize == change)
-		instance->kernel_door.resize = NULL;
+	if (door->resize == change)
+		door->resize = NULL;
 }
 
 /* ---- looked after ---- */
 
-void xb_kernel_door_check(struct xb_instance *instance)
+static void look(struct xb_kernel_door *door)
 {
-	struct xb_kernel_port *kernel = &instance->kernel;
+	struct xb_kernel_port *kernel = &door->kernel;
 	unsigned mtu = kernel->mtu;
 	int ret;
 
-	if (xb_job_is_busy(&instance->kernel_door.job))
+	if (xb_job_is_busy(&door->base.job))
 		return;
-	if (!instance->kernel_running) {
-		if (xb_now_ns() >= instance->kernel_again_ns)
-			reopen(instance);
+	if (!door->base.running) {
+		if (xb_now_ns() >= door->base.again_ns)
+			reopen(door);
 		return;
 	}
 	ret = xb_kernel_port_check(kernel);
@@ -416,29 +421,64 @@ void xb_kernel_door_check(struct xb_instance *instance)
 		       : kernel->tap.handed_in
 			       ? "was deleted; it was handed in, so that a restart is due"
 			       : "was deleted; it is made again");
-		restart(instance, false);
+		restart(door, false);
 	} else if (kernel->mtu != mtu) {
 		xb_log(XB_LOG_NOTICE, "%s has MTU %u now", kernel->port->name, kernel->mtu);
-		restart(instance, true);
+		restart(door, true);
 	}
 }
 
-/* tap0's MTU is the uplink's, unless somebody has said otherwise. */
-void xb_kernel_door_follow_mtu(struct xb_instance *instance)
+static void check(struct xb_door *base, bool links)
 {
-	struct xb_kernel_port *kernel = &instance->kernel;
-	unsigned before = instance->followed_mtu;
-	unsigned mtu = xb_instance_lent_mtu(instance);
-	int ret;
+	struct xb_kernel_door *door = (struct xb_kernel_door *)base;
 
-	if (!instance->kernel_running)
-		return; /* it follows once it runs */
-	instance->followed_mtu = mtu;
-	if (mtu == before || kernel->mtu != before || instance->config.kernel.mtu ||
-	    kernel->tap.handed_in || kernel->tap.found)
-		return;
-	ret = xb_tap_set_mtu(&kernel->tap, mtu);
-	if (ret < 0)
-		xb_log(XB_LOG_WARNING, "%s: its MTU can't follow the uplink's: %s",
-		       kernel->port->name, strerror(-ret));
+	(void)links;
+	xb_kernel_follow_tap(door);
+	if (xb_kernel_has_moved_home(door)) {
+		door->moves = true;
+		restart(door, false);
+	}
+	look(door);
+	note(door);
 }
+
+static void follow(struct xb_door *base)
+{
+	struct xb_kernel_door *door = (struct xb_kernel_door *)base;
+
+	xb_kernel_follow_uplink(door);
+	xb_kernel_follow_carrier(door);
+}
+
+/* ---- described ---- */
+
+static void describe(const struct xb_door *base, struct json_object *to)
+{
+	const struct xb_kernel_door *door = (const struct xb_kernel_door *)base;
+	const struct xb_kernel_config *config = &base->instance->config.kernel;
+	const struct xb_kernel_port *kernel = &door->kernel;
+
+	xb_json_add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");
+	xb_json_add_text(to, "why", kernel->why);
+	xb_json_add_bool(to, "carrier", kernel->carrier);
+	xb_json_add_u64(to, "queue_size", config->queue_size);
+	xb_json_add_bool(to, "persist", config->persist);
+	if (config->netns[0])
+		xb_json_add_text(to, "netns", config->netns);
+	if (kernel->vhost) {
+		char features[24];
+
+		snprintf(features, sizeof(features), "%#llx",
+			 (unsigned long long)kernel->net.features);
+		xb_json_add_text(to, "features", features);
+	} else {
+		xb_json_add_text(to, "io", xb_tap_io_name(kernel->tap_port.io));
+	}
+}
+
+const struct xb_door_ops xb_kernel_door_ops = {
+	.kind = "kernel",
+	.check = check,
+	.follow = follow,
+	.describe = describe,
+};

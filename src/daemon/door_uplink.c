@@ -14,12 +14,16 @@
  * An uplink that only has to be taken anew (another MTU, other queues) counts as there meanwhile,
  * so that tap0 keeps its carrier.
  */
-#include "daemon/instance.h"
+#include "daemon/door_uplink.h"
 
+#include "daemon/doors.h"
 #include "daemon/gate_views.h"
+#include "daemon/json.h"
 #include "daemon/log.h"
 #include "daemon/privileges.h"
+#include "daemon/uplink_delivery.h"
 #include "daemon/uplink_log.h"
+#include "daemon/uplink_macs.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -33,44 +37,78 @@
  * goes on and off), so that without a pause one look would lead to the next. */
 #define RETRY_NS 1000000000u
 
-static void end(struct xb_instance_uplink *entry);
+/* The uplinks of an instance, by id. */
+#define for_each_uplink(instance, uplink_door)                                           \
+	for (struct xb_uplink_door *uplink_door = next_uplink(instance, 0); uplink_door; \
+	     uplink_door = next_uplink(instance, uplink_door->base.port->id + 1u))
 
-static struct xb_instance_uplink *entry_of(struct xb_job *job)
+static void end(struct xb_uplink_door *door);
+
+static struct xb_uplink_door *door_of(struct xb_job *job)
 {
-	return (struct xb_instance_uplink *)job;
+	return (struct xb_uplink_door *)job;
+}
+
+static const struct xb_uplink *uplink_of(const struct xb_door *base)
+{
+	return ((const struct xb_uplink_door *)base)->uplink;
+}
+
+static struct xb_uplink_door *next_uplink(const struct xb_instance *instance, unsigned id)
+{
+	struct xb_door *door = xb_doors_from(instance, id);
+
+	while (door && door->ops != &xb_uplink_door_ops)
+		door = xb_doors_from(instance, door->port->id + 1u);
+	return (struct xb_uplink_door *)door;
+}
+
+/* What the common part says of it. */
+static void note(struct xb_uplink_door *door)
+{
+	const struct xb_uplink *uplink = door->uplink;
+
+	memcpy(door->base.mac, uplink->mac, sizeof(door->base.mac));
+	door->base.mtu = uplink->mtu;
+	door->base.ifindex = uplink->ifindex;
+	door->base.queues = uplink->port.n_queues;
+	door->base.running = uplink->running;
+	door->base.loses_tags = xb_tags_are_lost(&uplink->tags);
+	door->base.of_vlan = uplink->tags.of_vlan;
+	door->base.vlan = uplink->tags.vlan;
 }
 
 /* ---- what fails ---- */
 
 /* It can't be used as yet: at the start that is the end, afterwards it is tried again. */
-static void fail(struct xb_instance_uplink *entry, const struct xb_error *err)
+static void fail(struct xb_uplink_door *door, const struct xb_error *err)
 {
-	struct xb_instance *instance = entry->instance;
+	struct xb_instance *instance = door->base.instance;
 
-	xb_job_rest(&entry->job);
+	xb_job_rest(&door->base.job);
 	if (!instance->ready) {
-		entry->failed = *err;
+		door->base.failed = *err;
 		xb_job_poke(&instance->life);
 		return;
 	}
 	if (err->code != -ENODEV)
-		xb_log_trouble(entry->trouble, sizeof(entry->trouble), entry->uplink->port.name,
-			       err);
-	atomic_store(&entry->uplink->port.up, false);
-	entry->lost = true;
-	entry->again_ns = xb_now_ns() + RETRY_NS;
+		xb_log_trouble(door->base.trouble, sizeof(door->base.trouble),
+			       door->uplink->port.name, err);
+	atomic_store(&door->uplink->port.up, false);
+	door->base.lost = true;
+	door->base.again_ns = xb_now_ns() + RETRY_NS;
 }
 
 /* Stops the uplink, step by step. Returns whether that is done, or has taken too long; otherwise
  * the state is called again. */
-static bool is_stopped(struct xb_instance_uplink *entry)
+static bool is_stopped(struct xb_uplink_door *door)
 {
-	int ret = xb_uplink_stop(entry->uplink, &entry->instance->cache);
+	int ret = xb_uplink_stop(door->uplink, &door->base.instance->cache);
 
 	if (ret == -EAGAIN)
-		xb_job_poke(&entry->job);
-	else if (ret == -EBUSY && !xb_job_is_late(&entry->job))
-		xb_job_again(&entry->job);
+		xb_job_poke(&door->base.job);
+	else if (ret == -EBUSY && !xb_job_is_late(&door->base.job))
+		xb_job_again(&door->base.job);
 	else
 		return true;
 	return false;
@@ -78,94 +116,94 @@ static bool is_stopped(struct xb_instance_uplink *entry)
 
 /* ---- attaching and binding ---- */
 
-static void finish(struct xb_instance_uplink *entry)
+static void finish(struct xb_uplink_door *door)
 {
-	struct xb_instance *instance = entry->instance;
-	bool was_lost = entry->lost;
+	struct xb_instance *instance = door->base.instance;
+	bool was_lost = door->base.lost;
 
-	xb_job_rest(&entry->job);
-	xb_say_uplink(entry->uplink);
-	entry->published = true;
-	entry->lost = false;
-	entry->trouble[0] = '\0';
+	xb_job_rest(&door->base.job);
+	xb_say_uplink(door->uplink);
+	door->base.published = true;
+	door->base.lost = false;
+	note(door);
+	door->base.trouble[0] = '\0';
 	if (!instance->ready) {
 		xb_job_poke(&instance->life);
 		return;
 	}
 	xb_instance_publish(instance);
 	if (was_lost)
-		xb_log(XB_LOG_NOTICE, "uplink %s is back", entry->uplink->port.name);
-	xb_instance_check(instance, true); /* what has changed meanwhile, and what follows it */
+		xb_log(XB_LOG_NOTICE, "uplink %s is back", door->uplink->port.name);
+	xb_doors_check(instance, true); /* what has changed meanwhile, and what follows it */
 }
 
 /* What could not be bound is closed again. */
 static void unbinding(struct xb_job *job)
 {
-	struct xb_instance_uplink *entry = entry_of(job);
-	struct xb_error err = entry->failed;
+	struct xb_uplink_door *door = door_of(job);
+	struct xb_error err = door->base.failed;
 
-	if (is_stopped(entry)) {
-		entry->failed = (struct xb_error){0};
-		fail(entry, &err);
+	if (is_stopped(door)) {
+		door->base.failed = (struct xb_error){0};
+		fail(door, &err);
 	}
 }
 
 static void binding(struct xb_job *job)
 {
-	struct xb_instance_uplink *entry = entry_of(job);
-	struct xb_instance *instance = entry->instance;
+	struct xb_uplink_door *door = door_of(job);
+	struct xb_instance *instance = door->base.instance;
 	struct xb_error err = {0};
 	int ret;
 
 	xb_privileges_lock_memory(true);
-	ret = xb_uplink_start(entry->uplink, &instance->cache, &err);
+	ret = xb_uplink_start(door->uplink, &instance->cache, &err);
 	xb_privileges_lock_memory(false);
 	if (ret == -EAGAIN) {
 		xb_job_enter(job, &instance->loop, "binding", BIND_MS, binding);
 	} else if (ret == -EBUSY && !xb_job_is_late(job)) {
 		xb_job_again(job);
 	} else if (ret < 0) {
-		entry->failed = err;
+		door->base.failed = err;
 		xb_job_enter(job, &instance->loop, "releasing", RELEASE_MS, unbinding);
 	} else {
-		finish(entry);
+		finish(door);
 	}
 }
 
-void xb_uplink_door_bind(struct xb_instance_uplink *entry)
+static void begin_binding(struct xb_uplink_door *door)
 {
-	xb_job_enter(&entry->job, &entry->instance->loop, "binding", BIND_MS, binding);
+	xb_job_enter(&door->base.job, &door->base.instance->loop, "binding", BIND_MS, binding);
 }
 
 static void on_attached(struct xb_errand *errand)
 {
-	struct xb_instance_uplink *entry =
-		(struct xb_instance_uplink *)((char *)errand -
-					      offsetof(struct xb_instance_uplink, attach));
+	struct xb_uplink_door *door =
+		(struct xb_uplink_door *)((char *)errand - offsetof(struct xb_uplink_door, attach));
 	struct xb_error *err = &errand->outcome.err;
 	int ret = errand->outcome.code;
 
 	if (!ret) {
-		xb_gate_attached(&entry->instance->gate, &errand->order, &errand->outcome);
-		xb_uplink_attached(entry->uplink, &errand->outcome.attachment);
-		entry->attached = true;
+		xb_gate_attached(&door->base.instance->gate, &errand->order, &errand->outcome);
+		xb_uplink_attached(door->uplink, &errand->outcome.attachment);
+		door->attached = true;
 	}
-	if (entry->instance->ending) {
-		entry->instance->n_detaching--;
-		end(entry);
+	if (door->base.instance->ending) {
+		door->base.instance->n_detaching--;
+		end(door);
 		return;
 	}
-	xb_uplink_doors_cleared(entry->instance, errand->outcome.cleared);
+	xb_uplink_doors_cleared(door->base.instance, errand->outcome.cleared);
 	if (ret < 0) {
-		fail(entry, err);
+		fail(door, err);
 		return;
 	}
-	if (entry->instance->ready) {
-		xb_uplink_door_bind(entry);
+	if (door->base.instance->ready) {
+		begin_binding(door);
 		return;
 	}
-	xb_job_rest(&entry->job);
-	xb_job_poke(&entry->instance->life);
+	xb_job_rest(&door->base.job);
+	xb_job_poke(&door->base.instance->life);
 }
 
 /* The doorman sees to the deadline. */
@@ -174,24 +212,27 @@ static void attaching(struct xb_job *job)
 	(void)job;
 }
 
-static void attach(struct xb_instance_uplink *entry)
+static void attach(struct xb_uplink_door *door)
 {
-	const struct xb_uplink *uplink = entry->uplink;
-	struct xb_gate_order *order = &entry->attach.order;
+	const struct xb_uplink *uplink = door->uplink;
+	struct xb_gate_order *order = &door->attach.order;
 
-	entry->cleared = false;
+	door->cleared = false;
 	*order = (struct xb_gate_order){.attach = true,
 					.slot = uplink->slot,
 					.ifindex = uplink->ifindex,
 					.options = xb_uplink_how_to_attach(uplink)};
 	memcpy(order->ifname, uplink->options.ifname, sizeof(order->ifname));
-	xb_job_enter(&entry->job, &entry->instance->loop, "attaching", XB_JOB_NO_LIMIT, attaching);
-	xb_doorman_give(&entry->instance->doorman, &entry->attach, on_attached);
+	xb_job_enter(&door->base.job, &door->base.instance->loop, "attaching", XB_JOB_NO_LIMIT,
+		     attaching);
+	xb_doorman_give(&door->base.instance->doorman, &door->attach, on_attached);
 }
 
 /* A shared uplink's address stays its own stack's: tap0 would never get a frame. */
-int xb_uplink_door_may_lend(const struct xb_uplink *uplink, struct xb_error *err)
+int xb_uplink_door_may_lend(const struct xb_door *base, struct xb_error *err)
 {
+	const struct xb_uplink *uplink = uplink_of(base);
+
 	if (!uplink->shared)
 		return 0;
 	xb_fail(err, -EINVAL, "mac uplink: %s is shared (%s)", uplink->port.name,
@@ -201,17 +242,27 @@ int xb_uplink_door_may_lend(const struct xb_uplink *uplink, struct xb_error *err
 	return -EINVAL;
 }
 
-int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_error *err)
+int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+			struct xb_error *err)
 {
-	struct xb_instance_uplink *entry = &instance->uplinks[i];
-	struct xb_uplink_options *options = &instance->config.uplinks[i];
 	const struct xb_program program = xb_gate_program(&instance->gate);
+	struct xb_uplink_door *door = calloc(1, sizeof(*door));
+	struct xb_uplink_options options = *wanted;
 	struct xb_uplink *uplink;
 
-	options->port_id = (uint16_t)(XB_KERNEL_PORT_ID + 1 + i);
-	if (xb_uplink_new(options, &program, &instance->arena, &uplink, err) < 0)
+	if (!door)
+		return xb_fail(err, -ENOMEM, "make the uplink %s", wanted->ifname);
+	options.port_id = (uint16_t)xb_doors_free_id(instance);
+	if (xb_uplink_new(&options, &program, &instance->arena, &uplink, err) < 0) {
+		free(door);
 		return err->code;
-	*entry = (struct xb_instance_uplink){.instance = instance, .uplink = uplink};
+	}
+	*door = (struct xb_uplink_door){
+		.base = {.ops = &xb_uplink_door_ops, .instance = instance, .port = &uplink->port},
+		.uplink = uplink,
+	};
+	note(door);
+	xb_doors_add(&door->base);
 	instance->n_uplinks++;
 	atomic_store(&uplink->port.storm.pps, XB_STORM_PPS);
 	xb_log(XB_LOG_INFO,
@@ -220,100 +271,113 @@ int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_erro
 	       uplink->shared ? "its stack keeps its own and group frames"
 			      : "xbridge takes all frames but those to its own addresses",
 	       uplink->port.name, uplink->port.name);
-	return options->lends_mac ? xb_uplink_door_may_lend(uplink, err) : 0;
+	return options.lends_mac ? xb_uplink_door_may_lend(&door->base, err) : 0;
+}
+
+static void free_door(struct xb_uplink_door *door)
+{
+	xb_doors_remove(&door->base);
+	door->base.instance->n_uplinks--;
+	xb_uplink_free(door->uplink, NULL);
+	free(door);
 }
 
 /* ---- in order ---- */
 
 /* The uplinks from the bottom up: one that others stand on comes before them. */
-static void sort_upwards(struct xb_instance *instance, struct xb_instance_uplink **ret_sorted)
+static unsigned sort_upwards(const struct xb_instance *instance,
+			     struct xb_uplink_door *ret_sorted[XB_UPLINKS_MAX])
 {
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		struct xb_instance_uplink *entry = &instance->uplinks[i];
-		unsigned at = i;
+	unsigned n = 0;
 
-		for (; at && ret_sorted[at - 1]->uplink->below.n > entry->uplink->below.n; at--)
+	for_each_uplink(instance, door)
+	{
+		unsigned at = n++;
+
+		for (; at && ret_sorted[at - 1]->uplink->below.n > door->uplink->below.n; at--)
 			ret_sorted[at] = ret_sorted[at - 1];
-		ret_sorted[at] = entry;
+		ret_sorted[at] = door;
 	}
+	return n;
 }
 
 void xb_uplink_doors_attach(struct xb_instance *instance)
 {
-	struct xb_instance_uplink *sorted[XB_UPLINKS_MAX];
+	struct xb_uplink_door *sorted[XB_UPLINKS_MAX];
+	unsigned n = sort_upwards(instance, sorted);
 
-	sort_upwards(instance, sorted);
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
+	for (unsigned i = 0; i < n; i++)
 		attach(sorted[i]);
 }
 
-void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots)
+bool xb_uplink_doors_are_attached(const struct xb_instance *instance)
 {
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		struct xb_instance_uplink *entry = &instance->uplinks[i];
-
-		/* orders are carried out in turn: one on its way comes after that */
-		if (!(slots & 1u << entry->uplink->slot) || !entry->attached ||
-		    entry->attach.on_its_way)
-			continue;
-		entry->cleared = true;
-		if (instance->ready)
-			xb_uplink_door_check(entry);
+	for_each_uplink(instance, door)
+	{
+		if (!door->attached)
+			return false;
 	}
+	return true;
+}
+
+void xb_uplink_doors_bind(struct xb_instance *instance)
+{
+	for_each_uplink(instance, door) begin_binding(door);
 }
 
 /* ---- taken out, and taken anew ---- */
 
 /* Uses the interface as it is now. */
-static void reopen(struct xb_instance_uplink *entry)
+static void reopen(struct xb_uplink_door *door)
 {
 	struct xb_error err = {0};
 
-	if (xb_uplink_reopen(entry->uplink, &err) < 0)
-		fail(entry, &err);
+	if (xb_uplink_reopen(door->uplink, &err) < 0)
+		fail(door, &err);
 	else
-		attach(entry);
+		attach(door);
 }
 
 static void releasing(struct xb_job *job)
 {
-	struct xb_instance_uplink *entry = entry_of(job);
+	struct xb_uplink_door *door = door_of(job);
 
-	if (!is_stopped(entry))
+	if (!is_stopped(door))
 		return;
-	if (entry->lost)
+	if (door->base.lost)
 		xb_job_rest(job); /* the next look takes it back */
 	else
-		reopen(entry);
+		reopen(door);
 }
 
 static void leaving(struct xb_job *job)
 {
-	struct xb_instance_uplink *entry = entry_of(job);
+	struct xb_uplink_door *door = door_of(job);
 
-	if (xb_instance_is_quiet(entry->instance, entry->change))
-		xb_job_enter(job, &entry->instance->loop, "releasing", RELEASE_MS, releasing);
+	if (xb_instance_is_quiet(door->base.instance, door->base.change))
+		xb_job_enter(job, &door->base.instance->loop, "releasing", RELEASE_MS, releasing);
 	else
 		xb_job_again(job);
 }
 
-static void take_out(struct xb_instance_uplink *entry, bool lost)
+static void take_out(struct xb_uplink_door *door, bool lost)
 {
-	entry->lost = lost;
-	entry->again_ns = 0;
-	entry->published = false;
-	entry->change = xb_instance_publish(entry->instance);
-	xb_job_enter(&entry->job, &entry->instance->loop, "leaving", XB_JOB_NO_LIMIT, leaving);
+	door->base.lost = lost;
+	door->base.again_ns = 0;
+	door->base.published = false;
+	door->base.change = xb_instance_publish(door->base.instance);
+	xb_job_enter(&door->base.job, &door->base.instance->loop, "leaving", XB_JOB_NO_LIMIT,
+		     leaving);
 }
 
 /* Says once that an uplink can't be looked at, or can be again. What it is and has is as it was. */
-static void say_unseen(struct xb_instance_uplink *entry, int code)
+static void say_unseen(struct xb_uplink_door *door, int code)
 {
-	const char *name = entry->uplink->port.name;
+	const char *name = door->uplink->port.name;
 
-	if (entry->unseen == (code != 0))
+	if (door->unseen == (code != 0))
 		return;
-	entry->unseen = code;
+	door->unseen = code;
 	if (code)
 		xb_log(XB_LOG_WARNING,
 		       "uplink %s goes on, but changes of it are not noticed: %s; raise the limit "
@@ -332,20 +396,19 @@ static void say_renamed(const struct xb_uplink *uplink, const char *before)
 }
 
 /* Whether a program is being put on below it: its own may have had to go for that. */
-static bool waits_for_lower(const struct xb_instance_uplink *entry)
+static bool waits_for_lower(const struct xb_uplink_door *door)
 {
-	const struct xb_instance *instance = entry->instance;
-
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		if (instance->uplinks[i].attach.on_its_way &&
-		    instance->uplinks[i].uplink->below.n < entry->uplink->below.n)
+	for_each_uplink(door->base.instance, other)
+	{
+		if (other->attach.on_its_way && other->uplink->below.n < door->uplink->below.n)
 			return true;
+	}
 	return false;
 }
 
-void xb_uplink_door_check(struct xb_instance_uplink *entry)
+static void look(struct xb_uplink_door *door)
 {
-	struct xb_uplink *uplink = entry->uplink;
+	struct xb_uplink *uplink = door->uplink;
 	const struct xb_tags tags = uplink->tags;
 	char before[IF_NAMESIZE];
 	unsigned mtu = uplink->mtu;
@@ -353,95 +416,212 @@ void xb_uplink_door_check(struct xb_instance_uplink *entry)
 	unsigned tx_queues = uplink->tx_queues;
 	int ret;
 
-	if (xb_job_is_busy(&entry->job))
+	if (xb_job_is_busy(&door->base.job))
 		return;
-	if (entry->lost) {
-		if (xb_now_ns() >= entry->again_ns)
-			reopen(entry);
+	if (door->base.lost) {
+		if (xb_now_ns() >= door->base.again_ns)
+			reopen(door);
 		return;
 	}
-	if (entry->cleared) {
+	if (door->cleared) {
 		xb_log(XB_LOG_INFO,
 		       "uplink %s: its XDP program had to go for one below it, and is put on again",
 		       uplink->port.name);
-		take_out(entry, false);
+		take_out(door, false);
 		return;
 	}
 	memcpy(before, uplink->port.name, sizeof(before));
 	ret = xb_uplink_refresh_link(uplink);
 	say_renamed(uplink, before);
 	xb_say_tags(uplink, &tags);
-	say_unseen(entry, xb_is_shortage(ret) ? ret : 0);
-	if (entry->unseen || (ret == -ENOLINK && waits_for_lower(entry)))
+	say_unseen(door, xb_is_shortage(ret) ? ret : 0);
+	if (door->unseen || (ret == -ENOLINK && waits_for_lower(door)))
 		return;
 	if (ret < 0) {
 		xb_log(XB_LOG_WARNING, "uplink %s %s", uplink->port.name,
 		       ret == -ENOLINK ? "has lost its XDP program; it is attached again"
 				       : "is gone; it is used again when it is back");
-		take_out(entry, true);
+		take_out(door, true);
 	} else if (uplink->mtu != mtu || uplink->rx_queues != rx_queues ||
 		   uplink->tx_queues != tx_queues) {
 		xb_log(XB_LOG_NOTICE, "uplink %s has MTU %u and %u queues now", uplink->port.name,
 		       uplink->mtu, uplink->rx_queues);
-		take_out(entry, false);
+		take_out(door, false);
 	}
 }
+
+void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots)
+{
+	for_each_uplink(instance, door)
+	{
+		/* orders are carried out in turn: one on its way comes after that */
+		if (!(slots & 1u << door->uplink->slot) || !door->attached ||
+		    door->attach.on_its_way)
+			continue;
+		door->cleared = true;
+		if (instance->ready)
+			look(door);
+	}
+}
+
+static void check(struct xb_door *base, bool links)
+{
+	struct xb_uplink_door *door = (struct xb_uplink_door *)base;
+
+	door->macs_due = door->macs_due || links;
+	xb_uplink_macs_look(door);
+	look(door);
+	note(door);
+	if (door->macs_due && !base->lost && !xb_job_is_busy(&base->job))
+		xb_uplink_macs_refresh(door);
+}
+
+static void follow(struct xb_door *base)
+{
+	xb_uplink_macs_lend((struct xb_uplink_door *)base);
+}
+
+/* ---- told to others ---- */
+
+static void refresh_stats(struct xb_door *base)
+{
+	xb_uplink_refresh_stats(((struct xb_uplink_door *)base)->uplink);
+}
+
+static void read_xdp(const struct xb_door *base, struct xb_xdp_stats *ret_stats)
+{
+	xb_gate_read_stats(&base->instance->gate, uplink_of(base)->slot, ret_stats);
+}
+
+static void watch(struct xb_door *base, uint64_t now_ns)
+{
+	xb_uplink_delivery_watch(((struct xb_uplink_door *)base)->uplink, now_ns);
+}
+
+static bool trouble(const struct xb_door *base, struct xb_trouble *ret_trouble)
+{
+	return xb_uplink_delivery_trouble(uplink_of(base), ret_trouble);
+}
+
+static void publish(const struct xb_door *base, struct xb_snapshot *snapshot)
+{
+	const struct xb_uplink *uplink = uplink_of(base);
+
+	for (unsigned i = 0; i < uplink->n_own_macs; i++)
+		xb_snapshot_add_own(snapshot, &uplink->port, uplink->own_macs[i].mac);
+}
+
+static bool was_called(const struct xb_door *base, const char *name)
+{
+	return xb_uplink_has_name(uplink_of(base), name);
+}
+
+static void describe(const struct xb_door *base, struct json_object *to)
+{
+	const struct xb_uplink *uplink = uplink_of(base);
+
+	xb_json_add_u64(to, "rx_queues", uplink->rx_queues);
+	xb_json_add_u64(to, "ifindex", uplink->ifindex);
+	xb_json_add_u64(to, "slot", uplink->slot); /* in the pinned maps */
+	xb_json_add_bool(to, "shared", uplink->shared);
+	xb_json_add_text(to, "shared_reason", uplink->shared_reason);
+	xb_json_add_text(to, "xdp",
+			 uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic");
+	xb_json_add_text(to, "attached",
+			 uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link");
+	xb_json_add_text(to, "mode", uplink->zerocopy ? "zerocopy" : "copy");
+	xb_json_add_text(to, "tx", uplink->tx == XB_UPLINK_TX_PACKET ? "packet" : "xdp");
+	xb_json_add_text(to, "tx_why", uplink->tx_why);
+	xb_json_add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
+	xb_json_add_bool(to, "loses_vlan_tags", base->loses_tags);
+	xb_json_add_bool(to, "lost", base->lost);
+}
+
+const struct xb_door_ops xb_uplink_door_ops = {
+	.kind = "uplink",
+	.check = check,
+	.follow = follow,
+	.refresh_stats = refresh_stats,
+	.read_xdp = read_xdp,
+	.watch = watch,
+	.trouble = trouble,
+	.publish = publish,
+	.was_called = was_called,
+	.describe = describe,
+};
 
 /* ---- the end ---- */
 
 static void on_detached(struct xb_errand *errand)
 {
-	struct xb_instance_uplink *entry =
-		(struct xb_instance_uplink *)((char *)errand -
-					      offsetof(struct xb_instance_uplink, detach));
-	struct xb_instance *instance = entry->instance;
+	struct xb_uplink_door *door =
+		(struct xb_uplink_door *)((char *)errand - offsetof(struct xb_uplink_door, detach));
+	struct xb_instance *instance = door->base.instance;
 
 	if (errand->outcome.code) {
 		instance->programs_left = true;
-		xb_log_error(XB_LOG_WARNING, entry->uplink->port.name, &errand->outcome.err);
+		xb_log_error(XB_LOG_WARNING, door->uplink->port.name, &errand->outcome.err);
 	} else {
-		xb_gate_detached(&instance->gate, entry->uplink->slot);
+		xb_gate_detached(&instance->gate, door->uplink->slot);
 	}
 	instance->n_detaching--;
 	xb_job_poke(&instance->life);
 }
 
-static void end(struct xb_instance_uplink *entry)
+static void end(struct xb_uplink_door *door)
 {
-	struct xb_instance *instance = entry->instance;
+	struct xb_instance *instance = door->base.instance;
 
-	xb_job_rest(&entry->job);
-	if (entry->attach.on_its_way) {
+	xb_job_rest(&door->base.job);
+	if (door->attach.on_its_way) {
 		instance->n_detaching++;
-	} else if (entry->attached && instance->keep_programs &&
-		   entry->uplink->attachment.taken_over) {
+	} else if (door->attached && instance->keep_programs &&
+		   door->uplink->attachment.taken_over) {
 		instance->programs_left = true;
-	} else if (entry->attached) {
+	} else if (door->attached) {
 		instance->n_detaching++;
-		entry->detach.order = (struct xb_gate_order){.slot = entry->uplink->slot};
-		xb_doorman_give(&instance->doorman, &entry->detach, on_detached);
+		door->detach.order = (struct xb_gate_order){.slot = door->uplink->slot};
+		xb_doorman_give(&instance->doorman, &door->detach, on_detached);
 	}
 	xb_job_poke(&instance->life);
 }
 
 void xb_uplink_doors_end(struct xb_instance *instance)
 {
-	struct xb_instance_uplink *sorted[XB_UPLINKS_MAX];
+	struct xb_uplink_door *sorted[XB_UPLINKS_MAX];
+	unsigned n = sort_upwards(instance, sorted);
 
-	sort_upwards(instance, sorted);
-	for (unsigned i = instance->n_uplinks; i; i--)
-		end(sorted[i - 1]);
+	while (n)
+		end(sorted[--n]);
 }
 
-void xb_uplink_door_give_up(struct xb_instance_uplink *entry)
+void xb_uplink_doors_stop(struct xb_instance *instance)
 {
-	const char *name = entry->uplink->port.name;
+	for_each_uplink(instance, door)
+	{
+		while (xb_uplink_stop(door->uplink, &instance->cache) == -EAGAIN)
+			;
+		door->base.running = false;
+	}
+}
+
+void xb_uplink_doors_free(struct xb_instance *instance)
+{
+	struct xb_uplink_door *door;
+
+	while ((door = next_uplink(instance, 0)))
+		free_door(door);
+}
+
+static void give_up(struct xb_uplink_door *door)
+{
+	const char *name = door->uplink->port.name;
 	struct xb_error err = {0};
 
-	if (!entry->detach.on_its_way && !entry->attach.on_its_way)
+	if (!door->detach.on_its_way && !door->attach.on_its_way)
 		return;
-	entry->instance->programs_left = true;
-	if (entry->instance->left) {
+	door->base.instance->programs_left = true;
+	if (door->base.instance->left) {
 		xb_log(XB_LOG_WARNING,
 		       "%s: its XDP program is not off yet, and passes frames until it is: the "
 		       "process xb-doorman goes on with that for up to %u s; perhaps its driver is "
@@ -455,4 +635,9 @@ void xb_uplink_door_give_up(struct xb_instance_uplink *entry)
 		"stays on %s and passes frames: `xbridge detach %s`",
 		name, name);
 	xb_log_error(XB_LOG_WARNING, name, &err);
+}
+
+void xb_uplink_doors_give_up(struct xb_instance *instance)
+{
+	for_each_uplink(instance, door) give_up(door);
 }

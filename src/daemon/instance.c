@@ -2,9 +2,12 @@
 #include "daemon/instance.h"
 
 #include "daemon/capturing.h"
+#include "daemon/door_uplink.h"
+#include "daemon/doors.h"
 #include "daemon/filter.h"
 #include "daemon/limits.h"
 #include "daemon/log.h"
+#include "daemon/own.h"
 #include "daemon/privileges.h"
 #include "daemon/remarks.h"
 #include "netdev/netdev.h"
@@ -193,7 +196,7 @@ static void make_workers(struct xb_instance *instance)
 		fail_start(instance, &err);
 		return;
 	}
-	xb_instance_refresh_own(instance);
+	xb_own_enter(instance);
 	if (start_workers(instance, &err) < 0)
 		fail_start(instance, &err);
 	else
@@ -251,36 +254,39 @@ static void detach_unnamed(struct xb_job *life)
 	xb_doorman_give(&instance->doorman, errand, on_unnamed_detached);
 }
 
-/* Whether all uplinks are that far, or one has failed. */
-static bool await_uplinks(struct xb_instance *instance, bool (*there)(struct xb_instance_uplink *))
+/* Whether a port can't be had, which ends the start. */
+static bool has_failed(struct xb_instance *instance)
 {
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		if (instance->uplinks[i].failed.code) {
-			fail_start(instance, &instance->uplinks[i].failed);
+	if (instance->kernel.base.failed.code) {
+		fail_start(instance, &instance->kernel.base.failed);
+		return true;
+	}
+	xb_for_each_door(instance, door)
+	{
+		if (!door->failed.code)
+			continue;
+		fail_start(instance, &door->failed);
+		return true;
+	}
+	return false;
+}
+
+static bool all_published(const struct xb_instance *instance)
+{
+	xb_for_each_door(instance, door)
+	{
+		if (!door->published)
 			return false;
-		}
-		if (!there(&instance->uplinks[i]))
-			return false; /* it pokes us */
 	}
 	return true;
-}
-
-static bool is_bound(struct xb_instance_uplink *entry)
-{
-	return entry->published;
-}
-
-static bool is_attached(struct xb_instance_uplink *entry)
-{
-	return entry->attached;
 }
 
 static void await_bound(struct xb_job *life)
 {
 	struct xb_instance *instance = instance_of(life);
 
-	if (!await_uplinks(instance, is_bound))
-		return;
+	if (has_failed(instance) || !all_published(instance))
+		return; /* a door pokes us */
 	xb_remark_start(instance);
 	list_unnamed(instance);
 	go_on(instance, detach_unnamed);
@@ -291,19 +297,14 @@ static void await_kernel(struct xb_job *life)
 	struct xb_instance *instance = instance_of(life);
 	struct xb_error err = {0};
 
-	if (instance->kernel_door.failed.code) {
-		fail_start(instance, &instance->kernel_door.failed);
+	if (has_failed(instance) || !instance->kernel.base.published)
 		return;
-	}
-	if (!instance->kernel_door.published)
-		return; /* it pokes us */
 	/* before any frame comes in; its ports have their names now */
 	if (xb_instance_start_steering(instance, &err) < 0) {
 		fail_start(instance, &err);
 		return;
 	}
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		xb_uplink_door_bind(&instance->uplinks[i]);
+	xb_uplink_doors_bind(instance);
 	go_on(instance, await_bound);
 }
 
@@ -311,9 +312,9 @@ static void await_attached(struct xb_job *life)
 {
 	struct xb_instance *instance = instance_of(life);
 
-	if (!await_uplinks(instance, is_attached))
+	if (has_failed(instance) || !xb_uplink_doors_are_attached(instance))
 		return;
-	xb_kernel_door_open(instance);
+	xb_kernel_door_open(&instance->kernel);
 	go_on(instance, await_kernel);
 }
 
@@ -340,7 +341,8 @@ static void open_uplinks(struct xb_job *life)
 	if (instance->config.n_uplinks && !instance->gate_open)
 		ret = open_gate(instance, &err);
 	else if (instance->n_uplinks < instance->config.n_uplinks)
-		ret = xb_uplink_door_open(instance, instance->n_uplinks, &err);
+		ret = xb_uplink_door_open(instance, &instance->config.uplinks[instance->n_uplinks],
+					  &err);
 	if (ret < 0) {
 		fail_start(instance, &err);
 	} else if (instance->n_uplinks < instance->config.n_uplinks) {
@@ -413,6 +415,8 @@ void xb_instance_start(struct xb_instance *instance,
 		       void (*on_started)(struct xb_instance *instance, const struct xb_error *err))
 {
 	instance->on_started = on_started;
+	instance->kernel.base.instance = instance;
+	instance->kernel.base.alias = "kernel";
 	instance->queues_read = instance->config.kernel.queues;
 	go_on(instance, begin);
 }
@@ -456,10 +460,8 @@ static void finish_end(struct xb_instance *instance)
 {
 	xb_fdb_mirror_free(instance->fdb_mirror);
 	instance->fdb_mirror = NULL;
-	for (unsigned i = 0; !instance->abandoned && i < instance->n_uplinks; i++)
-		xb_uplink_free(instance->uplinks[i].uplink, NULL);
 	if (!instance->abandoned)
-		instance->n_uplinks = 0;
+		xb_uplink_doors_free(instance);
 	xb_doorman_stop(&instance->doorman); /* but for one that was left */
 	if (instance->gate_open)
 		remove_gate(instance);
@@ -480,20 +482,15 @@ static void await_detached(struct xb_job *life)
 	/* after a start that has failed, what an earlier run had left has to stay */
 	instance->left = instance->n_detaching && !instance->keep_programs &&
 			 !xb_doorman_leave(&instance->doorman, instance->lock_fd);
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		xb_uplink_door_give_up(&instance->uplinks[i]);
+	xb_uplink_doors_give_up(instance);
 	finish_end(instance);
 }
 
 /* No worker is left: nobody uses the ports any more. */
 static void close_ports(struct xb_instance *instance)
 {
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		while (xb_uplink_stop(instance->uplinks[i].uplink, &instance->cache) == -EAGAIN)
-			;
-	if (instance->kernel.port)
-		xb_kernel_port_close(&instance->kernel, &instance->cache);
-	instance->kernel_running = false;
+	xb_uplink_doors_stop(instance);
+	xb_kernel_door_close(&instance->kernel);
 }
 
 static void await_ended(struct xb_job *life)
@@ -526,7 +523,7 @@ void xb_instance_end(struct xb_instance *instance, void (*on_ended)(struct xb_in
 	instance->ending = true;
 	xb_job_rest(&instance->reloading);
 	xb_job_rest(&instance->captures_job);
-	xb_job_rest(&instance->kernel_door.job);
+	xb_job_rest(&instance->kernel.base.job);
 	xb_instance_unpublish_all(instance);
 	if (instance->workers.worker)
 		xb_workers_end(&instance->workers);
@@ -562,23 +559,25 @@ void xb_instance_tick(struct xb_instance *instance)
 	xb_workers_wake(&instance->workers);
 	xb_cpus_pin(&instance->pinning, &instance->workers, &instance->config);
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		xb_uplink_refresh_stats(instance->uplinks[i].uplink);
+	xb_for_each_door(instance, door)
+	{
+		if (door->ops->refresh_stats)
+			door->ops->refresh_stats(door);
+	}
 	xb_remark_mtus(instance);
 }
 
 void xb_instance_mirror_fdb(struct xb_instance *instance)
 {
-	const char *names[XB_PORTS_MAX] = {[XB_KERNEL_PORT_ID] = instance->kernel.port->name};
+	const char *names[XB_PORTS_MAX] = {NULL};
 	struct xb_error err = {0};
 	int ret;
 
 	if (!instance->fdb_mirror)
 		return;
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		const struct xb_port *port = &instance->uplinks[i].uplink->port;
-
-		names[port->id] = port->name;
+	xb_for_each_door(instance, door)
+	{
+		names[door->port->id] = door->port->name;
 	}
 	ret = xb_fdb_mirror_update(instance->fdb_mirror, instance->fdb, names, &err);
 	if (ret < 0 && !instance->fdb_mirror_lags)

@@ -13,9 +13,9 @@
  * life of each port are jobs (job.h). Meanwhile queries are answered, and an end may come at any
  * moment.
  *
- *      instance.c      start and end              door_uplink.c   each uplink
- *      publish.c       what the workers see       door_kernel.c   the kernel's port
- *      own.c           the ports' addresses       check.c         looks after all of them
+ *      instance.c      start and end              doors.c         the table of ports
+ *      publish.c       what the workers see       door_uplink.c   each uplink
+ *      own.c           the ports' addresses       door_kernel.c   the kernel's port
  */
 #ifndef XB_DAEMON_INSTANCE_H
 #define XB_DAEMON_INSTANCE_H
@@ -24,68 +24,20 @@
 #include "daemon/config.h"
 #include "daemon/cpus.h"
 #include "daemon/deputy.h"
+#include "daemon/door.h"
+#include "daemon/door_kernel.h"
 #include "daemon/doorman.h"
 #include "daemon/job.h"
-#include "daemon/kernel_port.h"
 #include "daemon/loop.h"
 #include "daemon/loops.h"
 #include "daemon/reader.h"
-#include "daemon/remarks.h"
 #include "gate/drop_feed.h"
 #include "gate/fdb_mirror.h"
 #include "gate/gate.h"
 #include "steer/steering.h"
-#include "xsk/uplink.h"
-
-#define XB_TROUBLE_BYTES 512u
 
 /** Captures, those included that have ended and are still seen by a thread. */
 #define XB_CAPTURES_LEFT_MAX (2 * XB_CAPTURES_MAX)
-
-/** An uplink and where it stands in its life (door_uplink.c). */
-struct xb_instance_uplink {
-	struct xb_job job; /* first */
-	struct xb_instance *instance;
-	struct xb_uplink *uplink;
-	bool attached;     /* its program is on the interface, or has been */
-	bool published;    /* where it runs, the workers serve it */
-	bool lost;         /* the interface is gone, or can't be used; it is looked for again */
-	bool cleared;      /* its program had to go for one below it, and is put on again */
-	uint64_t digest;   /* of addresses that change without an event (xb_own_macs_digest) */
-	bool macs_due;     /* own addresses may have changed since they were read */
-	bool unseen;       /* as last said: descriptors were too short to look at it */
-	uint64_t again_ns; /* not before then (CLOCK_MONOTONIC) */
-	uint64_t change;   /* of what is published: without it */
-	struct xb_errand attach;        /* for the doorman */
-	struct xb_errand detach;        /* at the end */
-	struct xb_error failed;         /* why the start can't go on; code 0: it can */
-	char trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said; "": nothing said */
-	struct xb_mtu_remarks mtus;
-};
-
-/** A change that takes time, for whoever waits for it. */
-struct xb_change {
-	bool is_done;
-	int code; /* 0 or -errno, then with `err` */
-	struct xb_error err;
-	void (*done)(struct xb_change *change); /* called then; NULL: nobody */
-};
-
-/** Where the kernel's port stands in its life (door_kernel.c). */
-struct xb_kernel_door {
-	struct xb_job job;
-	bool published;           /* where it runs, the workers serve it … */
-	unsigned queues;          /* … these queues of it, from the first on */
-	uint64_t change;          /* of what is published */
-	bool is_whole;            /* it stops to be started again as it is */
-	bool moves;               /* it leaves its interface for one in another namespace */
-	struct xb_error failed;   /* why the start can't go on */
-	unsigned wanted;          /* queues */
-	struct xb_change *resize; /* who waits for that */
-	bool moved;               /* no flow goes to the queues that are to go */
-	unsigned times_empty;     /* looks at them that found nothing */
-	uint64_t empty_by_ns;     /* until when they may run empty */
-};
 
 /** A capture that has ended, and the change without it. */
 struct xb_capture_left {
@@ -139,19 +91,11 @@ struct xb_instance {
 	bool gate_open;
 	bool bpffs_private; /* nobody outside the daemon's mount namespace sees its pins */
 	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */
-	struct xb_kernel_port kernel;
-	struct xb_kernel_door kernel_door;
-	bool kernel_running;
+	struct xb_door *doors[XB_PORTS_MAX]; /* whose ports are open, by id (doors.h) */
+	struct xb_kernel_door kernel;        /* whose alias is `kernel` */
 	unsigned queues_read; /* of the kernel port, as the configuration said when it was last read
 			       */
-	uint64_t kernel_again_ns;              /* when to try again to make it run */
-	unsigned followed_mtu;                 /* the first uplink's, when tap0 was last told */
-	uint8_t followed_mac[6];               /* likewise */
-	bool arp_said;                         /* that it lies beside a shared uplink */
-	bool carrier_said;                     /* that its carrier can't be set */
-	char kernel_trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said */
 	unsigned n_uplinks;
-	struct xb_instance_uplink uplinks[XB_UPLINKS_MAX];
 	struct xb_fdb *fdb;
 	struct xb_loop_watch loops;
 	uint64_t storms[XB_PORTS_MAX];        /* group frames dropped, by port, as last seen */
@@ -159,7 +103,7 @@ struct xb_instance {
 	struct xb_fdb_mirror *fdb_mirror;     /* NULL: no uplink, so no maps */
 	bool fdb_mirror_lags;                 /* it could not be written, as last said */
 	unsigned n_own;
-	struct xb_instance_own own[1 + XB_UPLINKS_MAX]; /* as the forwarding table has them */
+	struct xb_instance_own own[XB_PORTS_MAX]; /* as the forwarding table has them */
 	struct xb_workers workers;
 	struct xb_pinning pinning;       /* of the workers, to CPUs */
 	_Atomic bool workers_privileged; /* one could not give up its capabilities */
@@ -220,70 +164,6 @@ void xb_instance_unpublish_all(struct xb_instance *instance);
 /** What was published last. */
 const struct xb_snapshot *xb_instance_snapshot(const struct xb_instance *instance);
 
-/* ---- ports (door_uplink.c, door_kernel.c) ---- */
-
-/** Looks the configuration's uplink `i` up. */
-int xb_uplink_door_open(struct xb_instance *instance, unsigned i, struct xb_error *err);
-/** Has the programs of all that are open attached, those of lower devices first; the `life` is
- * poked when one is over: the entry is `attached`, or `failed`. */
-void xb_uplink_doors_attach(struct xb_instance *instance);
-/** The programs of these slots were taken off for another one's: they are put on again. */
-void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots);
-/** Binds its sockets; the `life` is poked when it is `published`, or `failed`. */
-void xb_uplink_door_bind(struct xb_instance_uplink *entry);
-void xb_uplink_door_check(struct xb_instance_uplink *entry);
-/** Whether it can lend its address to tap0 (`mac uplink`). Returns 0, or -EINVAL: it is shared. */
-int xb_uplink_door_may_lend(const struct xb_uplink *uplink, struct xb_error *err);
-/** At the end: has all programs taken off, those of lower devices last, as soon as they have been
- * attached, but not one that a failed start has found there. Counted in n_detaching; the `life` is
- * poked when one is done. */
-void xb_uplink_doors_end(struct xb_instance *instance);
-/** There is no more time for that: says so. */
-void xb_uplink_door_give_up(struct xb_instance_uplink *entry);
-
-/** Opens and starts the kernel's port; the `life` is poked when it is `published`, or `failed`. */
-void xb_kernel_door_open(struct xb_instance *instance);
-void xb_kernel_door_check(struct xb_instance *instance);
-/** Leaves the interface and makes it again where --netns leads now; the port runs, and is not busy.
- */
-void xb_kernel_door_move(struct xb_instance *instance);
-void xb_kernel_door_follow_mtu(struct xb_instance *instance);
-
-/** Lets the kernel's interface have a carrier while an uplink has, or where there is none. */
-void xb_instance_follow_carrier(struct xb_instance *instance);
-
-/* Own addresses (own.c). */
-
-/** Reads anew which addresses are those of an uplink's stack, and publishes them where they have
- * changed; they stay due where that is not possible just now. */
-void xb_instance_refresh_macs(struct xb_instance *instance, struct xb_instance_uplink *entry);
-/** Looks whether addresses have changed without an event: then they are due. */
-void xb_instance_look_for_macs(struct xb_instance_uplink *entry);
-/** Enters the ports' own addresses into the forwarding table, where they have changed; lets tap0
- * follow the uplink's with `mac uplink`, and an uplink lend its address to a tap0 that has taken
- * it. */
-void xb_instance_refresh_own(struct xb_instance *instance);
-
-/** The MTU that the kernel's interface gets where nobody names one: the first uplink's, as far as
- * one frame holds it; 0 without an uplink. */
-unsigned xb_instance_lent_mtu(const struct xb_instance *instance);
-
-/** The port of a name, `kernel` among them; NULL: none (port_names.c). */
-struct xb_port *xb_instance_port(struct xb_instance *instance, const char *name);
-
-/**
- * Begins to change the number of the kernel port's queues, without losing what they hold.
- *
- * @change: filled when it is done, perhaps before this returns; NULL: nobody asks.
- *
- * Returns 0 (it is begun, or done), -EAGAIN (the port is at something else: ask again), or another
- * -errno.
- */
-int xb_instance_set_queues(struct xb_instance *instance, unsigned queues, struct xb_change *change,
-			   struct xb_error *err);
-/** Nobody waits for `change` any more. It goes on. */
-void xb_instance_forget_change(struct xb_instance *instance, const struct xb_change *change);
-
 /* The steering table (instance_steering.c). */
 
 /** Puts the configuration's rules and default verdict in force; the ports have their names. */
@@ -298,11 +178,6 @@ bool xb_instance_may_steer(struct xb_instance *instance, bool joins);
 
 /** Once a second, and after own addresses were read anew. */
 void xb_instance_check_steering(struct xb_instance *instance);
-
-/** Looks at each port's interface (check.c): takes out what is gone or broken, brings back what has
- *  returned, adopts what has changed. After link events (then own addresses are read anew, too) and
- *  once a second. */
-void xb_instance_check(struct xb_instance *instance, bool links_changed);
 
 /** Once a second: ages the forwarding table, reads the kernel's counters. */
 void xb_instance_tick(struct xb_instance *instance);

@@ -2,8 +2,7 @@
 /*
  * What the steering table knows of its instance, and when a table on trial ends.
  */
-#include "daemon/instance.h"
-
+#include "daemon/doors.h"
 #include "daemon/gate_views.h"
 #include "daemon/log.h"
 
@@ -15,53 +14,56 @@
 
 static int port_of_name(const void *arg, const char *name)
 {
-	const struct xb_port *port = xb_instance_port((struct xb_instance *)arg, name);
+	const struct xb_port *port = xb_instance_port(arg, name);
 
 	return port ? port->id : -ENOENT;
 }
 
+static uint64_t bit_of(const struct xb_door *door)
+{
+	return 1ull << door->port->id;
+}
+
 static uint64_t uplinks(const void *arg)
 {
-	const struct xb_instance *instance = arg;
 	uint64_t mask = 0;
 
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		mask |= 1ull << instance->uplinks[i].uplink->port.id;
+	xb_for_each_door(arg, door)
+	{
+		mask |= door->port->caps.uplink ? bit_of(door) : 0;
+	}
 	return mask;
 }
 
 static uint64_t untagged(const void *arg)
 {
-	const struct xb_instance *instance = arg;
 	uint64_t mask = 0;
 
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		if (xb_tags_are_lost(&instance->uplinks[i].uplink->tags))
-			mask |= 1ull << instance->uplinks[i].uplink->port.id;
+	xb_for_each_door(arg, door)
+	{
+		mask |= door->loses_tags ? bit_of(door) : 0;
+	}
 	return mask;
 }
 
 static uint64_t of_vlan(const void *arg, uint16_t vlan)
 {
-	const struct xb_instance *instance = arg;
 	uint64_t mask = 0;
 
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		const struct xb_uplink *uplink = instance->uplinks[i].uplink;
-
-		if (uplink->tags.of_vlan && uplink->tags.vlan == vlan)
-			mask |= 1ull << uplink->port.id;
+	xb_for_each_door(arg, door)
+	{
+		mask |= door->of_vlan && door->vlan == vlan ? bit_of(door) : 0;
 	}
 	return mask;
 }
 
 static bool kernel_mac(const void *arg, uint8_t ret_mac[6])
 {
-	const struct xb_instance *instance = arg;
+	const struct xb_door *door = xb_doors_find(arg, "kernel");
 
-	if (!instance->kernel.port)
+	if (!door)
 		return false;
-	memcpy(ret_mac, instance->kernel.mac, sizeof(instance->kernel.mac));
+	memcpy(ret_mac, door->mac, sizeof(door->mac));
 	return true;
 }
 

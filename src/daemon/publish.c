@@ -8,6 +8,7 @@
  * there before keeps the number that xb_instance_publish returns, and asks xb_instance_is_quiet for
  * it.
  */
+#include "daemon/doors.h"
 #include "daemon/instance.h"
 
 #include <stddef.h>
@@ -17,23 +18,19 @@
 
 /* One that is stopped is there all the same, without queues: what a rule sends there is its drop
  * (port_down). */
-static void add_port(struct xb_snapshot *snapshot, struct xb_port *port, unsigned queues)
+static void add_port(struct xb_snapshot *snapshot, const struct xb_door *door)
 {
-	xb_snapshot_add(snapshot, port);
-	if (queues < port->n_queues)
-		snapshot->queues[port->id] = (uint16_t)queues;
-}
+	unsigned queues = xb_door_queues(door);
 
-static void add_own_macs(struct xb_snapshot *snapshot, const struct xb_uplink *uplink)
-{
-	for (unsigned i = 0; i < uplink->n_own_macs; i++)
-		xb_snapshot_add_own(snapshot, &uplink->port, uplink->own_macs[i].mac);
+	xb_snapshot_add(snapshot, door->port);
+	if (queues < door->port->n_queues)
+		snapshot->queues[door->port->id] = (uint16_t)queues;
+	if (door->ops->publish)
+		door->ops->publish(door, snapshot);
 }
 
 static void fill(struct xb_instance *instance, struct xb_snapshot *snapshot)
 {
-	const struct xb_kernel_door *kernel = &instance->kernel_door;
-
 	*snapshot = (struct xb_snapshot){
 		.verdict = xb_steering_verdict(&instance->steering),
 		.fdb = instance->fdb,
@@ -42,15 +39,9 @@ static void fill(struct xb_instance *instance, struct xb_snapshot *snapshot)
 		.loops = &instance->loops.signs,
 	};
 	memcpy(snapshot->cut, instance->loops.cut, sizeof(snapshot->cut));
-	add_port(snapshot, instance->kernel.port,
-		 instance->kernel_running && kernel->published ? kernel->queues : 0);
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		const struct xb_instance_uplink *entry = &instance->uplinks[i];
-		struct xb_uplink *uplink = entry->uplink;
-
-		add_port(snapshot, &uplink->port,
-			 uplink->running && entry->published ? uplink->port.n_queues : 0);
-		add_own_macs(snapshot, uplink);
+	xb_for_each_door(instance, door)
+	{
+		add_port(snapshot, door);
 	}
 }
 

@@ -5,6 +5,7 @@
 #include "daemon/commands.h"
 
 #include "daemon/change_log.h"
+#include "daemon/doors.h"
 #include "daemon/json.h"
 #include "daemon/troubles.h"
 #include "gate/bpffs.h"
@@ -22,14 +23,6 @@ static void add_mac(struct json_object *to, const char *name, const uint8_t mac[
 	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
 		 mac[3], mac[4], mac[5]);
 	xb_json_add_text(to, name, text);
-}
-
-const char *xb_port_name(const struct xb_instance *instance, unsigned id)
-{
-	if (id == XB_KERNEL_PORT_ID)
-		return instance->kernel.port ? instance->kernel.port->name : "kernel";
-	id -= XB_KERNEL_PORT_ID + 1;
-	return id < instance->n_uplinks ? instance->uplinks[id].uplink->port.name : "?";
 }
 
 void xb_verdict_text(const struct xb_instance *instance, uint16_t verdict, char *buf, size_t bytes)
@@ -70,84 +63,36 @@ static struct json_object *takes_list(uint32_t takes)
 	return list;
 }
 
-static struct json_object *port_common(const struct xb_instance *instance,
-				       const struct xb_port *port, const char *type,
-				       const uint8_t mac[6], bool running, const char *doing)
+static struct json_object *port_json(const struct xb_door *door)
 {
+	const struct xb_fdb *fdb = door->instance->fdb;
 	struct json_object *to = json_object_new_object();
+	const struct xb_port *port = door->port;
+	bool running = xb_door_queues(door);
 
 	xb_json_add_text(to, "name", port->name);
+	if (door->alias)
+		xb_json_add_text(to, "alias", door->alias);
 	xb_json_add_u64(to, "id", port->id);
-	xb_json_add_text(to, "type", type);
-	add_mac(to, "mac", mac);
+	xb_json_add_text(to, "type", door->ops->kind);
+	add_mac(to, "mac", door->mac);
+	xb_json_add_u64(to, "mtu", door->mtu);
 	xb_json_add_bool(to, "running", running);
 	xb_json_add_bool(to, "up",
 			 running && atomic_load_explicit(&port->up, memory_order_relaxed));
 	/* what it waits for, where its state is about to change */
-	if (doing)
-		xb_json_add_text(to, "doing", doing);
+	if (door->job.doing)
+		xb_json_add_text(to, "doing", door->job.doing);
 	else
 		xb_json_add_null(to, "doing");
 	xb_json_add_u64(to, "queues", port->n_queues);
 	xb_json_add_u64(to, "queues_max", port->queues_max);
-	xb_json_add_u64(to, "learn_max", atomic_load(&instance->fdb->learn_max[port->id]));
+	xb_json_add_u64(to, "learn_max", atomic_load(&fdb->learn_max[port->id]));
 	xb_json_add_u64(to, "storm_pps", atomic_load(&port->storm.pps));
 	xb_json_add(to, "takes", takes_list(port->caps.takes));
-	return to;
-}
-
-static struct json_object *kernel_port(const struct xb_instance *instance)
-{
-	const struct xb_kernel_port *kernel = &instance->kernel;
-	struct json_object *to = port_common(instance, kernel->port, "kernel", kernel->mac,
-					     instance->kernel_running,
-					     instance->kernel_door.job.doing);
-
-	xb_json_add_text(to, "alias", "kernel");
-	xb_json_add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");
-	xb_json_add_text(to, "why", kernel->why);
-	xb_json_add_u64(to, "mtu", kernel->mtu);
-	xb_json_add_bool(to, "carrier", kernel->carrier);
-	xb_json_add_u64(to, "queue_size", instance->config.kernel.queue_size);
-	xb_json_add_bool(to, "persist", instance->config.kernel.persist);
-	if (instance->config.kernel.netns[0])
-		xb_json_add_text(to, "netns", instance->config.kernel.netns);
-	if (kernel->vhost) {
-		char features[24];
-
-		snprintf(features, sizeof(features), "%#llx",
-			 (unsigned long long)kernel->net.features);
-		xb_json_add_text(to, "features", features);
-	} else {
-		xb_json_add_text(to, "io", xb_tap_io_name(kernel->tap_port.io));
-	}
-	return to;
-}
-
-static struct json_object *uplink_port(const struct xb_instance *instance,
-				       const struct xb_instance_uplink *entry)
-{
-	const struct xb_uplink *uplink = entry->uplink;
-	struct json_object *to = port_common(instance, &uplink->port, "uplink", uplink->mac,
-					     uplink->running && entry->published, entry->job.doing);
-
-	xb_json_add_u64(to, "mtu", uplink->mtu);
-	xb_json_add_u64(to, "rx_queues", uplink->rx_queues);
-	xb_json_add_u64(to, "ifindex", uplink->ifindex);
-	xb_json_add_u64(to, "slot", uplink->slot); /* in the pinned maps */
-	xb_json_add_bool(to, "shared", uplink->shared);
-	xb_json_add_text(to, "shared_reason", uplink->shared_reason);
-	xb_json_add_text(to, "xdp",
-			 uplink->attachment.mode == XB_XDP_NATIVE ? "native" : "generic");
-	xb_json_add_text(to, "attached",
-			 uplink->attachment.way == XB_ATTACHED_DISPATCHER ? "dispatcher" : "link");
-	xb_json_add_text(to, "mode", uplink->zerocopy ? "zerocopy" : "copy");
-	xb_json_add_text(to, "tx", uplink->tx == XB_UPLINK_TX_PACKET ? "packet" : "xdp");
-	xb_json_add_text(to, "tx_why", uplink->tx_why);
-	xb_json_add_text(to, "csum", uplink->port.caps.trusts_csum ? "trust" : "verify");
-	xb_json_add_bool(to, "loses_vlan_tags", xb_tags_are_lost(&uplink->tags));
-	xb_json_add_bool(to, "lost", entry->lost);
-	xb_json_add(to, "troubles", xb_troubles_json(instance, entry));
+	if (door->ops->describe)
+		door->ops->describe(door, to);
+	xb_json_add(to, "troubles", xb_troubles_json(door));
 	return to;
 }
 
@@ -156,9 +101,10 @@ struct json_object *xb_query_ports(struct xb_instance *instance)
 	struct json_object *list = json_object_new_array();
 	struct json_object *to = json_object_new_object();
 
-	xb_json_push(list, kernel_port(instance));
-	for (unsigned i = 0; i < instance->n_uplinks; i++)
-		xb_json_push(list, uplink_port(instance, &instance->uplinks[i]));
+	xb_for_each_door(instance, door)
+	{
+		xb_json_push(list, port_json(door));
+	}
 	xb_json_add(to, "ports", list);
 	return to;
 }

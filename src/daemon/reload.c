@@ -6,6 +6,9 @@
 #include "daemon/reload.h"
 
 #include "core/cleanup.h"
+#include "daemon/door_uplink.h"
+#include "daemon/doors.h"
+#include "daemon/kernel_follow.h"
 #include "daemon/log.h"
 #include "daemon/mac.h"
 
@@ -38,7 +41,7 @@ static void on_resized(struct xb_change *change)
 		return;
 	}
 	instance->queues_read = resizing.queues;
-	xb_log(XB_LOG_INFO, "queues of %s: %u", instance->kernel.port->name, resizing.queues);
+	xb_log(XB_LOG_INFO, "queues of %s: %u", instance->kernel.base.port->name, resizing.queues);
 }
 
 static void apply_queues(struct xb_instance *instance, unsigned queues)
@@ -50,7 +53,7 @@ static void apply_queues(struct xb_instance *instance, unsigned queues)
 	resizing.change = (struct xb_change){.done = on_resized};
 	resizing.instance = instance;
 	resizing.queues = queues;
-	if (xb_instance_set_queues(instance, queues, &resizing.change, &err) < 0)
+	if (xb_kernel_door_set_queues(&instance->kernel, queues, &resizing.change, &err) < 0)
 		xb_log_error(XB_LOG_ERROR, "queues", &err);
 }
 
@@ -124,15 +127,17 @@ static void apply_table(struct xb_instance *instance, struct xb_config *new)
 
 static void apply_mtu(struct xb_instance *instance, unsigned mtu)
 {
-	struct xb_kernel_port *kernel = &instance->kernel;
+	struct xb_kernel_port *kernel = &instance->kernel.kernel;
 	const struct xb_tap *tap = &kernel->tap;
-	unsigned wanted = mtu ? mtu : tap->found ? tap->before.mtu : xb_instance_lent_mtu(instance);
+	unsigned wanted = mtu          ? mtu
+			  : tap->found ? tap->before.mtu
+				       : xb_kernel_lent_mtu(&instance->kernel);
 	int ret;
 
 	if (mtu == instance->config.kernel.mtu || kernel->tap.handed_in)
 		return;
-	/* xb_instance_check adopts it */
-	ret = wanted && instance->kernel_running ? xb_tap_set_mtu(&kernel->tap, wanted) : 0;
+	/* the next look at it adopts it */
+	ret = wanted && instance->kernel.base.running ? xb_tap_set_mtu(&kernel->tap, wanted) : 0;
 	if (ret < 0)
 		xb_log(XB_LOG_ERROR, "mtu %u of %s: %s", wanted, kernel->port->name,
 		       strerror(-ret));
@@ -145,15 +150,15 @@ static const uint8_t *wanted_mac(const struct xb_instance *instance,
 				 const struct xb_kernel_config *new, uint8_t stable[6],
 				 struct xb_error *err)
 {
-	const struct xb_kernel_port *kernel = &instance->kernel;
-	const struct xb_uplink *first;
+	const struct xb_kernel_port *kernel = &instance->kernel.kernel;
+	const struct xb_door *first;
 
 	switch (new->mac_source) {
 	case XB_MAC_GIVEN:
 		return new->mac;
 	case XB_MAC_UPLINK:
 		/* an uplink that only the file has takes a restart */
-		first = instance->n_uplinks ? instance->uplinks[0].uplink : NULL;
+		first = xb_doors_first_uplink(instance);
 		if (first && !xb_uplink_door_may_lend(first, err))
 			return first->mac;
 		if (!first)
@@ -169,7 +174,7 @@ static const uint8_t *wanted_mac(const struct xb_instance *instance,
 static void apply_mac(struct xb_instance *instance, const struct xb_kernel_config *new)
 {
 	struct xb_kernel_config *old = &instance->config.kernel;
-	struct xb_kernel_port *kernel = &instance->kernel;
+	struct xb_kernel_port *kernel = &instance->kernel.kernel;
 	struct xb_error err = {0};
 	const uint8_t *mac;
 	uint8_t stable[6];
@@ -183,17 +188,17 @@ static void apply_mac(struct xb_instance *instance, const struct xb_kernel_confi
 		xb_log_error(XB_LOG_ERROR, "the file's mac is not applied", &err);
 		return;
 	}
-	if (instance->kernel_running)
+	if (instance->kernel.base.running)
 		ret = xb_tap_set_mac(&kernel->tap, mac);
 	if (ret < 0) {
 		xb_log(XB_LOG_ERROR, "mac of %s: %s", kernel->port->name, strerror(-ret));
 		return;
 	}
 	if (new->mac_source == XB_MAC_UPLINK)
-		memcpy(instance->followed_mac, mac, sizeof(instance->followed_mac));
+		memcpy(instance->kernel.followed_mac, mac, sizeof(instance->kernel.followed_mac));
 	old->mac_source = new->mac_source;
 	memcpy(old->mac, new->mac, sizeof(old->mac));
-	xb_instance_refresh_own(instance); /* an uplink lends its address, or has it back */
+	xb_doors_check(instance, false); /* an uplink lends its address, or has it back */
 	xb_log(XB_LOG_INFO, "the address of %s has changed", kernel->port->name);
 }
 
@@ -293,7 +298,7 @@ static void reloading(struct xb_job *job)
 {
 	struct xb_instance *instance = instance_of(job);
 
-	if (xb_job_is_busy(&instance->kernel_door.job) || !xb_instance_is_settled(instance)) {
+	if (xb_job_is_busy(&instance->kernel.base.job) || !xb_instance_is_settled(instance)) {
 		xb_job_again(job);
 		return;
 	}

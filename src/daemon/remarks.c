@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/remarks.h"
 
-#include "daemon/instance.h"
+#include "daemon/doors.h"
 #include "daemon/log.h"
+#include "xsk/uplink.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -28,18 +29,17 @@ static const char *ip_there(const struct xb_instance *instance, char buf[COMMAND
 
 /* ---- MTUs ---- */
 
-static void remark_too_large(struct xb_instance_uplink *entry)
+static void remark_too_large(struct xb_door *door)
 {
-	const struct xb_uplink *uplink = entry->uplink;
-	unsigned too_large = uplink->mtu > XB_UPLINK_MTU_MAX ? uplink->mtu : 0;
+	unsigned too_large = door->mtu > XB_UPLINK_MTU_MAX ? door->mtu : 0;
 
-	if (too_large && too_large != entry->mtus.too_large)
+	if (too_large && too_large != door->mtus.too_large)
 		xb_log(XB_LOG_WARNING,
 		       "uplink %s has MTU %u, but a frame holds %u at most: what is longer passes to "
 		       "its own stack (pass_long); ip link set %s mtu %u",
-		       uplink->port.name, uplink->mtu, XB_UPLINK_MTU_MAX, uplink->port.name,
+		       door->port->name, door->mtu, XB_UPLINK_MTU_MAX, door->port->name,
 		       XB_UPLINK_MTU_MAX);
-	entry->mtus.too_large = too_large;
+	door->mtus.too_large = too_large;
 }
 
 static bool is_same(const struct xb_mtu_pair *a, const struct xb_mtu_pair *b)
@@ -47,27 +47,27 @@ static bool is_same(const struct xb_mtu_pair *a, const struct xb_mtu_pair *b)
 	return a->uplink == b->uplink && a->kernel == b->kernel;
 }
 
-static void say_differ(const struct xb_instance *instance, const struct xb_uplink *uplink,
+static void say_differ(const struct xb_instance *instance, const char *uplink,
 		       const struct xb_mtu_pair *now)
 {
-	const char *ifname = instance->kernel.tap.name;
+	const char *ifname = instance->kernel.kernel.tap.name;
 	char ip[COMMAND_BYTES];
 
 	xb_log(XB_LOG_WARNING,
 	       "%s has MTU %u and uplink %s %u: longer packets are dropped on the way to %s "
 	       "(tx_too_long); %s link set %s mtu %u",
-	       ifname, now->kernel, uplink->port.name, now->uplink,
-	       now->kernel < now->uplink ? ifname : uplink->port.name, ip_there(instance, ip),
-	       ifname, now->uplink);
+	       ifname, now->kernel, uplink, now->uplink,
+	       now->kernel < now->uplink ? ifname : uplink, ip_there(instance, ip), ifname,
+	       now->uplink);
 }
 
-static void remark_differ(struct xb_instance *instance, struct xb_instance_uplink *entry)
+static void remark_differ(struct xb_instance *instance, struct xb_door *door)
 {
-	struct xb_mtu_pair now = {.uplink = entry->uplink->mtu, .kernel = instance->kernel.mtu};
-	struct xb_mtu_remarks *mtus = &entry->mtus;
+	struct xb_mtu_pair now = {.uplink = door->mtu, .kernel = instance->kernel.base.mtu};
+	struct xb_mtu_remarks *mtus = &door->mtus;
 	bool settled;
 
-	if (!instance->kernel_running || entry->lost)
+	if (!instance->kernel.base.running || door->lost)
 		return;
 	if (now.uplink > XB_UPLINK_MTU_MAX)
 		now.uplink = XB_UPLINK_MTU_MAX;
@@ -76,15 +76,18 @@ static void remark_differ(struct xb_instance *instance, struct xb_instance_uplin
 	if (!settled || is_same(&now, &mtus->differ))
 		return;
 	if (now.uplink != now.kernel)
-		say_differ(instance, entry->uplink, &now);
+		say_differ(instance, door->port->name, &now);
 	mtus->differ = now;
 }
 
 void xb_remark_mtus(struct xb_instance *instance)
 {
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		remark_too_large(&instance->uplinks[i]);
-		remark_differ(instance, &instance->uplinks[i]);
+	xb_for_each_door(instance, door)
+	{
+		if (!door->port->caps.uplink)
+			continue;
+		remark_too_large(door);
+		remark_differ(instance, door);
 	}
 }
 
@@ -92,7 +95,7 @@ void xb_remark_mtus(struct xb_instance *instance)
 
 void xb_remark_not_persistent(const struct xb_instance *instance)
 {
-	const char *ifname = instance->kernel.tap.name;
+	const char *ifname = instance->kernel.kernel.tap.name;
 	char ip[COMMAND_BYTES];
 
 	xb_log(XB_LOG_WARNING,
@@ -104,7 +107,7 @@ void xb_remark_not_persistent(const struct xb_instance *instance)
 
 void xb_remark_start(struct xb_instance *instance)
 {
-	const struct xb_tap *tap = &instance->kernel.tap;
+	const struct xb_tap *tap = &instance->kernel.kernel.tap;
 	char ip[COMMAND_BYTES];
 
 	xb_remark_mtus(instance);

@@ -3,6 +3,7 @@
 
 #include "core/cleanup.h"
 #include "daemon/control.h"
+#include "daemon/doors.h"
 #include "daemon/filter.h"
 #include "daemon/instance.h"
 #include "daemon/links.h"
@@ -115,7 +116,7 @@ static void on_tick(struct xb_watch *watch, uint32_t events)
 	if (!daemon->instance.ready)
 		return;
 	xb_instance_tick(&daemon->instance);
-	xb_instance_check(&daemon->instance, false);
+	xb_doors_check(&daemon->instance, false);
 	follow_netns(daemon);
 	xb_control_tick(&daemon->control);
 }
@@ -137,7 +138,7 @@ static void on_links(struct xb_watch *watch, uint32_t events)
 
 	(void)events;
 	if (changed && instance->ready)
-		xb_instance_check(instance, changed & XB_LINKS_CHANGED);
+		xb_doors_check(instance, changed & XB_LINKS_CHANGED);
 }
 
 static void on_netns_links(struct xb_watch *watch, uint32_t events)
@@ -146,7 +147,7 @@ static void on_netns_links(struct xb_watch *watch, uint32_t events)
 	/* there is no uplink there */
 	if (xb_links_drain(watch->fd) & XB_LINKS_CHANGED &&
 	    daemon_of(watch, netns_links)->instance.ready)
-		xb_instance_check(&daemon_of(watch, netns_links)->instance, false);
+		xb_doors_check(&daemon_of(watch, netns_links)->instance, false);
 }
 
 /* ---- setting up ---- */
@@ -198,7 +199,7 @@ static int watch_netns(struct daemon *daemon, struct xb_error *err)
  * held on to. */
 static void follow_netns(struct daemon *daemon)
 {
-	const struct xb_netns_id *home = &daemon->instance.kernel.home.made_in;
+	const struct xb_netns_id *home = &daemon->instance.kernel.kernel.home.made_in;
 	struct xb_error err = {0};
 
 	if (xb_netns_id_same(home, &daemon->watched))
@@ -227,10 +228,10 @@ static int listen_all(struct daemon *daemon, struct xb_error *err)
 
 static void say_ready(const struct xb_instance *instance)
 {
-	if (!instance->n_uplinks)
+	if (!xb_doors_first_uplink(instance))
 		xb_log(XB_LOG_NOTICE,
 		       "%s is the only port: nothing to bridge it with yet (give --uplink)",
-		       instance->kernel.port->name);
+		       instance->kernel.base.port->name);
 	xb_log(XB_LOG_INFO, "ready: %s, %u worker%s", instance->config.name, instance->workers.n,
 	       instance->workers.n == 1 ? "" : "s");
 	notify("READY=1");
@@ -265,14 +266,14 @@ static int finish_start(struct daemon *daemon, struct xb_error *err)
 	struct xb_instance *instance = &daemon->instance;
 	int ret = xb_control_open(&daemon->control, instance, err);
 
-	daemon->watched = instance->kernel.home.made_in;
+	daemon->watched = instance->kernel.kernel.home.made_in;
 	look_at_bpffs(instance);
 	if (instance->deputy.pid)
 		xb_deputy_take_office(&instance->deputy);
 	if (!ret)
 		ret = xb_privileges_drop_control(&instance->config, err);
 	if (!ret)
-		ret = xb_kernel_port_settle(&instance->kernel, &instance->config, err);
+		ret = xb_kernel_port_settle(&instance->kernel.kernel, &instance->config, err);
 	if (!ret)
 		confine();
 	return ret;

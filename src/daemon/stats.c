@@ -2,6 +2,7 @@
 #include "daemon/stats.h"
 
 #include "core/cleanup.h"
+#include "daemon/doors.h"
 #include "daemon/json.h"
 
 #include <assert.h>
@@ -73,14 +74,16 @@ static void add_xdp(struct port_books *books)
 static void read_books(struct xb_instance *instance, struct xb_books *books)
 {
 	memset(books, 0, sizeof(*books));
-	read_port(instance, instance->kernel.port, &books->ports[instance->kernel.port->id]);
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		struct xb_uplink *uplink = instance->uplinks[i].uplink;
-		struct port_books *port = &books->ports[uplink->port.id];
+	xb_for_each_door(instance, door)
+	{
+		struct port_books *port = &books->ports[door->port->id];
 
-		xb_uplink_refresh_stats(uplink);
-		read_port(instance, &uplink->port, port);
-		xb_gate_read_stats(&instance->gate, uplink->slot, &port->xdp);
+		if (door->ops->refresh_stats)
+			door->ops->refresh_stats(door);
+		read_port(instance, door->port, port);
+		if (!door->ops->read_xdp)
+			continue;
+		door->ops->read_xdp(door, &port->xdp);
 		add_xdp(port);
 	}
 	for (unsigned w = 0; w < instance->workers.n; w++) {
@@ -232,7 +235,6 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 	xb_auto_free struct xb_books *books = malloc(sizeof(*books));
 	struct json_object *to = json_object_new_object();
 	struct json_object *ports = json_object_new_object();
-	const struct xb_port *kernel = instance->kernel.port;
 	uint32_t owners[XB_OWNER_COUNT];
 
 	xb_json_add(to, "ports", ports);
@@ -241,13 +243,14 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 	read_books(instance, books);
 	if (instance->books_at_reset)
 		take_off(books, instance->books_at_reset);
-	xb_json_add(ports, kernel->name, port_json(instance, kernel, &books->ports[kernel->id]));
-	for (unsigned i = 0; i < instance->n_uplinks; i++) {
-		const struct xb_port *port = &instance->uplinks[i].uplink->port;
-		struct json_object *one = port_json(instance, port, &books->ports[port->id]);
+	xb_for_each_door(instance, door)
+	{
+		const struct port_books *port = &books->ports[door->port->id];
+		struct json_object *one = port_json(instance, door->port, port);
 
-		xb_json_add(one, "xdp", xdp_json(&books->ports[port->id].xdp));
-		xb_json_add(ports, port->name, one);
+		if (door->ops->read_xdp)
+			xb_json_add(one, "xdp", xdp_json(&port->xdp));
+		xb_json_add(ports, door->port->name, one);
 	}
 	xb_arena_count(&instance->arena, owners);
 	xb_json_add_u64(to, "copies", books->copies);

@@ -10,21 +10,12 @@
 
 #include <json-c/json.h>
 
-struct xb_trouble {
-	char text[320];   /* what is wrong, without the port's name */
-	char remedy[256]; /* what a person can do */
-};
-
-/** Frames that XDP redirects from some queues don't arrive. Returns whether that is so. */
-bool xb_trouble_undelivered(const struct xb_uplink *uplink, struct xb_trouble *ret_trouble);
-
 /** A port lies on one segment with others. Returns whether that is so. */
 bool xb_trouble_loop(const struct xb_instance *instance, const struct xb_port *port,
 		     struct xb_trouble *ret_trouble);
 
-/** All troubles of an uplink, for `status`: a list of {"text", "remedy"}. */
-struct json_object *xb_troubles_json(const struct xb_instance *instance,
-				     const struct xb_instance_uplink *entry);
+/** All troubles of a port, for `status`: a list of {"text", "remedy"}. */
+struct json_object *xb_troubles_json(const struct xb_door *door);
 
 /** Looks for new troubles and for the end of others, and says so: twice a second. */
 void xb_instance_watch(struct xb_instance *instance);

@@ -4,7 +4,7 @@
  * that it looks at stays as it is. The worker is one that adopts a snapshot when the test says so.
  */
 #include "core/cleanup.h"
-#include "daemon/instance.h"
+#include "daemon/doors.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +17,7 @@
 static struct xb_instance instance;
 static struct xb_worker worker;
 static struct xb_port port;
+static struct xb_door door;
 
 /* What the worker works with, and the bytes that it has found there. */
 static const struct xb_image *looked_at;
@@ -24,6 +25,7 @@ static struct xb_image *found;
 
 static int setup(void **state)
 {
+	static const struct xb_door_ops door_ops;
 	static const struct xb_port_ops ops;
 
 	(void)state;
@@ -31,11 +33,13 @@ static int setup(void **state)
 	memset(&worker, 0, sizeof(worker));
 	worker.wake_fd = -1;
 	instance.workers = (struct xb_workers){.n = 1, .worker = &worker};
-	instance.kernel.port = &port;
+	door = (struct xb_door){.ops = &door_ops, .instance = &instance, .port = &port};
 	xb_config_init(&instance.config);
 	found = malloc(sizeof(*found));
-	return !found || xb_loop_init(&instance.loop, NULL) ||
-	       xb_port_init(&port, &ops, "tap0", 1) || xb_instance_start_steering(&instance, NULL);
+	if (!found || xb_loop_init(&instance.loop, NULL) || xb_port_init(&port, &ops, "tap0", 1))
+		return -1;
+	xb_doors_add(&door);
+	return xb_instance_start_steering(&instance, NULL);
 }
 
 static int teardown(void **state)

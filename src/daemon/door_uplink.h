@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The door of an uplink: an interface read through AF_XDP.
+ */
+#ifndef XB_DAEMON_DOOR_UPLINK_H
+#define XB_DAEMON_DOOR_UPLINK_H
+
+#include "daemon/door.h"
+#include "daemon/doorman.h"
+#include "xsk/uplink.h"
+
+struct xb_uplink_door {
+	struct xb_door base; /* first */
+	struct xb_uplink *uplink;
+	bool attached;           /* its program is on the interface, or has been */
+	bool cleared;            /* its program had to go for one below it, and is put on again */
+	uint64_t digest;         /* of addresses that change without an event */
+	bool macs_due;           /* own addresses may have changed since they were read */
+	uint16_t borrower;       /* the port that has its address, or had it last */
+	bool unseen;             /* as last said: descriptors were too short to look at it */
+	struct xb_errand attach; /* for the doorman */
+	struct xb_errand detach; /* at the end */
+};
+
+extern const struct xb_door_ops xb_uplink_door_ops;
+
+/** Looks the interface up, takes a slot of the gate for it, and puts the door into the table.
+ * Returns 0 or -errno. */
+int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+			struct xb_error *err);
+
+/** Whether it can lend its address to tap0 (`mac uplink`). Returns 0, or -EINVAL: it is shared. */
+int xb_uplink_door_may_lend(const struct xb_door *base, struct xb_error *err);
+
+/* ---- the start and the end of an instance ---- */
+
+/** Has the programs of all that are open attached, those of lower devices first; the instance's
+ * `life` is poked when one is over: the door is attached, or `failed`. */
+void xb_uplink_doors_attach(struct xb_instance *instance);
+bool xb_uplink_doors_are_attached(const struct xb_instance *instance);
+
+/** Binds the sockets of all; the instance's `life` is poked when one is `published`, or `failed`.
+ */
+void xb_uplink_doors_bind(struct xb_instance *instance);
+
+/** At the end: has all programs taken off, those of lower devices last, as soon as they have been
+ * attached, but not one that a failed start has found there. Counted in n_detaching; the `life` is
+ * poked when one is done. */
+void xb_uplink_doors_end(struct xb_instance *instance);
+
+/** No worker is left: closes the sockets. */
+void xb_uplink_doors_stop(struct xb_instance *instance);
+
+/** There is no more time for taking programs off: says so. */
+void xb_uplink_doors_give_up(struct xb_instance *instance);
+
+void xb_uplink_doors_free(struct xb_instance *instance);
+
+/** The programs of these slots were taken off for another one's: they are put on again. */
+void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots);
+
+#endif

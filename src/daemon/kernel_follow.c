@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/kernel_follow.h"
+
+#include "daemon/doors.h"
+#include "daemon/log.h"
+#include "xsk/uplink.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- the first uplink's MTU and address ---- */
+
+unsigned xb_kernel_lent_mtu(const struct xb_kernel_door *door)
+{
+	const struct xb_door *first = xb_doors_first_uplink(door->base.instance);
+	unsigned mtu = first ? first->mtu : 0;
+
+	return mtu < XB_UPLINK_MTU_MAX ? mtu : XB_UPLINK_MTU_MAX;
+}
+
+const uint8_t *xb_kernel_lent_mac(const struct xb_kernel_door *door)
+{
+	const struct xb_door *first = xb_doors_first_uplink(door->base.instance);
+
+	return first ? first->mac : NULL;
+}
+
+static void follow_mtu(struct xb_kernel_door *door)
+{
+	struct xb_kernel_port *kernel = &door->kernel;
+	unsigned before = door->followed_mtu;
+	unsigned mtu = xb_kernel_lent_mtu(door);
+	int ret;
+
+	door->followed_mtu = mtu;
+	if (mtu == before || kernel->mtu != before || door->base.instance->config.kernel.mtu ||
+	    kernel->tap.handed_in || kernel->tap.found)
+		return;
+	ret = xb_tap_set_mtu(&kernel->tap, mtu);
+	if (ret < 0)
+		xb_log(XB_LOG_WARNING, "%s: its MTU can't follow the uplink's: %s",
+		       kernel->port->name, strerror(-ret));
+}
+
+static void follow_mac(struct xb_kernel_door *door)
+{
+	const struct xb_door *first = xb_doors_first_uplink(door->base.instance);
+	struct xb_kernel_port *kernel = &door->kernel;
+	bool follows = !memcmp(kernel->mac, door->followed_mac, sizeof(kernel->mac));
+	int ret;
+
+	if (door->base.instance->config.kernel.mac_source != XB_MAC_UPLINK ||
+	    !memcmp(first->mac, door->followed_mac, sizeof(first->mac)))
+		return;
+	memcpy(door->followed_mac, first->mac, sizeof(door->followed_mac));
+	if (!follows)
+		return;
+	ret = xb_tap_set_mac(&kernel->tap, first->mac);
+	if (ret < 0) {
+		xb_log(XB_LOG_WARNING, "%s: its address can't follow the uplink's: %s",
+		       kernel->port->name, strerror(-ret));
+		return;
+	}
+	memcpy(kernel->mac, first->mac, sizeof(kernel->mac));
+	memcpy(door->base.mac, first->mac, sizeof(door->base.mac));
+	xb_log(XB_LOG_NOTICE,
+	       "%s has the address of uplink %s, which is %02x:%02x:%02x:%02x:%02x:%02x now",
+	       kernel->port->name, first->port->name, first->mac[0], first->mac[1], first->mac[2],
+	       first->mac[3], first->mac[4], first->mac[5]);
+}
+
+void xb_kernel_follow_uplink(struct xb_kernel_door *door)
+{
+	/* it follows once it runs */
+	if (!door->base.running || !xb_doors_first_uplink(door->base.instance))
+		return;
+	follow_mtu(door);
+	follow_mac(door);
+}
+
+/* ---- carrier ---- */
+
+/* Whatever routes through the interface sees a line that is cut, as it would on the uplink itself.
+ * An uplink that is lost carries nothing, whatever its interface says. */
+static bool any_carrier(const struct xb_instance *instance)
+{
+	xb_for_each_door(instance, door)
+	{
+		if (door->port->caps.uplink && !door->lost && atomic_load(&door->port->up))
+			return true;
+	}
+	return !xb_doors_first_uplink(instance);
+}
+
+void xb_kernel_follow_carrier(struct xb_kernel_door *door)
+{
+	struct xb_kernel_port *kernel = &door->kernel;
+	bool before = kernel->carrier;
+	int ret = xb_kernel_port_set_carrier(kernel, any_carrier(door->base.instance));
+
+	if (ret < 0 && ret != -ENODEV && !door->carrier_said) {
+		door->carrier_said = true;
+		xb_log(XB_LOG_WARNING, "%s: its carrier can't follow the uplinks': %s",
+		       kernel->tap.name, strerror(-ret));
+	} else if (kernel->carrier != before) {
+		xb_log(XB_LOG_NOTICE, "%s has %s", kernel->tap.name,
+		       before ? "no carrier: no uplink has one" : "a carrier again");
+	}
+}
+
+/* ---- its network namespace ---- */
+
+/* Somebody has moved the interface, and its queues with it. */
+void xb_kernel_follow_tap(struct xb_kernel_door *door)
+{
+	struct xb_tap *tap = &door->kernel.tap;
+
+	if (!door->base.running || !xb_tap_follow(tap))
+		return;
+	if (tap->ctl_fd >= 0)
+		xb_log(XB_LOG_NOTICE, "%s lies in another network namespace now", tap->name);
+	else
+		xb_log(XB_LOG_NOTICE,
+		       "%s lies in another network namespace now, where xbridge can't go: it goes "
+		       "on, but its MTU is not seen, and more queues can't be opened; with --netns "
+		       "at the start it could",
+		       tap->name);
+}
+
+static void miss_home(struct xb_kernel_port *kernel, const char *netns)
+{
+	if (kernel->home.missed)
+		return;
+	kernel->home.missed = true;
+	if (kernel->home.ended)
+		xb_log(XB_LOG_WARNING,
+		       "the process of --netns %s has ended: %s stays where it is, for as long as "
+		       "xbridge runs; restart xbridge with the namespace of another, or name it "
+		       "(ip netns attach NAME PID) and use --netns NAME",
+		       netns, kernel->port->name);
+	else
+		xb_log(XB_LOG_WARNING,
+		       "the network namespace %s is gone: %s stays in what it was, for as long as "
+		       "xbridge runs; when there is one of that name again, it is made there",
+		       netns, kernel->port->name);
+}
+
+/* One that was moved elsewhere stays there. */
+bool xb_kernel_has_moved_home(struct xb_kernel_door *door)
+{
+	const char *netns = door->base.instance->config.kernel.netns;
+	struct xb_kernel_port *kernel = &door->kernel;
+
+	if (!netns[0] || !door->base.running || xb_job_is_busy(&door->base.job) ||
+	    !xb_netns_id_same(&kernel->tap.netns, &kernel->home.made_in))
+		return false;
+	switch (xb_tap_home_look(&kernel->home, netns)) {
+	case XB_HOME_SAME:
+		return false;
+	case XB_HOME_GONE:
+		miss_home(kernel, netns);
+		return false;
+	case XB_HOME_ANOTHER:
+		break;
+	}
+	xb_log(XB_LOG_WARNING,
+	       "the network namespace %s is another one now: %s is made there again, and wants its "
+	       "addresses and routes again",
+	       netns, kernel->port->name);
+	return true;
+}
