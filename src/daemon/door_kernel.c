@@ -93,8 +93,8 @@ static int start(struct xb_kernel_door *door, struct xb_error *err)
 
 	confine_arp(door);
 	xb_kernel_follow_carrier(door);
-	ret = xb_kernel_port_start(&door->kernel, door->base.instance->config.kernel.queues,
-				   &door->base.instance->cache, err);
+	ret = xb_kernel_port_start(&door->kernel, door->config.queues, &door->base.instance->cache,
+				   err);
 	if (ret < 0)
 		return ret;
 	door->base.running = true;
@@ -107,15 +107,15 @@ static int start(struct xb_kernel_door *door, struct xb_error *err)
 
 static void finish_opening(struct xb_kernel_door *door, int ret, const struct xb_error *err)
 {
-	const uint8_t *mac = xb_kernel_lent_mac(door);
+	const struct xb_kernel_lent lent = xb_kernel_lent(door);
 
 	xb_job_rest(&door->base.job);
 	if (ret < 0) {
 		door->base.failed = *err;
 	} else {
-		door->followed_mtu = xb_kernel_lent_mtu(door);
-		if (mac)
-			memcpy(door->followed_mac, mac, sizeof(door->followed_mac));
+		door->followed_mtu = lent.mtu;
+		if (lent.uplink_mac)
+			memcpy(door->followed_mac, lent.uplink_mac, sizeof(door->followed_mac));
 		xb_doors_add(&door->base);
 		xb_log(XB_LOG_INFO, "%s: %s", door->kernel.port->name, door->kernel.why);
 	}
@@ -127,8 +127,8 @@ static void opening(struct xb_job *job)
 {
 	struct xb_kernel_door *door = door_of(job);
 	struct xb_error err = {0};
-	int ret = xb_kernel_port_open(&door->kernel, &door->base.instance->config,
-				      xb_kernel_lent_mac(door), xb_kernel_lent_mtu(door),
+	const struct xb_kernel_lent lent = xb_kernel_lent(door);
+	int ret = xb_kernel_port_open(&door->kernel, XB_KERNEL_PORT_ID, &door->config, &lent,
 				      &door->base.instance->arena, &err);
 
 	if (ret == -EBUSY && !xb_job_is_late(job)) {
@@ -183,10 +183,10 @@ static bool start_again(struct xb_kernel_door *door)
 /* Starts it again, on its interface, or on a new one where that was deleted. */
 static void reopen(struct xb_kernel_door *door)
 {
+	const struct xb_kernel_lent lent = xb_kernel_lent(door);
 	struct xb_error err = {0};
 
-	if (xb_kernel_port_reopen(&door->kernel, &door->base.instance->config,
-				  xb_kernel_lent_mac(door), xb_kernel_lent_mtu(door), &err) < 0)
+	if (xb_kernel_port_reopen(&door->kernel, &door->config, &lent, &err) < 0)
 		try_again_later(door, &err);
 	else if (start_again(door))
 		xb_log(XB_LOG_NOTICE, "%s is back", door->kernel.port->name);
@@ -242,7 +242,7 @@ static void finish_resize(struct xb_kernel_door *door, int code, const struct xb
 
 	xb_job_rest(&door->base.job);
 	if (!code)
-		door->base.instance->config.kernel.queues = door->wanted;
+		door->config.queues = door->wanted;
 	show(door); /* all that it has, whatever came of it */
 	xb_instance_publish(door->base.instance);
 	door->resize = NULL;
@@ -455,7 +455,7 @@ static void follow(struct xb_door *base)
 static void describe(const struct xb_door *base, struct json_object *to)
 {
 	const struct xb_kernel_door *door = (const struct xb_kernel_door *)base;
-	const struct xb_kernel_config *config = &base->instance->config.kernel;
+	const struct xb_kernel_config *config = &door->config;
 	const struct xb_kernel_port *kernel = &door->kernel;
 
 	xb_json_add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");

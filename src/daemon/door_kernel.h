@@ -16,8 +16,12 @@ struct xb_change {
 	void (*done)(struct xb_change *change); /* called then; NULL: nobody */
 };
 
+/** The id of the port whose alias is `kernel`. */
+#define XB_KERNEL_PORT_ID 0u
+
 struct xb_kernel_door {
-	struct xb_door base; /* first */
+	struct xb_door base;            /* first */
+	struct xb_kernel_config config; /* as it is now, by options and commands */
 	struct xb_kernel_port kernel;
 	unsigned followed_mtu;    /* the first uplink's, when the interface was last told */
 	uint8_t followed_mac[6];  /* likewise */

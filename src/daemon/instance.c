@@ -68,7 +68,7 @@ static unsigned pick_workers(const struct xb_config *config, const struct queue_
 
 static unsigned pick_frames(const struct xb_config *config, const struct queue_count *count)
 {
-	unsigned kernel_queues = xb_kernel_port_queues_max(config);
+	unsigned kernel_queues = xb_kernel_port_queues_max(&config->kernel);
 
 	if (config->frames)
 		return config->frames;
@@ -367,7 +367,7 @@ static int make_memory(struct xb_instance *instance, struct xb_error *err)
 					     err);
 	if (!ret)
 		ret = xb_arena_init(&instance->arena, pick_frames(config, &count),
-				    xb_kernel_port_ring_bytes(config), err);
+				    xb_kernel_port_ring_bytes(&config->kernel), err);
 	if (ret < 0)
 		return ret;
 	xb_cache_init(&instance->cache, &instance->arena);
@@ -417,7 +417,7 @@ void xb_instance_start(struct xb_instance *instance,
 	instance->on_started = on_started;
 	instance->kernel.base.instance = instance;
 	instance->kernel.base.alias = "kernel";
-	instance->queues_read = instance->config.kernel.queues;
+	instance->kernel.config = instance->config.kernel;
 	go_on(instance, begin);
 }
 

@@ -93,8 +93,6 @@ struct xb_instance {
 	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */
 	struct xb_door *doors[XB_PORTS_MAX]; /* whose ports are open, by id (doors.h) */
 	struct xb_kernel_door kernel;        /* whose alias is `kernel` */
-	unsigned queues_read; /* of the kernel port, as the configuration said when it was last read
-			       */
 	unsigned n_uplinks;
 	struct xb_fdb *fdb;
 	struct xb_loop_watch loops;

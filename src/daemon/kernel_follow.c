@@ -3,6 +3,7 @@
 
 #include "daemon/doors.h"
 #include "daemon/log.h"
+#include "daemon/mac.h"
 #include "xsk/uplink.h"
 
 #include <errno.h>
@@ -10,31 +11,29 @@
 
 /* ---- the first uplink's MTU and address ---- */
 
-unsigned xb_kernel_lent_mtu(const struct xb_kernel_door *door)
+struct xb_kernel_lent xb_kernel_lent(const struct xb_kernel_door *door)
 {
 	const struct xb_door *first = xb_doors_first_uplink(door->base.instance);
-	unsigned mtu = first ? first->mtu : 0;
+	struct xb_kernel_lent lent = {0};
 
-	return mtu < XB_UPLINK_MTU_MAX ? mtu : XB_UPLINK_MTU_MAX;
-}
-
-const uint8_t *xb_kernel_lent_mac(const struct xb_kernel_door *door)
-{
-	const struct xb_door *first = xb_doors_first_uplink(door->base.instance);
-
-	return first ? first->mac : NULL;
+	xb_mac_stable(door->base.instance->config.name, lent.stable_mac);
+	if (!first)
+		return lent;
+	lent.uplink_mac = first->mac;
+	lent.mtu = first->mtu < XB_UPLINK_MTU_MAX ? first->mtu : XB_UPLINK_MTU_MAX;
+	return lent;
 }
 
 static void follow_mtu(struct xb_kernel_door *door)
 {
 	struct xb_kernel_port *kernel = &door->kernel;
 	unsigned before = door->followed_mtu;
-	unsigned mtu = xb_kernel_lent_mtu(door);
+	unsigned mtu = xb_kernel_lent(door).mtu;
 	int ret;
 
 	door->followed_mtu = mtu;
-	if (mtu == before || kernel->mtu != before || door->base.instance->config.kernel.mtu ||
-	    kernel->tap.handed_in || kernel->tap.found)
+	if (mtu == before || kernel->mtu != before || door->config.mtu || kernel->tap.handed_in ||
+	    kernel->tap.found)
 		return;
 	ret = xb_tap_set_mtu(&kernel->tap, mtu);
 	if (ret < 0)
@@ -49,7 +48,7 @@ static void follow_mac(struct xb_kernel_door *door)
 	bool follows = !memcmp(kernel->mac, door->followed_mac, sizeof(kernel->mac));
 	int ret;
 
-	if (door->base.instance->config.kernel.mac_source != XB_MAC_UPLINK ||
+	if (door->config.mac_source != XB_MAC_UPLINK ||
 	    !memcmp(first->mac, door->followed_mac, sizeof(first->mac)))
 		return;
 	memcpy(door->followed_mac, first->mac, sizeof(door->followed_mac));
@@ -148,7 +147,7 @@ static void miss_home(struct xb_kernel_port *kernel, const char *netns)
 /* One that was moved elsewhere stays there. */
 bool xb_kernel_has_moved_home(struct xb_kernel_door *door)
 {
-	const char *netns = door->base.instance->config.kernel.netns;
+	const char *netns = door->config.netns;
 	struct xb_kernel_port *kernel = &door->kernel;
 
 	if (!netns[0] || !door->base.running || xb_job_is_busy(&door->base.job) ||

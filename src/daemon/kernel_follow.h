@@ -8,12 +8,9 @@
 
 #include "daemon/door_kernel.h"
 
-/** The MTU that the interface gets where nobody names one: the first uplink's, as far as one frame
- * holds it; 0 without an uplink. */
-unsigned xb_kernel_lent_mtu(const struct xb_kernel_door *door);
-
-/** The first uplink's address; NULL: there is none. */
-const uint8_t *xb_kernel_lent_mac(const struct xb_kernel_door *door);
+/** What the interface gets where nobody names anything else: the first uplink's address and, as far
+ * as one frame holds it, MTU; or an address of its own. */
+struct xb_kernel_lent xb_kernel_lent(const struct xb_kernel_door *door);
 
 /** Lets the interface have the carrier that the uplinks have. */
 void xb_kernel_follow_carrier(struct xb_kernel_door *door);

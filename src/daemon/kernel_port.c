@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/kernel_port.h"
 
-#include "daemon/mac.h"
 #include "netdev/netdev.h"
 
 #include <errno.h>
@@ -9,59 +8,54 @@
 #include <string.h>
 #include <sys/stat.h>
 
-unsigned xb_kernel_port_queues_max(const struct xb_config *config)
+unsigned xb_kernel_port_queues_max(const struct xb_kernel_config *config)
 {
-	const struct xb_kernel_config *kernel = &config->kernel;
-
-	if (kernel->queues > XB_KERNEL_QUEUES_SPARE || kernel->queue_size > XB_KERNEL_SPARE_SIZE)
-		return kernel->queues;
+	if (config->queues > XB_KERNEL_QUEUES_SPARE || config->queue_size > XB_KERNEL_SPARE_SIZE)
+		return config->queues;
 	return XB_KERNEL_QUEUES_SPARE;
 }
 
-size_t xb_kernel_port_ring_bytes(const struct xb_config *config)
+size_t xb_kernel_port_ring_bytes(const struct xb_kernel_config *config)
 {
-	return xb_kernel_port_queues_max(config) *
-	       (xb_vring_bytes(config->kernel.queue_size, false) +
-		xb_vring_bytes(config->kernel.queue_size, true));
+	return xb_kernel_port_queues_max(config) * (xb_vring_bytes(config->queue_size, false) +
+						    xb_vring_bytes(config->queue_size, true));
 }
 
 /* ---- the TAP ---- */
 
-static int init_tap(struct xb_kernel_port *kernel, const struct xb_config *config,
-		    const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
+static int init_tap(struct xb_kernel_port *kernel, const struct xb_kernel_config *config,
+		    const struct xb_kernel_lent *lent, struct xb_error *err)
 {
-	const struct xb_kernel_config *wanted = &config->kernel;
 	struct xb_tap_options options = {
-		.ifname = wanted->ifname,
-		.netns = wanted->netns[0] ? wanted->netns : NULL,
-		.queues = wanted->queues,
+		.ifname = config->ifname,
+		.netns = config->netns[0] ? config->netns : NULL,
+		.queues = config->queues,
 	};
-	uint8_t stable[6];
 
-	if (wanted->tap_fds.n) {
+	if (config->tap_fds.n) {
 		options.ifname = NULL;
-		options.fds = wanted->tap_fds.fds;
-		options.n_fds = wanted->tap_fds.n;
+		options.fds = config->tap_fds.fds;
+		options.n_fds = config->tap_fds.n;
 		return xb_tap_init(&kernel->tap, &options, err);
 	}
-	options.mtu = wanted->mtu;
-	options.default_mtu = uplink_mtu;
-	if (wanted->mac_source == XB_MAC_GIVEN)
-		options.mac = wanted->mac;
-	else if (wanted->mac_source == XB_MAC_UPLINK)
-		options.mac = options.default_mac = uplink_mac;
+	options.mtu = config->mtu;
+	options.default_mtu = lent->mtu;
+	if (config->mac_source == XB_MAC_GIVEN)
+		options.mac = config->mac;
+	else if (config->mac_source == XB_MAC_UPLINK)
+		options.mac = options.default_mac = lent->uplink_mac;
 	else
-		options.default_mac = xb_mac_stable(config->name, stable);
+		options.default_mac = lent->stable_mac;
 	return xb_tap_init(&kernel->tap, &options, err);
 }
 
-static int open_tap(struct xb_kernel_port *kernel, const struct xb_config *config,
-		    const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
+static int open_tap(struct xb_kernel_port *kernel, const struct xb_kernel_config *config,
+		    const struct xb_kernel_lent *lent, struct xb_error *err)
 {
-	int ret = init_tap(kernel, config, uplink_mac, uplink_mtu, err);
+	int ret = init_tap(kernel, config, lent, err);
 
-	if (!ret && config->kernel.netns[0])
-		xb_tap_home_note(&kernel->home, config->kernel.netns, &kernel->tap.netns);
+	if (!ret && config->netns[0])
+		xb_tap_home_note(&kernel->home, config->netns, &kernel->tap.netns);
 	return ret;
 }
 
@@ -75,23 +69,22 @@ static void read_link(struct xb_kernel_port *kernel)
 
 /* ---- with vhost-net ---- */
 
-static int open_vhost(struct xb_kernel_port *kernel, const struct xb_config *config,
+static int open_vhost(struct xb_kernel_port *kernel, const struct xb_kernel_config *config,
 		      struct xb_arena *arena, struct xb_error *err)
 {
-	const struct xb_kernel_config *wanted = &config->kernel;
 	struct xb_vhost_region region = {arena->base, arena->bytes, arena->fd};
 	unsigned max = kernel->tap.multi_queue ? xb_kernel_port_queues_max(config) : 1;
 	struct xb_virtio_net_options options = {
 		.name = kernel->tap.name,
-		.queue_size = wanted->queue_size,
+		.queue_size = config->queue_size,
 		.mtu = kernel->mtu,
-		.offload = wanted->offload,
+		.offload = config->offload,
 	};
 	int ret;
 
 	options.queues_max = max < kernel->tap.queues_max ? max : kernel->tap.queues_max;
-	ret = xb_vhost_kernel_init(&kernel->backend, &kernel->tap, wanted->vhost_fds.fds,
-				   wanted->vhost_fds.n, options.queues_max, err);
+	ret = xb_vhost_kernel_init(&kernel->backend, &kernel->tap, config->vhost_fds.fds,
+				   config->vhost_fds.n, options.queues_max, err);
 	if (ret < 0)
 		return ret;
 	ret = xb_virtio_user_init(&kernel->device, &kernel->backend.backend, &region, 1,
@@ -107,7 +100,7 @@ static int open_vhost(struct xb_kernel_port *kernel, const struct xb_config *con
 		return ret;
 	}
 	kernel->port = &kernel->net.port;
-	kernel->port->id = XB_KERNEL_PORT_ID;
+	kernel->port->id = kernel->id;
 	kernel->vhost = true;
 	return 0;
 }
@@ -129,7 +122,7 @@ static int open_plain(struct xb_kernel_port *kernel, bool offload, struct xb_err
 	if (ret < 0)
 		return ret;
 	kernel->port = &kernel->tap_port.port;
-	kernel->port->id = XB_KERNEL_PORT_ID;
+	kernel->port->id = kernel->id;
 	kernel->vhost = false;
 	return 0;
 }
@@ -143,11 +136,11 @@ static void say_why_plain(struct xb_kernel_port *kernel, const struct xb_error *
 		 strerror(-err->code));
 }
 
-static int open_port(struct xb_kernel_port *kernel, const struct xb_config *config,
+static int open_port(struct xb_kernel_port *kernel, const struct xb_kernel_config *config,
 		     struct xb_arena *arena, struct xb_error *err)
 {
-	enum xb_kernel_backend wanted = config->kernel.backend;
-	bool offload = config->kernel.offload;
+	enum xb_kernel_backend wanted = config->backend;
+	bool offload = config->offload;
 	int ret;
 
 	if (wanted == XB_KERNEL_TAP) {
@@ -169,14 +162,16 @@ static int open_port(struct xb_kernel_port *kernel, const struct xb_config *conf
 	return open_plain(kernel, offload, err);
 }
 
-int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *config,
-			const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_arena *arena,
-			struct xb_error *err)
+int xb_kernel_port_open(struct xb_kernel_port *kernel, uint16_t id,
+			const struct xb_kernel_config *config, const struct xb_kernel_lent *lent,
+			struct xb_arena *arena, struct xb_error *err)
 {
 	int ret;
 
+	kernel->id = id;
+
 	kernel->home.pid_fd = -1;
-	ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
+	ret = open_tap(kernel, config, lent, err);
 	if (ret < 0)
 		return ret;
 	kernel->carrier = true;
@@ -190,37 +185,36 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *c
 	return 0;
 }
 
-int xb_kernel_port_settle(struct xb_kernel_port *kernel, const struct xb_config *config,
+int xb_kernel_port_settle(struct xb_kernel_port *kernel, const struct xb_kernel_config *config,
 			  struct xb_error *err)
 {
-	return config->kernel.persist ? xb_tap_persist(&kernel->tap, err) : 0;
+	return config->persist ? xb_tap_persist(&kernel->tap, err) : 0;
 }
 
 /* Whether --netns named a process's namespace and the process has ended: its number may be
  * another's by now. */
-static bool has_lost_home(struct xb_kernel_port *kernel, const struct xb_config *config)
+static bool has_lost_home(struct xb_kernel_port *kernel, const struct xb_kernel_config *config)
 {
-	return config->kernel.netns[0] &&
-	       xb_tap_home_look(&kernel->home, config->kernel.netns) == XB_HOME_GONE &&
+	return config->netns[0] && xb_tap_home_look(&kernel->home, config->netns) == XB_HOME_GONE &&
 	       kernel->home.ended;
 }
 
-int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
-			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err)
+int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_kernel_config *config,
+			  const struct xb_kernel_lent *lent, struct xb_error *err)
 {
 	int ret = kernel->tap.queues_max ? xb_tap_check(&kernel->tap) : -ENODEV;
 
-	if (ret < 0 && config->kernel.tap_fds.n)
+	if (ret < 0 && config->tap_fds.n)
 		return xb_refuse(err, ret, "%s was handed in, and can't be changed from here",
 				 kernel->tap.name);
 	if (ret < 0 && has_lost_home(kernel, config))
 		return xb_refuse(
 			err, -ESRCH,
 			"the process of --netns %s has ended: %s can't be made there again",
-			config->kernel.netns, kernel->port->name);
+			config->netns, kernel->port->name);
 	if (ret < 0) {
 		xb_tap_fini(&kernel->tap);
-		ret = open_tap(kernel, config, uplink_mac, uplink_mtu, err);
+		ret = open_tap(kernel, config, lent, err);
 	}
 	if (!ret)
 		ret = xb_kernel_port_settle(kernel, config, err);

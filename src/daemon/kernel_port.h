@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The port to this host's kernel, put together: a TAP, and on it either virtio-net driver +
- * virtio_user device + vhost-net backend, or the TAP port. It has id 0 and the alias `kernel`.
+ * virtio_user device + vhost-net backend, or the TAP port.
  *
  * Control thread. Functions that change queues are called while these are not published. None waits
  * for others.
@@ -18,16 +18,22 @@
 #include "vhost/virtio_user.h"
 #include "virtio/net.h"
 
-#define XB_KERNEL_PORT_ID 0u
-
 /** Queue pairs that `port set kernel --queues` can reach even where `run` asked for fewer; not with
  * queues of more than XB_KERNEL_SPARE_SIZE, whose rings and frames would take hundreds of
  * megabytes. */
 #define XB_KERNEL_QUEUES_SPARE 16u
 #define XB_KERNEL_SPARE_SIZE   1024u
 
+/** What the interface gets where its configuration names nothing else. */
+struct xb_kernel_lent {
+	uint8_t stable_mac[6];     /* the same at each start */
+	const uint8_t *uplink_mac; /* NULL: there is no uplink */
+	unsigned mtu;              /* where nobody else has made it before; 0: leave it */
+};
+
 struct xb_kernel_port {
 	struct xb_port *port; /* NULL: not open */
+	uint16_t id;          /* the port's */
 	bool vhost;           /* by vhost-net, else by the TAP alone */
 	bool may_do_without;  /* vhost-net was our choice and has not been started yet */
 	bool carrier;         /* that its interface has, by xb_kernel_port_set_carrier */
@@ -49,33 +55,31 @@ struct xb_kernel_port {
  * kernel lets go of a killed daemon's TAP some time after that process is gone, when io_uring gets
  * to it.
  *
- * @uplink_mac: the first uplink's, or NULL.
- * @uplink_mtu: the MTU that the interface gets where `config` names none and nobody else has made
- * it before; 0: leave it.
+ * @id: the port's.
  */
-int xb_kernel_port_open(struct xb_kernel_port *kernel, const struct xb_config *config,
-			const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_arena *arena,
-			struct xb_error *err);
+int xb_kernel_port_open(struct xb_kernel_port *kernel, uint16_t id,
+			const struct xb_kernel_config *config, const struct xb_kernel_lent *lent,
+			struct xb_arena *arena, struct xb_error *err);
 /** When all else that is to start has started: what has been made may outlive this process now, if
  * it is asked to. What a start that failed has made never does. */
-int xb_kernel_port_settle(struct xb_kernel_port *kernel, const struct xb_config *config,
+int xb_kernel_port_settle(struct xb_kernel_port *kernel, const struct xb_kernel_config *config,
 			  struct xb_error *err);
 void xb_kernel_port_close(struct xb_kernel_port *kernel, struct xb_cache *cache);
 
 /** Readies a stopped port for another start. Its interface stays, with its addresses and routes;
  * one that was deleted is opened anew. Where that one was handed in, it can't be done: -ENODEV. */
-int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_config *config,
-			  const uint8_t *uplink_mac, unsigned uplink_mtu, struct xb_error *err);
+int xb_kernel_port_reopen(struct xb_kernel_port *kernel, const struct xb_kernel_config *config,
+			  const struct xb_kernel_lent *lent, struct xb_error *err);
 
 /** Gives up the interface of a stopped port, in a namespace that nobody names any more; the next
  *  reopen makes another. */
 void xb_kernel_port_leave(struct xb_kernel_port *kernel);
 
 /** Queue pairs that the port will be able to use. */
-unsigned xb_kernel_port_queues_max(const struct xb_config *config);
+unsigned xb_kernel_port_queues_max(const struct xb_kernel_config *config);
 
 /** Bytes of the arena that its virtqueues take at most. */
-size_t xb_kernel_port_ring_bytes(const struct xb_config *config);
+size_t xb_kernel_port_ring_bytes(const struct xb_kernel_config *config);
 
 /** Starts with `queues` queue pairs, and brings the interface up unless it was handed in, or was
  * there before and that is not allowed to us. Where nobody insists on vhost-net and it fails in the

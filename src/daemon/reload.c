@@ -40,7 +40,7 @@ static void on_resized(struct xb_change *change)
 		xb_log_error(XB_LOG_ERROR, "queues", &change->err);
 		return;
 	}
-	instance->queues_read = resizing.queues;
+	instance->config.kernel.queues = resizing.queues;
 	xb_log(XB_LOG_INFO, "queues of %s: %u", instance->kernel.base.port->name, resizing.queues);
 }
 
@@ -48,7 +48,7 @@ static void apply_queues(struct xb_instance *instance, unsigned queues)
 {
 	struct xb_error err = {0};
 
-	if (queues == instance->queues_read)
+	if (queues == instance->config.kernel.queues)
 		return;
 	resizing.change = (struct xb_change){.done = on_resized};
 	resizing.instance = instance;
@@ -131,7 +131,7 @@ static void apply_mtu(struct xb_instance *instance, unsigned mtu)
 	const struct xb_tap *tap = &kernel->tap;
 	unsigned wanted = mtu          ? mtu
 			  : tap->found ? tap->before.mtu
-				       : xb_kernel_lent_mtu(&instance->kernel);
+				       : xb_kernel_lent(&instance->kernel).mtu;
 	int ret;
 
 	if (mtu == instance->config.kernel.mtu || kernel->tap.handed_in)
@@ -142,7 +142,7 @@ static void apply_mtu(struct xb_instance *instance, unsigned mtu)
 		xb_log(XB_LOG_ERROR, "mtu %u of %s: %s", wanted, kernel->port->name,
 		       strerror(-ret));
 	else
-		instance->config.kernel.mtu = mtu;
+		instance->config.kernel.mtu = instance->kernel.config.mtu = mtu;
 }
 
 /* The address that the kernel's interface is to have; NULL, with `err`: it can't. */
@@ -196,8 +196,9 @@ static void apply_mac(struct xb_instance *instance, const struct xb_kernel_confi
 	}
 	if (new->mac_source == XB_MAC_UPLINK)
 		memcpy(instance->kernel.followed_mac, mac, sizeof(instance->kernel.followed_mac));
-	old->mac_source = new->mac_source;
+	old->mac_source = instance->kernel.config.mac_source = new->mac_source;
 	memcpy(old->mac, new->mac, sizeof(old->mac));
+	memcpy(instance->kernel.config.mac, new->mac, sizeof(new->mac));
 	xb_doors_check(instance, false); /* an uplink lends its address, or has it back */
 	xb_log(XB_LOG_INFO, "the address of %s has changed", kernel->port->name);
 }

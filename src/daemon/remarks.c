@@ -16,7 +16,7 @@ static_assert(XB_UPLINK_MTU_MAX == 3818, "docs/getting-started.md says so");
 /* `ip` where the kernel's interface is, as a person would type it. */
 static const char *ip_there(const struct xb_instance *instance, char buf[COMMAND_BYTES])
 {
-	const char *netns = instance->config.kernel.netns;
+	const char *netns = instance->kernel.config.netns;
 
 	if (!netns[0])
 		snprintf(buf, COMMAND_BYTES, "ip");
@@ -111,7 +111,7 @@ void xb_remark_start(struct xb_instance *instance)
 	char ip[COMMAND_BYTES];
 
 	xb_remark_mtus(instance);
-	if (tap->made || tap->handed_in || instance->config.kernel.persist)
+	if (tap->made || tap->handed_in || instance->kernel.config.persist)
 		return;
 	xb_log(XB_LOG_NOTICE,
 	       "%s was there before%s, and stays when xbridge ends; to remove it then: %s link del %s",

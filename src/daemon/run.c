@@ -273,7 +273,8 @@ static int finish_start(struct daemon *daemon, struct xb_error *err)
 	if (!ret)
 		ret = xb_privileges_drop_control(&instance->config, err);
 	if (!ret)
-		ret = xb_kernel_port_settle(&instance->kernel.kernel, &instance->config, err);
+		ret = xb_kernel_port_settle(&instance->kernel.kernel, &instance->config.kernel,
+					    err);
 	if (!ret)
 		confine();
 	return ret;

@@ -29,6 +29,8 @@ struct bed {
 	struct xb_error err;
 };
 
+static const struct xb_kernel_lent lent = {.stable_mac = {2, 0, 0, 0, 0, 9}};
+
 static void open_bed(struct bed *bed, enum xb_kernel_backend backend, unsigned queues)
 {
 	memset(bed, 0, sizeof(*bed));
@@ -38,12 +40,13 @@ static void open_bed(struct bed *bed, enum xb_kernel_backend backend, unsigned q
 	bed->config.kernel.queue_size = 64;
 	strcpy(bed->config.name, IFNAME);
 	strcpy(bed->config.kernel.ifname, IFNAME);
-	MUST(xb_arena_init(&bed->arena, 8192, xb_kernel_port_ring_bytes(&bed->config), NULL) == 0);
+	MUST(xb_arena_init(&bed->arena, 8192, xb_kernel_port_ring_bytes(&bed->config.kernel),
+			   NULL) == 0);
 	xb_cache_init(&bed->cache, &bed->arena);
 	sim_vhost_fail(0, 0);
-	assert_int_equal(
-		xb_kernel_port_open(&bed->kernel, &bed->config, NULL, 0, &bed->arena, &bed->err),
-		0);
+	assert_int_equal(xb_kernel_port_open(&bed->kernel, 5, &bed->config.kernel, &lent,
+					     &bed->arena, &bed->err),
+			 0);
 }
 
 static int start(struct bed *bed)
@@ -54,7 +57,7 @@ static int start(struct bed *bed)
 
 static int reopen(struct bed *bed)
 {
-	return xb_kernel_port_reopen(&bed->kernel, &bed->config, NULL, 0, &bed->err);
+	return xb_kernel_port_reopen(&bed->kernel, &bed->config.kernel, &lent, &bed->err);
 }
 
 static void close_bed(struct bed *bed)
@@ -144,7 +147,7 @@ static void must_do_without(struct bed *bed)
 {
 	assert_false(bed->kernel.vhost);
 	assert_int_equal(bed->kernel.port->n_queues, 3);
-	assert_int_equal(bed->kernel.port->id, XB_KERNEL_PORT_ID);
+	assert_int_equal(bed->kernel.port->id, 5);
 	assert_true(bed->kernel.port->up);
 	assert_int_equal(sim_vhost_open_count(), 0);
 	assert_non_null(strstr(bed->kernel.why, "without vhost-net ("));
