@@ -55,12 +55,16 @@ const struct xb_command *xb_command_find(int argc, char *const *argv, int *ret_w
 	return NULL;
 }
 
-static bool run_option(unsigned n, struct xb_command_option *ret_option)
+/* The n-th option of `run`, or of those that describe a port. */
+static bool run_option(unsigned n, bool ports, struct xb_command_option *ret_option)
 {
 	struct xb_config_option option;
+	unsigned at = 0;
 
-	if (!xb_config_option_at(n, &option))
-		return false;
+	do
+		if (!xb_config_option_at(at++, &option))
+			return false;
+	while ((ports && !option.port) || n--);
 	*ret_option = (struct xb_command_option){
 		.name = option.dashed, .arg = option.arg, .help = option.help};
 	return true;
@@ -70,7 +74,9 @@ bool xb_command_option(const struct xb_command *command, unsigned n,
 		       struct xb_command_option *ret_option)
 {
 	if (!strcmp(command->words, "run"))
-		return run_option(n, ret_option);
+		return run_option(n, false, ret_option);
+	if (!strcmp(command->words, "port add"))
+		return run_option(n, true, ret_option);
 	for (unsigned i = 0; command->options && command->options[i].name; i++) {
 		if (i < n)
 			continue;

@@ -73,6 +73,15 @@ static int check_fdb_add(int argc, char **argv, struct xb_error *err)
 			     "NAME [vlan ID]");
 }
 
+static int check_port_add(int argc, char **argv, struct xb_error *err)
+{
+	(void)argv;
+	if (argc == 2)
+		return 0;
+	return xb_fail(err, -EINVAL,
+		       "port add: one option that describes a port is expected, as --uplink eth1");
+}
+
 static int check_port_set(int argc, char **argv, struct xb_error *err)
 {
 	(void)argv;
@@ -130,6 +139,8 @@ EXAMPLES(status, {"xbridge status", NULL}, {"xbridge status --json | jq .ports",
 EXAMPLES(stats, {"xbridge stats", NULL}, {"xbridge stats eth0", NULL},
 	 {"xbridge stats --watch", NULL});
 EXAMPLES(instances, {"xbridge instances", NULL});
+EXAMPLES(port_add, {"xbridge port add --uplink eth1,dedicated", NULL});
+EXAMPLES(port_del, {"xbridge port del eth1", NULL});
 EXAMPLES(port_set, {"xbridge port set kernel --queues 4", "more queues, while traffic runs"},
 	 {"xbridge port set eth0 --storm 10000", NULL});
 EXAMPLES(fdb_add, {"xbridge fdb add 02:00:00:00:00:07 port eth0 vlan 5", NULL});
@@ -179,6 +190,26 @@ const struct xb_command xb_commands[] = {
 	 .max_words = 1,
 	 .text = xb_text_stats},
 	{.words = "port list", .args = "", .summary = "the ports", .text = xb_text_ports},
+	{.words = "port add",
+	 .args = "OPTION VALUE",
+	 .summary = "add a port while it runs",
+	 .details =
+		 "OPTION is one of those that describe a port to `run`. The command returns when "
+		 "the port is in use. An uplink can be added where xbridge was started with "
+		 "one: otherwise it has given up the rights that it takes.",
+	 .examples = port_add_examples,
+	 .min_words = 0,
+	 .max_words = 0,
+	 .check = check_port_add},
+	{.words = "port del",
+	 .args = "NAME",
+	 .summary = "remove a port while it runs",
+	 .details = "Packets that it still holds are sent or counted as dropped. What it has "
+		    "counted stays in the sum, as `departed` of `stats`. A port that rules name "
+		    "can't be removed.",
+	 .examples = port_del_examples,
+	 .min_words = 1,
+	 .max_words = 1},
 	{.words = "port set",
 	 .args = "NAME [--queues N] [--learn-max N] [--storm PPS]",
 	 .summary = "change a port while it runs",

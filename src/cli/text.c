@@ -150,20 +150,28 @@ static void print_xdp(struct json_object *xdp)
 	printf("\n");
 }
 
+static void print_counters(const char *name, struct json_object *port)
+{
+	printf("%-15s %12" PRIu64 " %14" PRIu64 " %12" PRIu64 " %14" PRIu64 " %10" PRIu64 "\n",
+	       name, xb_json_u64(port, "rx_packets"), xb_json_u64(port, "rx_bytes"),
+	       xb_json_u64(port, "tx_packets"), xb_json_u64(port, "tx_bytes"),
+	       xb_json_u64(port, "rx_missed"));
+	print_drops(xb_json_field(port, "drops"));
+	if (xb_json_field(port, "xdp"))
+		print_xdp(xb_json_field(port, "xdp"));
+}
+
 void xb_text_stats(struct json_object *result)
 {
+	struct json_object *departed = xb_json_field(result, "departed");
+
 	printf("%-15s %12s %14s %12s %14s %10s\n", "port", "rx packets", "rx bytes", "tx packets",
 	       "tx bytes", "rx missed");
-	json_object_object_foreach(xb_json_field(result, "ports"), name, port) {
-		printf("%-15s %12" PRIu64 " %14" PRIu64 " %12" PRIu64 " %14" PRIu64 " %10" PRIu64
-		       "\n",
-		       name, xb_json_u64(port, "rx_packets"), xb_json_u64(port, "rx_bytes"),
-		       xb_json_u64(port, "tx_packets"), xb_json_u64(port, "tx_bytes"),
-		       xb_json_u64(port, "rx_missed"));
-		print_drops(xb_json_field(port, "drops"));
-		if (xb_json_field(port, "xdp"))
-			print_xdp(xb_json_field(port, "xdp"));
-	}
+	json_object_object_foreach(xb_json_field(result, "ports"), name, port)
+		print_counters(name, port);
+	if (departed &&
+	    (xb_json_u64(departed, "rx_packets") || xb_json_u64(departed, "tx_packets")))
+		print_counters("(departed)", departed);
 	printf("copies %" PRIu64 ", segments added %" PRIu64 ", frames joined %" PRIu64
 	       ", in flight %" PRIu64 "\n",
 	       xb_json_u64(result, "copies"), xb_json_u64(result, "segments_added"),

@@ -375,3 +375,19 @@ void xb_fdb_age(struct xb_fdb *fdb, uint32_t now_s)
 	xb_fdb_sweep(fdb, young, &age);
 	fdb->oldest_s = age.oldest_s;
 }
+
+static bool is_of_another(const struct xb_fdb_row *row, void *arg)
+{
+	return row->port != *(const uint16_t *)arg;
+}
+
+void xb_fdb_forget_port(struct xb_fdb *fdb, uint16_t port)
+{
+	xb_fdb_sweep(fdb, is_of_another, &port);
+}
+
+void xb_fdb_reset_port(struct xb_fdb *fdb, uint16_t port)
+{
+	atomic_store(&fdb->learn_max[port], XB_FDB_LEARN_MAX);
+	atomic_store(&fdb->n_refused[port], 0);
+}

@@ -113,6 +113,11 @@ void xb_fdb_walk(const struct xb_fdb *fdb, void (*see)(const struct xb_fdb_row *
 void xb_fdb_sweep(struct xb_fdb *fdb, bool (*keep)(const struct xb_fdb_row *row, void *arg),
 		  void *arg);
 
+/** Removes all entries of a port, of whatever kind: it is about to go. Control thread. */
+void xb_fdb_forget_port(struct xb_fdb *fdb, uint16_t port);
+/** Lets what is counted and set for a port begin anew, for one that no worker knows. */
+void xb_fdb_reset_port(struct xb_fdb *fdb, uint16_t port);
+
 /** Removes learned entries that were not seen for age_s; looks at the table only when there may be
  *  one. Control thread, about once a second. */
 void xb_fdb_age(struct xb_fdb *fdb, uint32_t now_s);

@@ -170,6 +170,7 @@ static void stop(struct xb_instance *instance, void *what)
 	while (captures->list[i] != what)
 		i++;
 	captures->list[i] = captures->list[--captures->n];
+	instance->captures_began_ns[i] = instance->captures_began_ns[captures->n];
 	leave(instance, what);
 }
 
@@ -193,6 +194,7 @@ int xb_capturing_start(struct xb_instance *instance, const struct xb_capture_fil
 	ret = xb_capture_new(filter, instance->workers.n + 1, RING_BYTES, &capture, fds);
 	if (ret < 0)
 		return xb_fail(err, ret, "make memory for a capture");
+	instance->captures_began_ns[captures->n] = xb_now_ns();
 	captures->list[captures->n++] = capture;
 	xb_instance_publish(instance);
 	if (watch_drops(instance, err) < 0) {

@@ -6,6 +6,7 @@
 #include "daemon/doors.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
+#include "daemon/ports.h"
 #include "daemon/stats.h"
 
 #include <errno.h>
@@ -127,15 +128,15 @@ static int parse_port_change(const struct xb_request *request, struct port_chang
 	return 0;
 }
 
-/* ---- a change of the queues, which takes its time ---- */
+/* ---- changes that take their time ---- */
 
-static void forget_resize(struct xb_instance *instance, void *what)
+static void forget_change(struct xb_instance *instance, void *what)
 {
-	xb_kernel_door_forget_change(&instance->kernel, what);
+	xb_doors_forget_change(instance, what);
 	free(what);
 }
 
-static int resume_resize(struct xb_instance *instance, struct xb_hold *hold,
+static int resume_change(struct xb_instance *instance, struct xb_hold *hold,
 			 struct json_object **ret_result, struct xb_error *err)
 {
 	const struct xb_change *change = hold->what;
@@ -149,21 +150,54 @@ static int resume_resize(struct xb_instance *instance, struct xb_hold *hold,
 	return change->code;
 }
 
-static int resize(const struct xb_request *request, unsigned queues)
+/* Waits for a change that has been begun, where `ret` is 0. */
+static int await_change(const struct xb_request *request, struct xb_change *change, int ret)
 {
-	struct xb_change *change = calloc(1, sizeof(*change));
-	int ret;
-
-	if (!change)
-		return xb_fail(request->err, -ENOMEM, "change the queues");
-	ret = xb_kernel_door_set_queues(&request->instance->kernel, queues, change, request->err);
 	if (ret < 0) {
 		free(change);
 		return ret == -EAGAIN ? XB_LATER : ret;
 	}
 	*request->hold =
-		(struct xb_hold){.resume = resume_resize, .release = forget_resize, .what = change};
-	return resume_resize(request->instance, request->hold, request->ret_result, request->err);
+		(struct xb_hold){.resume = resume_change, .release = forget_change, .what = change};
+	return resume_change(request->instance, request->hold, request->ret_result, request->err);
+}
+
+static int resize(const struct xb_request *request, unsigned queues)
+{
+	struct xb_change *change = calloc(1, sizeof(*change));
+
+	if (!change)
+		return xb_fail(request->err, -ENOMEM, "change the queues");
+	return await_change(request, change,
+			    xb_kernel_door_set_queues(&request->instance->kernel, queues, change,
+						      request->err));
+}
+
+static int port_add(const struct xb_request *request)
+{
+	struct xb_change *change = calloc(1, sizeof(*change));
+	int ret;
+
+	if (!change)
+		return xb_fail(request->err, -ENOMEM, "add a port");
+	ret = xb_ports_add(request->instance, request->argc, request->argv, change, request->err);
+	return await_change(request, change, ret);
+}
+
+static int port_del(const struct xb_request *request)
+{
+	struct xb_change *change;
+	struct xb_door *door;
+
+	if (request->argc != 1)
+		return xb_usage(request->err, "port del NAME");
+	door = xb_doors_find(request->instance, request->argv[0]);
+	if (!door)
+		return xb_no_port(request, request->argv[0]);
+	change = calloc(1, sizeof(*change));
+	if (!change)
+		return xb_fail(request->err, -ENOMEM, "remove a port");
+	return await_change(request, change, xb_ports_remove(door, change, request->err));
 }
 
 static int port_set(const struct xb_request *request)
@@ -397,6 +431,8 @@ static const struct command {
 	{{"status"}, status, 0, false},
 	{{"stats", "reset"}, stats_reset, 0, true},
 	{{"stats"}, stats, 1, false},
+	{{"port", "add"}, port_add, 16, true},
+	{{"port", "del"}, port_del, 1, true},
 	{{"port", "find"}, port_find, 1, false},
 	{{"port", "list"}, port_list, 0, false},
 	{{"port", "set"}, port_set, 16, true},

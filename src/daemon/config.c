@@ -326,6 +326,14 @@ static uint64_t bit_of(const struct option *option)
 /* Each time they are given adds one. */
 static const char *const repeatable[] = {"uplink", "rule", NULL};
 
+/* Each describes a port: `port add` takes them, too. */
+static const char *const port_options[] = {"uplink", NULL};
+
+bool xb_config_is_port(const char *name)
+{
+	return xb_value_one_of(name, port_options) >= 0;
+}
+
 /* One says the opposite of the other. */
 static const char *const opposites[][2] = {{"vhost-net", "tap"}, {"tap", "vhost-net"}};
 
@@ -375,7 +383,8 @@ bool xb_config_option_at(unsigned n, struct xb_config_option *ret_option)
 {
 	if (n >= N_OPTIONS)
 		return false;
-	*ret_option = (struct xb_config_option){options[n].name, options[n].arg, options[n].help};
+	*ret_option = (struct xb_config_option){options[n].name, options[n].arg, options[n].help,
+						xb_config_is_port(options[n].name + strlen("--"))};
 	return true;
 }
 

@@ -102,6 +102,9 @@ int xb_config_refuse_option(const char *word, bool dashed, struct xb_error *err)
 /** Whether the option of this name takes a value: 1, 0, or -ENOENT. */
 int xb_config_takes_value(const char *name);
 
+/** Whether the option of this name describes a port. */
+bool xb_config_is_port(const char *name);
+
 /** Reads `path` into `config`. Errors name file and line. `fd`, which is taken over, is the open
  * file; -1: it is opened by its name. */
 int xb_config_load(struct xb_config *config, const char *path, int fd, struct xb_error *err);
@@ -115,11 +118,17 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err);
 int xb_config_parse(struct xb_config *config, int argc, char **argv, int file_fd,
 		    struct xb_error *err);
 
+/** Initialises `config` from the options of one port, as `run` takes them: the only ones that are
+ * allowed. Returns 0, or -EINVAL or -ENOENT. */
+int xb_config_parse_port(struct xb_config *config, int argc, const char *const *argv,
+			 struct xb_error *err);
+
 /** A row of the option table, for whoever explains or completes it. */
 struct xb_config_option {
 	const char *dashed; /* "--name" */
 	const char *arg;    /* what it takes; NULL: nothing */
 	const char *help;
+	bool port; /* `port add` takes it, too */
 };
 
 /** The option of that number, from 0 on. False: there are no more. */

@@ -191,3 +191,22 @@ int xb_config_parse(struct xb_config *config, int argc, char **argv, int file_fd
 		ret = parse_args(config, argc, argv, false, err);
 	return ret ? ret : xb_config_finish(config, err);
 }
+
+int xb_config_parse_port(struct xb_config *config, int argc, const char *const *argv,
+			 struct xb_error *err)
+{
+	int ret = 0;
+
+	xb_config_init(config);
+	for (int i = 0; !ret && i < argc; i += 2) {
+		const char *name = strncmp(argv[i], "--", 2) ? "" : argv[i] + 2;
+
+		if (!xb_config_is_port(name))
+			ret = xb_fail(err, -EINVAL, "'%.64s' describes no port", argv[i]);
+		else
+			ret = xb_config_set(config, name, i + 1 < argc ? argv[i + 1] : NULL, err);
+	}
+	if (!ret && config->n_uplinks != 1)
+		ret = xb_fail(err, -EINVAL, "one port at a time is expected, as --uplink eth1");
+	return ret;
+}

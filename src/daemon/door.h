@@ -10,6 +10,7 @@
 #define XB_DAEMON_DOOR_H
 
 #include "core/worker.h"
+#include "daemon/change.h"
 #include "daemon/job.h"
 #include "daemon/remarks.h"
 #include "xbridge/steer.h"
@@ -53,6 +54,15 @@ struct xb_door_ops {
 	void (*describe)(const struct xb_door *door, struct json_object *to);
 	/** Whether the port was called so before. */
 	bool (*was_called)(const struct xb_door *door, const char *name);
+	/** Notes how far frames that a program has judged up to now have come, … */
+	void (*mark)(struct xb_door *door);
+	/** … and tells whether all of them have been taken. */
+	bool (*has_passed)(const struct xb_door *door);
+	/** The port goes, and no worker serves it: begins to take back all that it has given to
+	 * others, and to give back what it holds. Calls xb_ports_closed when that is done. */
+	void (*close)(struct xb_door *door);
+	/** Nothing refers to the port any more. Frees the door. */
+	void (*free)(struct xb_door *door);
 };
 
 /** The common part, embedded as the first member of each kind's own. */
@@ -71,11 +81,16 @@ struct xb_door {
 	bool running;         /* started */
 	bool published;       /* where it runs, the workers serve it … */
 	unsigned queues;      /* … these queues, from the first on */
-	bool lost;         /* what it stands on is gone, or can't be used; it is looked for again */
-	uint64_t change;   /* of what is published: without it */
-	uint64_t again_ns; /* what has failed is not tried before then (CLOCK_MONOTONIC) */
-	struct xb_mtu_remarks mtus;     /* of an uplink */
-	struct xb_error failed;         /* why the start can't go on; code 0: it can */
+	bool lost;   /* what it stands on is gone, or can't be used; it is looked for again */
+	bool coming; /* it is being added while the instance runs */
+	bool going;  /* it is being removed */
+	bool hidden; /* and is not in snapshots any more */
+	uint32_t generation;        /* of the last table that may mean it, while it goes */
+	uint64_t change;            /* of what is published: without it */
+	uint64_t again_ns;          /* what has failed is not tried before then (CLOCK_MONOTONIC) */
+	struct xb_change *waiting;  /* what waits for its queues, its coming or its going */
+	struct xb_mtu_remarks mtus; /* of an uplink */
+	struct xb_error failed;     /* why the start can't go on; code 0: it can */
 	char trouble[XB_TROUBLE_BYTES]; /* why it can't be used, as last said; "": nothing said */
 };
 

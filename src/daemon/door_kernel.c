@@ -238,21 +238,12 @@ static void restart(struct xb_kernel_door *door, bool is_whole)
 
 static void finish_resize(struct xb_kernel_door *door, int code, const struct xb_error *err)
 {
-	struct xb_change *change = door->resize;
-
 	xb_job_rest(&door->base.job);
 	if (!code)
 		door->config.queues = door->wanted;
 	show(door); /* all that it has, whatever came of it */
 	xb_instance_publish(door->base.instance);
-	door->resize = NULL;
-	if (!change)
-		return;
-	change->code = code;
-	change->err = *err;
-	change->is_done = true;
-	if (change->done)
-		change->done(change);
+	xb_change_finish(&door->base.waiting, code, err);
 }
 
 static void resize(struct xb_kernel_door *door)
@@ -382,7 +373,7 @@ int xb_kernel_door_set_queues(struct xb_kernel_door *door, unsigned queues,
 				 "%u queues are too many for %s, which has at most %u", queues,
 				 port->name, port->queues_max);
 	door->wanted = queues;
-	door->resize = change;
+	door->base.waiting = change;
 	door->base.change = 0;
 	if (queues < port->n_queues)
 		begin_fewer(door);
@@ -391,12 +382,6 @@ int xb_kernel_door_set_queues(struct xb_kernel_door *door, unsigned queues,
 	else
 		finish_resize(door, 0, &(struct xb_error){0});
 	return 0;
-}
-
-void xb_kernel_door_forget_change(struct xb_kernel_door *door, const struct xb_change *change)
-{
-	if (door->resize == change)
-		door->resize = NULL;
 }
 
 /* ---- looked after ---- */

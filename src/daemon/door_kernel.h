@@ -8,14 +8,6 @@
 #include "daemon/door.h"
 #include "daemon/kernel_port.h"
 
-/** A change that takes time, for whoever waits for it. */
-struct xb_change {
-	bool is_done;
-	int code; /* 0 or -errno, then with `err` */
-	struct xb_error err;
-	void (*done)(struct xb_change *change); /* called then; NULL: nobody */
-};
-
 /** The id of the port whose alias is `kernel`. */
 #define XB_KERNEL_PORT_ID 0u
 
@@ -23,17 +15,16 @@ struct xb_kernel_door {
 	struct xb_door base;            /* first */
 	struct xb_kernel_config config; /* as it is now, by options and commands */
 	struct xb_kernel_port kernel;
-	unsigned followed_mtu;    /* the first uplink's, when the interface was last told */
-	uint8_t followed_mac[6];  /* likewise */
-	bool arp_said;            /* that it lies beside a shared uplink */
-	bool carrier_said;        /* that its carrier can't be set */
-	bool is_whole;            /* it stops to be started again as it is */
-	bool moves;               /* it leaves its interface for one in another namespace */
-	unsigned wanted;          /* queues */
-	struct xb_change *resize; /* who waits for that */
-	bool moved;               /* no flow goes to the queues that are to go */
-	unsigned times_empty;     /* looks at them that found nothing */
-	uint64_t empty_by_ns;     /* until when they may run empty */
+	unsigned followed_mtu;   /* the first uplink's, when the interface was last told */
+	uint8_t followed_mac[6]; /* likewise */
+	bool arp_said;           /* that it lies beside a shared uplink */
+	bool carrier_said;       /* that its carrier can't be set */
+	bool is_whole;           /* it stops to be started again as it is */
+	bool moves;              /* it leaves its interface for one in another namespace */
+	unsigned wanted;         /* queues, while that is being changed */
+	bool moved;              /* no flow goes to the queues that are to go */
+	unsigned times_empty;    /* looks at them that found nothing */
+	uint64_t empty_by_ns;    /* until when they may run empty */
 };
 
 extern const struct xb_door_ops xb_kernel_door_ops;
@@ -55,8 +46,5 @@ void xb_kernel_door_close(struct xb_kernel_door *door);
  */
 int xb_kernel_door_set_queues(struct xb_kernel_door *door, unsigned queues,
 			      struct xb_change *change, struct xb_error *err);
-
-/** Nobody waits for `change` any more. It goes on. */
-void xb_kernel_door_forget_change(struct xb_kernel_door *door, const struct xb_change *change);
 
 #endif

@@ -20,6 +20,7 @@
 #include "daemon/gate_views.h"
 #include "daemon/json.h"
 #include "daemon/log.h"
+#include "daemon/ports.h"
 #include "daemon/privileges.h"
 #include "daemon/uplink_delivery.h"
 #include "daemon/uplink_log.h"
@@ -86,6 +87,10 @@ static void fail(struct xb_uplink_door *door, const struct xb_error *err)
 	struct xb_instance *instance = door->base.instance;
 
 	xb_job_rest(&door->base.job);
+	if (door->base.coming) {
+		xb_ports_failed(&door->base, err);
+		return;
+	}
 	if (!instance->ready) {
 		door->base.failed = *err;
 		xb_job_poke(&instance->life);
@@ -127,6 +132,10 @@ static void finish(struct xb_uplink_door *door)
 	door->base.lost = false;
 	note(door);
 	door->base.trouble[0] = '\0';
+	if (door->base.coming) {
+		xb_ports_came(&door->base);
+		return;
+	}
 	if (!instance->ready) {
 		xb_job_poke(&instance->life);
 		return;
@@ -242,8 +251,19 @@ int xb_uplink_door_may_lend(const struct xb_door *base, struct xb_error *err)
 	return -EINVAL;
 }
 
-int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_options *wanted,
-			struct xb_error *err)
+static int refuse_full(struct xb_error *err)
+{
+	xb_refuse(err, -ENOSPC,
+		  "there is no room for another port: %u at most, and those that were "
+		  "removed while a capture runs, or a change of rules is on trial, "
+		  "count as long as that lasts",
+		  XB_PORTS_MAX);
+	xb_hint(err, "remove one, or end the capture or the trial");
+	return -ENOSPC;
+}
+
+static int open_door(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+		     struct xb_uplink_door **ret_door, struct xb_error *err)
 {
 	const struct xb_program program = xb_gate_program(&instance->gate);
 	struct xb_uplink_door *door = calloc(1, sizeof(*door));
@@ -252,7 +272,11 @@ int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_opt
 
 	if (!door)
 		return xb_fail(err, -ENOMEM, "make the uplink %s", wanted->ifname);
-	options.port_id = (uint16_t)xb_doors_free_id(instance);
+	options.port_id = xb_port_ids_take(instance);
+	if (options.port_id == XB_PORT_ID_NONE) {
+		free(door);
+		return refuse_full(err);
+	}
 	if (xb_uplink_new(&options, &program, &instance->arena, &uplink, err) < 0) {
 		free(door);
 		return err->code;
@@ -271,13 +295,24 @@ int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_opt
 	       uplink->shared ? "its stack keeps its own and group frames"
 			      : "xbridge takes all frames but those to its own addresses",
 	       uplink->port.name, uplink->port.name);
-	return options.lends_mac ? xb_uplink_door_may_lend(&door->base, err) : 0;
+	*ret_door = door;
+	return 0;
 }
 
-static void free_door(struct xb_uplink_door *door)
+int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+			struct xb_error *err)
 {
-	xb_doors_remove(&door->base);
-	door->base.instance->n_uplinks--;
+	struct xb_uplink_door *door;
+	int ret = open_door(instance, wanted, &door, err);
+
+	return ret || !wanted->lends_mac ? ret : xb_uplink_door_may_lend(&door->base, err);
+}
+
+static void free_door(struct xb_door *base)
+{
+	struct xb_uplink_door *door = (struct xb_uplink_door *)base;
+
+	base->instance->n_uplinks--;
 	xb_uplink_free(door->uplink, NULL);
 	free(door);
 }
@@ -481,6 +516,66 @@ static void follow(struct xb_door *base)
 	xb_uplink_macs_lend((struct xb_uplink_door *)base);
 }
 
+/* ---- coming and going while the instance runs ---- */
+
+int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+		       struct xb_change *change, struct xb_error *err)
+{
+	struct xb_uplink_door *door;
+	int ret;
+
+	if (!instance->gate_open) {
+		xb_refuse(err, -EPERM,
+			  "uplink %s can't be added: xbridge was started without one, "
+			  "and has given up the rights that it takes",
+			  wanted->ifname);
+		xb_hint(err, "start xbridge with an --uplink; further ones can then come and go");
+		return -EPERM;
+	}
+	if (xb_doors_find(instance, wanted->ifname))
+		return xb_refuse(err, -EEXIST, "there is a port %s already", wanted->ifname);
+	ret = open_door(instance, wanted, &door, err);
+	if (ret < 0)
+		return ret;
+	door->base.coming = true;
+	door->base.waiting = change;
+	xb_doorman_tell(&instance->doorman, wanted->ifname, true);
+	attach(door);
+	return 0;
+}
+
+static void on_gone(struct xb_errand *errand)
+{
+	struct xb_uplink_door *door =
+		(struct xb_uplink_door *)((char *)errand - offsetof(struct xb_uplink_door, detach));
+	struct xb_instance *instance = door->base.instance;
+
+	if (errand->outcome.code)
+		xb_log_error(XB_LOG_WARNING, door->uplink->port.name, &errand->outcome.err);
+	else
+		xb_gate_detached(&instance->gate, door->uplink->slot);
+	xb_uplink_doors_cleared(instance, errand->outcome.cleared);
+	xb_doorman_tell(&instance->doorman, door->uplink->options.ifname, false);
+	xb_ports_closed(&door->base);
+}
+
+static void closing(struct xb_job *job)
+{
+	struct xb_uplink_door *door = door_of(job);
+
+	if (!is_stopped(door))
+		return;
+	note(door);
+	xb_job_enter(job, &door->base.instance->loop, "detaching", XB_JOB_NO_LIMIT, attaching);
+	door->detach.order = (struct xb_gate_order){.slot = door->uplink->slot};
+	xb_doorman_give(&door->base.instance->doorman, &door->detach, on_gone);
+}
+
+static void close_door(struct xb_door *base)
+{
+	xb_job_enter(&base->job, &base->instance->loop, "releasing", RELEASE_MS, closing);
+}
+
 /* ---- told to others ---- */
 
 static void refresh_stats(struct xb_door *base)
@@ -509,6 +604,16 @@ static void publish(const struct xb_door *base, struct xb_snapshot *snapshot)
 
 	for (unsigned i = 0; i < uplink->n_own_macs; i++)
 		xb_snapshot_add_own(snapshot, &uplink->port, uplink->own_macs[i].mac);
+}
+
+static void mark(struct xb_door *base)
+{
+	xb_uplink_mark(((struct xb_uplink_door *)base)->uplink);
+}
+
+static bool has_passed(const struct xb_door *base)
+{
+	return xb_uplink_has_passed(uplink_of(base));
 }
 
 static bool was_called(const struct xb_door *base, const char *name)
@@ -548,6 +653,10 @@ const struct xb_door_ops xb_uplink_door_ops = {
 	.publish = publish,
 	.was_called = was_called,
 	.describe = describe,
+	.mark = mark,
+	.has_passed = has_passed,
+	.close = close_door,
+	.free = free_door,
 };
 
 /* ---- the end ---- */
@@ -573,7 +682,10 @@ static void end(struct xb_uplink_door *door)
 	struct xb_instance *instance = door->base.instance;
 
 	xb_job_rest(&door->base.job);
-	if (door->attach.on_its_way) {
+	if (door->detach.on_its_way) { /* it was about to go */
+		instance->n_detaching++;
+		door->detach.done = on_detached;
+	} else if (door->attach.on_its_way) {
 		instance->n_detaching++;
 	} else if (door->attached && instance->keep_programs &&
 		   door->uplink->attachment.taken_over) {
@@ -609,8 +721,10 @@ void xb_uplink_doors_free(struct xb_instance *instance)
 {
 	struct xb_uplink_door *door;
 
-	while ((door = next_uplink(instance, 0)))
-		free_door(door);
+	while ((door = next_uplink(instance, 0))) {
+		xb_doors_remove(&door->base);
+		free_door(&door->base);
+	}
 }
 
 static void give_up(struct xb_uplink_door *door)

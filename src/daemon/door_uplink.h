@@ -29,6 +29,11 @@ extern const struct xb_door_ops xb_uplink_door_ops;
 int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_options *wanted,
 			struct xb_error *err);
 
+/** Begins to add one while the instance runs; `change` is filled when it is there, or can't be had.
+ * Returns 0 or -errno. */
+int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+		       struct xb_change *change, struct xb_error *err);
+
 /** Whether it can lend its address to tap0 (`mac uplink`). Returns 0, or -EINVAL: it is shared. */
 int xb_uplink_door_may_lend(const struct xb_door *base, struct xb_error *err);
 

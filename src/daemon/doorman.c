@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -249,17 +250,32 @@ static void on_nobody(struct xb_timer *timer)
 	deliver_failure(errand, -EPIPE, "the process xb-doorman is gone: restart xbridge");
 }
 
+static void send_to(const struct xb_doorman_seat *seat, const struct xb_doorman_order *order)
+{
+	/* where this fails its other end has closed, which the loop is about to say */
+	for (unsigned tries = 0; tries < ORDER_TRIES; tries++)
+		if (send(seat->watch.fd, order, sizeof(*order), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
+		    errno == EPIPE)
+			break;
+}
+
 static void send_order(struct xb_doorman *doorman, struct xb_errand *errand)
 {
 	struct xb_doorman_order order = {.gate = errand->order};
 
-	/* where this fails its other end has closed, which the loop is about to say */
-	for (unsigned tries = 0; tries < ORDER_TRIES; tries++)
-		if (send(doorman->on_duty->watch.fd, &order, sizeof(order),
-			 MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
-		    errno == EPIPE)
-			break;
+	send_to(doorman->on_duty, &order);
 	errand->sent = true;
+}
+
+/* One that is not there yet finds it in its socket. */
+void xb_doorman_tell(struct xb_doorman *doorman, const char *ifname, bool is_uplink)
+{
+	struct xb_doorman_order order = {.duty = is_uplink ? XB_DUTY_KNOW : XB_DUTY_FORGET};
+
+	snprintf(order.gate.ifname, sizeof(order.gate.ifname), "%s", ifname);
+	for (unsigned i = 0; i < 2; i++)
+		if (is_taken(&doorman->seats[i]))
+			send_to(&doorman->seats[i], &order);
 }
 
 /* Has the orders in line carried out: the doorman gets all of them, so that it goes on with the

@@ -76,6 +76,9 @@ struct xb_doorman {
 int xb_doorman_start(struct xb_doorman *doorman, struct xb_loop *loop,
 		     const struct xb_config *config, struct xb_error *err);
 
+/** Tells both that an interface is an uplink's from now on, or is not any more. */
+void xb_doorman_tell(struct xb_doorman *doorman, const char *ifname, bool is_uplink);
+
 /** Has an order carried out. Never waits: `done` is called when it has been, or has taken too long,
  * and not before this has returned. */
 void xb_doorman_give(struct xb_doorman *doorman, struct xb_errand *errand,

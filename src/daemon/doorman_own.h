@@ -14,6 +14,8 @@
 
 enum xb_doorman_duty {
 	XB_DUTY_GATE,    /* `gate` */
+	XB_DUTY_KNOW,    /* `gate.ifname` is an uplink's from now on */
+	XB_DUTY_FORGET,  /* it is not any more */
 	XB_DUTY_ANOTHER, /* make a doorman like this one, on the socket that comes with it */
 	XB_DUTY_SWEEP,   /* remove all that is pinned, and give up the name whose lock comes with it
 			  */

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -46,20 +47,46 @@ static _Noreturn void serve(const struct xb_config *config, pid_t maker);
 
 /* ---- orders to the gate ---- */
 
-/* The interfaces that the configured uplinks were when they were seen first, or last put a program
- * on: they may have been renamed since. */
-static uint32_t known[XB_UPLINKS_MAX];
+/* The uplinks: those of the configuration, and those that the daemon has told of since. */
+static struct {
+	char ifname[IF_NAMESIZE]; /* "": none */
+	uint32_t ifindex; /* when it was seen first, or last given a program: it may have been
+			     renamed since */
+} uplinks[XB_UPLINKS_MAX];
 
+static void forget(const char *ifname)
+{
+	for (unsigned i = 0; i < XB_UPLINKS_MAX; i++)
+		if (!strcmp(uplinks[i].ifname, ifname))
+			memset(&uplinks[i], 0, sizeof(uplinks[i]));
+}
+
+static void know(const char *ifname)
+{
+	unsigned i = 0;
+
+	forget(ifname); /* it may be another interface by now */
+	while (i < XB_UPLINKS_MAX && uplinks[i].ifname[0])
+		i++;
+	if (i == XB_UPLINKS_MAX)
+		return;
+	snprintf(uplinks[i].ifname, sizeof(uplinks[i].ifname), "%s", ifname);
+	uplinks[i].ifindex = if_nametoindex(ifname);
+}
+
+/* A doorman that was made by another knows what that one knew. */
 static void get_to_know(const struct xb_config *config)
 {
-	for (unsigned i = 0; i < config->n_uplinks; i++)
-		if (!known[i]) /* the doorman that has made this one may know better */
-			known[i] = if_nametoindex(config->uplinks[i].ifname);
+	static bool knows;
+
+	for (unsigned i = 0; !knows && i < config->n_uplinks; i++)
+		know(config->uplinks[i].ifname);
+	knows = true;
 }
 
 /* The program goes to the interface of that index: it has to be that of an uplink, in the namespace
  * that xbridge was started in, which this process never leaves. */
-static int check(const struct xb_config *config, const struct xb_gate_order *order)
+static int check(const struct xb_gate_order *order)
 {
 	int ret = -EPERM;
 
@@ -67,16 +94,18 @@ static int check(const struct xb_config *config, const struct xb_gate_order *ord
 		return -EPERM;
 	if (!order->attach)
 		return 0;
-	for (unsigned i = 0; order->ifindex && i < config->n_uplinks; i++) {
+	for (unsigned i = 0; order->ifindex && i < XB_UPLINKS_MAX; i++) {
 		unsigned index;
 
-		if (order->ifindex == known[i])
+		if (!uplinks[i].ifname[0])
+			continue;
+		if (order->ifindex == uplinks[i].ifindex)
 			return 0;
-		index = if_nametoindex(config->uplinks[i].ifname);
+		index = if_nametoindex(uplinks[i].ifname);
 		if (!index) {
 			ret = -errno; /* one of them can't be told just now */
 		} else if (index == order->ifindex) {
-			known[i] = index;
+			uplinks[i].ifindex = index;
 			return 0;
 		}
 	}
@@ -89,7 +118,7 @@ static void carry_out(const struct xb_config *config, const struct xb_gate_order
 	struct xb_gate_outcome outcome = {0};
 	struct xb_gate gate;
 
-	outcome.code = check(config, order);
+	outcome.code = check(order);
 	if (outcome.code < 0) {
 		xb_fail(&outcome.err, outcome.code, "order of an XDP program");
 	} else if (!order->attach) { /* pins are enough */
@@ -249,6 +278,12 @@ static void serve_order(const struct xb_doorman_order *order, int fd,
 	switch (order->duty) {
 	case XB_DUTY_GATE:
 		serve_daemon(config, &order->gate, maker);
+		break;
+	case XB_DUTY_KNOW:
+		know(order->gate.ifname);
+		break;
+	case XB_DUTY_FORGET:
+		forget(order->gate.ifname);
 		break;
 	case XB_DUTY_ANOTHER:
 		if (fd >= 0)

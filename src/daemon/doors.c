@@ -24,13 +24,13 @@ struct xb_door *xb_doors_from(const struct xb_instance *instance, unsigned id)
 	return NULL;
 }
 
-unsigned xb_doors_free_id(const struct xb_instance *instance)
+void xb_doors_forget_change(struct xb_instance *instance, const struct xb_change *change)
 {
-	unsigned id = XB_KERNEL_PORT_ID + 1; /* that one is taken from the beginning */
-
-	while (id < XB_PORTS_MAX && instance->doors[id])
-		id++;
-	return id;
+	xb_for_each_door(instance, door)
+	{
+		if (door->waiting == change)
+			door->waiting = NULL;
+	}
 }
 
 void xb_doors_add(struct xb_door *door)
@@ -43,11 +43,17 @@ void xb_doors_remove(struct xb_door *door)
 	door->instance->doors[door->port->id] = NULL;
 }
 
+/* One that comes or goes can't be named. */
+static bool is_there(const struct xb_door *door)
+{
+	return !door->coming && !door->going;
+}
+
 const struct xb_door *xb_doors_first_uplink(const struct xb_instance *instance)
 {
 	xb_for_each_door(instance, door)
 	{
-		if (door->port->caps.uplink)
+		if (is_there(door) && door->port->caps.uplink)
 			return door;
 	}
 	return NULL;
@@ -66,18 +72,18 @@ struct xb_door *xb_doors_find(const struct xb_instance *instance, const char *na
 
 	xb_for_each_door(instance, door)
 	{
-		if (is_called(door, name))
+		if (is_there(door) && is_called(door, name))
 			return door;
 	}
 	ifindex = xb_ifname_index(name);
 	xb_for_each_door(instance, door)
 	{
-		if (ifindex && ifindex == door->ifindex && !door->lost)
+		if (is_there(door) && ifindex && ifindex == door->ifindex && !door->lost)
 			return door;
 	}
 	xb_for_each_door(instance, door)
 	{
-		if (door->ops->was_called && door->ops->was_called(door, name))
+		if (is_there(door) && door->ops->was_called && door->ops->was_called(door, name))
 			return door;
 	}
 	return NULL;
@@ -101,11 +107,13 @@ void xb_doors_check(struct xb_instance *instance, bool links)
 {
 	xb_for_each_door(instance, door)
 	{
-		door->ops->check(door, links);
+		if (is_there(door))
+			door->ops->check(door, links);
 	}
 	xb_for_each_door(instance, door)
 	{
-		door->ops->follow(door);
+		if (is_there(door))
+			door->ops->follow(door);
 	}
 	xb_own_enter(instance);
 }

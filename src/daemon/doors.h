@@ -15,8 +15,8 @@ struct xb_door *xb_doors_from(const struct xb_instance *instance, unsigned id);
 	for (struct xb_door *door = xb_doors_from(instance, 0); door; \
 	     door = xb_doors_from(instance, door->port->id + 1u))
 
-/** An id that no port has; XB_PORTS_MAX: all are taken. */
-unsigned xb_doors_free_id(const struct xb_instance *instance);
+/** Nothing waits for `change` any more. It goes on. */
+void xb_doors_forget_change(struct xb_instance *instance, const struct xb_change *change);
 
 /** Puts a door whose port is open into the table, at its port's id. */
 void xb_doors_add(struct xb_door *door);

@@ -539,6 +539,8 @@ void xb_instance_fini(struct xb_instance *instance)
 {
 	xb_capturing_free_left(instance);
 	xb_steering_fini(&instance->steering);
+	free(instance->departed);
+	instance->departed = NULL;
 	free(instance->books_at_reset);
 	instance->books_at_reset = NULL;
 	xb_fdb_free(instance->fdb);
@@ -556,6 +558,7 @@ void xb_instance_tick(struct xb_instance *instance)
 	if (instance->gate_open)
 		xb_gate_tick(&instance->gate, xb_now_ns());
 	xb_instance_check_steering(instance);
+	xb_port_ids_look(instance);
 	xb_workers_wake(&instance->workers);
 	xb_cpus_pin(&instance->pinning, &instance->workers, &instance->config);
 	xb_fdb_age(instance->fdb, (uint32_t)(xb_now_ns() / 1000000000u));

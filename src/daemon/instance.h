@@ -30,6 +30,7 @@
 #include "daemon/job.h"
 #include "daemon/loop.h"
 #include "daemon/loops.h"
+#include "daemon/port_ids.h"
 #include "daemon/reader.h"
 #include "gate/drop_feed.h"
 #include "gate/fdb_mirror.h"
@@ -92,7 +93,9 @@ struct xb_instance {
 	bool bpffs_private; /* nobody outside the daemon's mount namespace sees its pins */
 	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */
 	struct xb_door *doors[XB_PORTS_MAX]; /* whose ports are open, by id (doors.h) */
-	struct xb_kernel_door kernel;        /* whose alias is `kernel` */
+	struct xb_port_id ids[XB_PORTS_MAX];
+	uint16_t next_id;             /* where the search for a free one starts */
+	struct xb_kernel_door kernel; /* whose alias is `kernel` */
 	unsigned n_uplinks;
 	struct xb_fdb *fdb;
 	struct xb_loop_watch loops;
@@ -108,10 +111,12 @@ struct xb_instance {
 	struct xb_published published;
 	struct xb_steering steering;
 	struct xb_books *books_at_reset; /* stats.h; NULL: nobody has reset them */
+	struct xb_books *departed;       /* likewise, of ports that were removed; NULL: none */
 	struct xb_timer trial_end;       /* of the steering table */
 	/* daemon/capturing.h */
 	struct xb_captures captures;
-	struct xb_job captures_job; /* frees those that are left */
+	uint64_t captures_began_ns[XB_CAPTURES_MAX]; /* likewise */
+	struct xb_job captures_job;                  /* frees those that are left */
 	unsigned n_captures_left;
 	struct xb_capture_left captures_left[XB_CAPTURES_LEFT_MAX]; /* until no thread sees them */
 	struct xb_drop_feed *drops; /* NULL: nobody watches, or there is no gate */

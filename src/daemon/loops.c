@@ -174,3 +174,19 @@ bool xb_loop_watch_look(struct xb_loop_watch *watch, const struct xb_fdb *fdb,
 	}
 	return changed;
 }
+
+void xb_loop_watch_forget(struct xb_loop_watch *watch, const struct xb_fdb *fdb, unsigned port)
+{
+	for (unsigned other = 0; other < XB_PORTS_MAX; other++) {
+		unsigned a = port < other ? port : other, b = port < other ? other : port;
+
+		if (a == b)
+			continue;
+		set_cut(watch, a, b, false);
+		read_signs(watch, fdb, a, b, 0); /* what has been counted up to now is old */
+		watch->pairs[a][b] = (struct xb_loop_pair){
+			.moved = {watch->pairs[a][b].moved[0], watch->pairs[a][b].moved[1]},
+			.echoes = watch->pairs[a][b].echoes,
+		};
+	}
+}

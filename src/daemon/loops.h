@@ -57,6 +57,9 @@ bool xb_loop_watch_look(struct xb_loop_watch *watch, const struct xb_fdb *fdb,
 			const struct xb_snapshot *snapshot, uint64_t now_ns,
 			struct xb_probe_list *ret_probes);
 
+/** Forgets what is known of a port, which is about to go and which no worker serves. */
+void xb_loop_watch_forget(struct xb_loop_watch *watch, const struct xb_fdb *fdb, unsigned port);
+
 static inline bool xb_loop_is_cut(const struct xb_loop_watch *watch, unsigned a, unsigned b)
 {
 	return watch->cut[a] >> b & 1;

@@ -41,7 +41,8 @@ static void fill(struct xb_instance *instance, struct xb_snapshot *snapshot)
 	memcpy(snapshot->cut, instance->loops.cut, sizeof(snapshot->cut));
 	xb_for_each_door(instance, door)
 	{
-		add_port(snapshot, door);
+		if (!door->hidden)
+			add_port(snapshot, door);
 	}
 }
 

@@ -246,7 +246,7 @@ struct json_object *xb_query_rules(struct xb_instance *instance, const struct xb
 	for (unsigned rank = 0; rank < steering->now.n; rank++) {
 		const struct xb_steered_rule *steered = &steering->now.rules[rank];
 
-		if (!port || xb_rule_names_port(&steering->names, &steered->rule, port->id))
+		if (!port || xb_rule_names_port(&steering->names, &steered->rule, port->id, true))
 			xb_json_push(list, xb_query_rule(instance, steered, counters));
 	}
 	xb_json_add(to, "rules", list);

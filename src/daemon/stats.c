@@ -27,6 +27,7 @@ struct port_books {
 /* Counts and nothing else, so that books can be taken off each other number by number. */
 struct xb_books {
 	uint64_t copies, segments_added, frames_joined;
+	struct port_books departed;            /* of ports that were removed */
 	struct port_books ports[XB_PORTS_MAX]; /* by id */
 };
 
@@ -71,20 +72,25 @@ static void add_xdp(struct port_books *books)
 	books->drops[XB_DROP_LIMIT] += xdp->limit;
 }
 
+static void read_door(struct xb_door *door, struct port_books *port)
+{
+	if (door->ops->refresh_stats)
+		door->ops->refresh_stats(door);
+	read_port(door->instance, door->port, port);
+	if (!door->ops->read_xdp)
+		return;
+	door->ops->read_xdp(door, &port->xdp);
+	add_xdp(port);
+}
+
 static void read_books(struct xb_instance *instance, struct xb_books *books)
 {
 	memset(books, 0, sizeof(*books));
+	if (instance->departed)
+		books->departed = instance->departed->departed;
 	xb_for_each_door(instance, door)
 	{
-		struct port_books *port = &books->ports[door->port->id];
-
-		if (door->ops->refresh_stats)
-			door->ops->refresh_stats(door);
-		read_port(instance, door->port, port);
-		if (!door->ops->read_xdp)
-			continue;
-		door->ops->read_xdp(door, &port->xdp);
-		add_xdp(port);
+		read_door(door, &books->ports[door->port->id]);
 	}
 	for (unsigned w = 0; w < instance->workers.n; w++) {
 		const struct xb_worker *worker = &instance->workers.worker[w];
@@ -104,20 +110,56 @@ static void take_off(struct xb_books *books, const struct xb_books *before)
 		to[i] -= from[i];
 }
 
+/* ---- ports that go ---- */
+
+static void add_up(struct port_books *to, const struct port_books *from)
+{
+	uint64_t *sum = (uint64_t *)to;
+	const uint64_t *more = (const uint64_t *)from;
+
+	for (size_t i = 0; i < sizeof(*to) / sizeof(*sum); i++)
+		sum[i] += more[i];
+}
+
+int xb_stats_depart(struct xb_door *door)
+{
+	struct xb_books **departed = &door->instance->departed;
+	struct xb_books *at_reset = door->instance->books_at_reset;
+	struct port_books books = {0};
+
+	if (!*departed)
+		*departed = calloc(1, sizeof(**departed));
+	if (!*departed)
+		return -ENOMEM;
+	read_door(door, &books);
+	add_up(&(*departed)->departed, &books);
+	if (!at_reset)
+		return 0;
+	add_up(&at_reset->departed, &at_reset->ports[door->port->id]);
+	memset(&at_reset->ports[door->port->id], 0, sizeof(books));
+	return 0;
+}
+
 /* ---- reset ---- */
+
+/* What has come in by a port, less what has ended there. */
+static uint64_t port_under_way(const struct port_books *port)
+{
+	uint64_t n = port->rx_packets - port->tx_packets;
+
+	for (unsigned i = 0; i < XB_DROP_COUNT; i++)
+		n -= port->drops[i];
+	return n;
+}
 
 /* Packets that the books have seen come and not yet end. */
 static uint64_t under_way(const struct xb_books *books)
 {
 	uint64_t n = books->copies + books->segments_added - books->frames_joined;
 
-	for (unsigned id = 0; id < XB_PORTS_MAX; id++) {
-		const struct port_books *port = &books->ports[id];
-
-		n += port->rx_packets - port->tx_packets;
-		for (unsigned i = 0; i < XB_DROP_COUNT; i++)
-			n -= port->drops[i];
-	}
+	n += port_under_way(&books->departed);
+	for (unsigned id = 0; id < XB_PORTS_MAX; id++)
+		n += port_under_way(&books->ports[id]);
 	return n;
 }
 
@@ -126,6 +168,7 @@ static uint64_t under_way(const struct xb_books *books)
 static void join(struct xb_books *sources, const struct xb_books *ends)
 {
 	sources->frames_joined = ends->frames_joined;
+	sources->departed = ends->departed; /* nothing of them moves any more */
 	for (unsigned id = 0; id < XB_PORTS_MAX; id++) {
 		struct port_books *to = &sources->ports[id];
 		const struct port_books *from = &ends->ports[id];
@@ -189,8 +232,7 @@ static struct json_object *queues_json(const struct xb_port *port, const struct 
 	return list;
 }
 
-static struct json_object *port_json(const struct xb_instance *instance, const struct xb_port *port,
-				     const struct port_books *books)
+static struct json_object *books_json(const struct port_books *books)
 {
 	struct json_object *to = json_object_new_object();
 
@@ -204,6 +246,14 @@ static struct json_object *port_json(const struct xb_instance *instance, const s
 	xb_json_add_u64(to, "tx_csum_left", books->tx_csum_left);
 	xb_json_add_u64(to, "tx_gso_packets", books->tx_gso_packets);
 	xb_json_add(to, "drops", drops_json(books));
+	return to;
+}
+
+static struct json_object *port_json(const struct xb_instance *instance, const struct xb_port *port,
+				     const struct port_books *books)
+{
+	struct json_object *to = books_json(books);
+
 	xb_json_add(to, "queues", queues_json(port, books));
 	xb_json_add_u64(to, "learned", atomic_load(&instance->fdb->n_learned[port->id]));
 	xb_json_add_u64(to, "learn_refused", books->learn_refused);
@@ -252,6 +302,7 @@ struct json_object *xb_query_stats(struct xb_instance *instance)
 			xb_json_add(one, "xdp", xdp_json(&port->xdp));
 		xb_json_add(ports, door->port->name, one);
 	}
+	xb_json_add(to, "departed", books_json(&books->departed));
 	xb_arena_count(&instance->arena, owners);
 	xb_json_add_u64(to, "copies", books->copies);
 	xb_json_add_u64(to, "segments_added", books->segments_added);

@@ -21,6 +21,10 @@ struct json_object *xb_query_stats(struct xb_instance *instance);
 /** Leaves, of the stats of all ports, those of one. */
 void xb_stats_only(struct json_object *stats, const char *port);
 
+/** Adds what a port has counted, which is about to go, to what departed ones have. Returns 0, or
+ * -ENOMEM: then it is lost. */
+int xb_stats_depart(struct xb_door *door);
+
 /** Lets all counters, those of rules too, begin at nothing. Returns 0 or -ENOMEM. */
 int xb_stats_reset(struct xb_instance *instance, struct xb_error *err);
 

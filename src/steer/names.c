@@ -132,17 +132,48 @@ int xb_rule_resolve(const struct xb_rule_names *names, const struct xb_rule *rul
 	return ret;
 }
 
-bool xb_rule_names_port(const struct xb_rule_names *names, const struct xb_rule *rule,
-			unsigned port)
+/* The ports that a rule names after `in`; without `as_uplink`, those that it names each. */
+static uint64_t named_in(const struct xb_rule_names *names, const struct xb_rule *rule,
+			 bool as_uplink)
 {
-	const struct xb_rule_places nowhere = {0};
-	struct xb_ranked_rule ranked;
+	const char *next = XB_RULE_TESTS(rule, XB_MATCH_IN) ? rule->in : "";
+	uint64_t ports = 0;
 
-	if (xb_rule_resolve(names, rule, &nowhere, &ranked, NULL) < 0)
-		return false;
-	if (ranked.verdict == XB_VERDICT_PORT(port))
+	while (*next) {
+		char name[XB_RULE_NAME_BYTES];
+		int port;
+
+		next = xb_next_port(next, name);
+		if (!strcmp(name, "uplink")) {
+			ports |= as_uplink ? names->uplinks(names->arg) : 0;
+			continue;
+		}
+		port = names->port(names->arg, name);
+		ports |= port < 0 ? 0 : 1ull << port;
+	}
+	return ports;
+}
+
+bool xb_rule_names_port(const struct xb_rule_names *names, const struct xb_rule *rule,
+			unsigned port, bool as_uplink)
+{
+	if (find_verdict(names, rule->verdict) == XB_VERDICT_PORT((int)port))
 		return true;
 	if (rule->dmac_kernel && names->port(names->arg, "kernel") == (int)port)
 		return true;
-	return XB_RULE_TESTS(rule, XB_MATCH_IN) && (ranked.in >> port & 1);
+	return named_in(names, rule, as_uplink) >> port & 1;
+}
+
+bool xb_rule_names_uplinks(const struct xb_rule *rule)
+{
+	const char *next = XB_RULE_TESTS(rule, XB_MATCH_IN) ? rule->in : "";
+
+	while (*next) {
+		char name[XB_RULE_NAME_BYTES];
+
+		next = xb_next_port(next, name);
+		if (!strcmp(name, "uplink"))
+			return true;
+	}
+	return false;
 }

@@ -42,9 +42,12 @@ int xb_rule_resolve(const struct xb_rule_names *names, const struct xb_rule *rul
 		    const struct xb_rule_places *places, struct xb_ranked_rule *ret_ranked,
 		    struct xb_error *err);
 
-/** Whether a rule names a port, by whatever name: after `in` (also as one of `uplink`), as `dmac
- * kernel`, or as its verdict. A rule that asks for no port names none. */
+/** Whether a rule names a port, by whatever name: after `in`, as `dmac kernel`, or as its verdict;
+ * with `as_uplink`, also as one of `in uplink`. A rule that asks for no port names none. */
 bool xb_rule_names_port(const struct xb_rule_names *names, const struct xb_rule *rule,
-			unsigned port);
+			unsigned port, bool as_uplink);
+
+/** Whether a rule says `in uplink`. */
+bool xb_rule_names_uplinks(const struct xb_rule *rule);
 
 #endif

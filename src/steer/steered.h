@@ -23,7 +23,10 @@ struct xb_steered_list {
 	struct xb_steered_rule *rules; /* from the heap */
 	char word[XB_RULE_NAME_BYTES]; /* the default verdict, as it was given */
 	uint16_t verdict;              /* what that means */
-	bool names_kernel;             /* a rule says `dmac kernel`, which was taken for: */
+	uint64_t ports;     /* bits 1 << id: of all that rules and default verdict mean */
+	bool names_uplinks; /* a rule says `in uplink`, which was taken for: */
+	uint64_t uplinks;   /* bits 1 << id */
+	bool names_kernel;  /* a rule says `dmac kernel`, which was taken for: */
 	uint8_t kernel_mac[6];
 };
 

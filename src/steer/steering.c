@@ -90,6 +90,19 @@ static void discard(struct prepared *prepared)
 	free(prepared->image);
 }
 
+static uint64_t port_bit(uint32_t verdict)
+{
+	return verdict >= XB_VERDICT_PORT0 ? 1ull << (verdict - XB_VERDICT_PORT0) : 0;
+}
+
+static void note_ports(struct xb_steered_list *list, const struct xb_ranked_rule *ranked)
+{
+	list->ports |= port_bit(ranked->verdict);
+	if (XB_RULE_TESTS(ranked->rule, XB_MATCH_IN))
+		list->ports |= ranked->in;
+	list->names_uplinks = list->names_uplinks || xb_rule_names_uplinks(ranked->rule);
+}
+
 static int build(const struct xb_steering *steering, struct prepared *prepared,
 		 struct xb_error *err)
 {
@@ -106,11 +119,14 @@ static int build(const struct xb_steering *steering, struct prepared *prepared,
 		if (ret < 0)
 			return xb_rule_source_blame(&steered->source, ret, err);
 		ranked[i].slot = steered->slot;
+		note_ports(list, &ranked[i]);
 		if (!steered->rule.dmac_kernel)
 			continue;
 		list->names_kernel = true;
 		memcpy(list->kernel_mac, ranked[i].dmac, sizeof(list->kernel_mac));
 	}
+	list->ports |= port_bit(list->verdict);
+	list->uplinks = steering->names.uplinks(steering->names.arg);
 	return xb_image_build(ranked, list->n, 0, &prepared->image, err);
 }
 
@@ -523,20 +539,37 @@ int xb_steering_set_default(struct xb_steering *steering, const char *word, unsi
 	return ret;
 }
 
-int xb_steering_refresh(struct xb_steering *steering, struct xb_error *err)
+/* Whether what its names mean has changed. */
+static bool is_stale(const struct xb_steering *steering)
+{
+	const struct xb_rule_names *names = &steering->names;
+	const struct xb_steered_list *now = &steering->now;
+	uint8_t mac[6];
+
+	if (now->names_uplinks && names->uplinks(names->arg) != now->uplinks)
+		return true;
+	return now->names_kernel && names->kernel_mac(names->arg, mac) &&
+	       memcmp(mac, now->kernel_mac, sizeof(mac)) != 0;
+}
+
+int xb_steering_renew(struct xb_steering *steering, struct xb_error *err)
 {
 	struct xb_rule_list list = {0};
-	uint8_t mac[6];
-	int ret;
+	int ret = xb_steering_copy(steering, &list, err);
 
-	if (!steering->now.names_kernel || steering->confirm_by_ns || /* after the trial */
-	    !steering->names.kernel_mac(steering->names.arg, mac) ||
-	    !memcmp(mac, steering->now.kernel_mac, sizeof(mac)))
-		return 0;
-	ret = xb_steering_copy(steering, &list, err);
 	if (!ret)
 		ret = change(steering, &list, 0, err);
 	xb_rule_list_free(&list);
+	return ret;
+}
+
+int xb_steering_refresh(struct xb_steering *steering, struct xb_error *err)
+{
+	int ret;
+
+	if (steering->confirm_by_ns || !is_stale(steering)) /* after the trial */
+		return 0;
+	ret = xb_steering_renew(steering, err);
 	return ret < 0 ? ret : 1;
 }
 
@@ -618,4 +651,30 @@ struct xb_rules xb_steering_rules(const struct xb_steering *steering)
 uint16_t xb_steering_verdict(const struct xb_steering *steering)
 {
 	return steering->verdict;
+}
+
+uint64_t xb_steering_ports(const struct xb_steering *steering)
+{
+	return steering->now.ports | steering->before.ports;
+}
+
+const struct xb_rule *xb_steering_find_naming(const struct xb_steering *steering, unsigned port,
+					      bool *ret_default)
+{
+	const struct xb_steered_list *const lists[] = {&steering->now, &steering->before};
+
+	*ret_default = false;
+	for (unsigned l = 0; l < 2; l++) {
+		const struct xb_steered_list *list = lists[l];
+
+		for (unsigned rank = 0; rank < list->n; rank++)
+			if (xb_rule_names_port(&steering->names, &list->rules[rank].rule, port,
+					       false))
+				return &list->rules[rank].rule;
+		if (list->verdict == XB_VERDICT_PORT(port)) {
+			*ret_default = true;
+			return NULL;
+		}
+	}
+	return NULL;
 }

@@ -89,8 +89,13 @@ int xb_steering_del(struct xb_steering *steering, const uint32_t *ids, unsigned 
 int xb_steering_set_default(struct xb_steering *steering, const char *word, unsigned confirm_s,
 			    struct xb_error *err);
 
-/** Makes the table again where what its names mean has changed: the kernel port's address. Returns
- * 1 where it did, 0 where there was nothing to do, or why it could not. */
+/** Makes the table in force again, as another generation. Not while one is on trial. Returns 0, or
+ * why it could not. */
+int xb_steering_renew(struct xb_steering *steering, struct xb_error *err);
+
+/** The same where what its names mean has changed: the kernel port's address, and which ports are
+ * uplinks; what is on trial waits for its end. Returns 1 where it did, 0 where there was nothing to
+ * do, or why it could not. */
 int xb_steering_refresh(struct xb_steering *steering, struct xb_error *err);
 
 /** Keeps what is on trial. Returns -ENOENT where nothing is, -ETIME where it is too late at
@@ -139,6 +144,15 @@ int xb_steering_copy(const struct xb_steering *steering, struct xb_rule_list *re
 /** What is doubtful about a rule (rule_sense.h), as the ports are now. */
 unsigned xb_steering_doubts(const struct xb_steering *steering, const struct xb_rule *rule,
 			    const char *ret_doubts[XB_RULE_DOUBTS_MAX]);
+
+/** The ports that the table in force means, and the one that a trial may bring back: bits 1 << id.
+ */
+uint64_t xb_steering_ports(const struct xb_steering *steering);
+
+/** A rule, in force or to come back, that names a port otherwise than as one of `uplink`; NULL:
+ * none does. `ret_default`: then the default verdict does. */
+const struct xb_rule *xb_steering_find_naming(const struct xb_steering *steering, unsigned port,
+					      bool *ret_default);
 
 /** The table for a snapshot. Good until the second change from now. */
 struct xb_rules xb_steering_rules(const struct xb_steering *steering);

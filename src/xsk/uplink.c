@@ -220,9 +220,10 @@ static int make_storage(struct xb_uplink *uplink, unsigned n_queues,
 		return ret;
 	uplink->port.id = uplink->options.port_id;
 	own->missed = calloc(n_queues, sizeof(*own->missed));
+	own->marks = calloc(n_queues, sizeof(*own->marks));
 	own->deliveries = calloc(n_queues, sizeof(*own->deliveries));
 	own->lanes = aligned_alloc(alignof(struct xb_lane), n_queues * sizeof(*own->lanes));
-	if (!own->missed || !own->deliveries || !own->lanes)
+	if (!own->missed || !own->marks || !own->deliveries || !own->lanes)
 		return -ENOMEM;
 	memset(own->lanes, 0, n_queues * sizeof(*own->lanes));
 	for (unsigned q = 0; q < n_queues; q++) {
@@ -243,6 +244,7 @@ static void free_storage(struct xb_uplink *uplink)
 			xb_lane_fini(&own->lanes[q]);
 		free(own->lanes);
 		free(own->missed);
+		free(own->marks);
 		free(own->deliveries);
 		free(own);
 	}
@@ -458,6 +460,7 @@ static int finish_start(struct xb_uplink *uplink, struct xb_cache *cache, struct
 	own->since = xb_in_force_read(own->program.in_force).generation;
 	for (unsigned q = 0; q < uplink->port.n_queues; q++) {
 		own->missed[q] = 0;
+		own->marks[q] = 0;
 		own->lanes[q].xsk = &own->set.queue[q];
 	}
 	ret = post_frames(uplink, cache, err);
@@ -574,6 +577,26 @@ void xb_uplink_refresh_stats(struct xb_uplink *uplink)
 		own->missed[q] = missed;
 	}
 	xb_count(&uplink->port.queues[0].rx_missed, xb_group_tap_missed(&own->tap));
+}
+
+void xb_uplink_mark(struct xb_uplink *uplink)
+{
+	struct xb_uplink_private *own = uplink->own;
+
+	for (unsigned q = 0; uplink->running && q < own->set.n; q++)
+		own->marks[q] = __atomic_load_n(own->set.queue[q].rx.producer, __ATOMIC_ACQUIRE);
+}
+
+bool xb_uplink_has_passed(const struct xb_uplink *uplink)
+{
+	const struct xb_uplink_private *own = uplink->own;
+
+	/* a difference: positions start again at some time */
+	for (unsigned q = 0; uplink->running && q < own->set.n; q++)
+		if ((int32_t)(__atomic_load_n(own->set.queue[q].rx.consumer, __ATOMIC_ACQUIRE) -
+			      own->marks[q]) < 0)
+			return false;
+	return true;
 }
 
 /* Has the interface left this namespace, if only for a moment? The kernel has unbound the sockets

@@ -192,6 +192,11 @@ void xb_uplink_check_delivery(struct xb_uplink *uplink, uint64_t now_ns);
  * changed. */
 int xb_uplink_refresh_link(struct xb_uplink *uplink);
 
+/** Notes what waits in the sockets, … */
+void xb_uplink_mark(struct xb_uplink *uplink);
+/** … and tells whether all of that has been taken. */
+bool xb_uplink_has_passed(const struct xb_uplink *uplink);
+
 /** Whether the interface is or was called so, as far as that is remembered. */
 bool xb_uplink_has_name(const struct xb_uplink *uplink, const char *name);
 

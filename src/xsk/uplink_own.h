@@ -30,6 +30,7 @@ struct xb_uplink_private {
 	int wake_epoll_fd;   /* shared: the first socket and the tap together */
 	unsigned unreleased; /* queues, closed, whose frames the kernel may still hold */
 	uint32_t unreleased_ifindex;
+	uint32_t *marks;                /* by queue: how far its RX ring was written */
 	uint64_t *missed;               /* by queue: what the kernel's counters said last */
 	struct xb_delivery *deliveries; /* by queue */
 };

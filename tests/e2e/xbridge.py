@@ -333,7 +333,7 @@ class Daemon:
 
 def imbalance(stats):
     """What came in less what is accounted for: 0 at rest (DESIGN.md, 6)."""
-    ports = stats["ports"].values()
+    ports = [*stats["ports"].values(), stats["departed"]]
     came = sum(p["rx_packets"] for p in ports) + stats["copies"] + stats["segments_added"] + stats["in_flight_at_reset"]
     went = sum(p["tx_packets"] for p in ports) + sum(sum(p["drops"].values()) for p in ports)
     return came - went - stats["frames_joined"] - stats["in_flight"]
