@@ -25,7 +25,7 @@
 
 /* What `run` takes by default (daemon/instance.c), in frames: rings and packets under way of an
  * instance, and what each queue of its uplink adds. */
-#define FRAMES_BASE      25600ul
+#define FRAMES_BASE      5120ul
 #define FRAMES_PER_QUEUE ((unsigned long)XB_UPLINK_RING_DEFAULT)
 
 int xb_doctor_number(const char *path, long *ret_value)

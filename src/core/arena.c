@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/arena.h"
 
+#include "core/calls.h"
 #include "core/cleanup.h"
 #include "core/memfd.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+
+XB_CALL(control, madvise);
 
 #define PAGE_BYTES 4096u
 #define HUGE_BYTES (2u << 20)
@@ -266,7 +269,8 @@ int xb_arena_init(struct xb_arena *arena, uint32_t n_frames, size_t ring_bytes,
 
 int xb_arena_populate(struct xb_arena *arena, struct xb_error *err)
 {
-	size_t left = arena->bytes - arena->populated;
+	const size_t wanted = (size_t)arena->n_frames * XB_FRAME_BYTES;
+	size_t left = wanted - arena->populated;
 	size_t bytes = left < POPULATE_BYTES ? left : POPULATE_BYTES;
 	int code;
 
@@ -280,7 +284,7 @@ int xb_arena_populate(struct xb_arena *arena, struct xb_error *err)
 		return code;
 	}
 	arena->populated += bytes;
-	return arena->populated < arena->bytes ? -EAGAIN : 0;
+	return arena->populated < wanted ? -EAGAIN : 0;
 }
 
 void xb_arena_fini(struct xb_arena *arena)
@@ -320,7 +324,18 @@ void xb_arena_ring_free(struct xb_arena *arena, void *ring, size_t bytes)
 {
 	size_t pages = round_up(bytes, PAGE_BYTES) / PAGE_BYTES;
 
-	if (ring)
-		memset(arena->ring_pages + ((uint8_t *)ring - ring_room(arena)) / PAGE_BYTES, 0,
-		       pages);
+	if (!ring)
+		return;
+	memset(arena->ring_pages + ((uint8_t *)ring - ring_room(arena)) / PAGE_BYTES, 0, pages);
+	if (!arena->huge) /* the memory goes back; where that fails it is used again */
+		madvise(ring, pages * PAGE_BYTES, MADV_REMOVE);
+}
+
+size_t xb_arena_ring_bytes(const struct xb_arena *arena)
+{
+	size_t pages = 0;
+
+	for (uint32_t i = 0; i < arena->n_ring_pages; i++)
+		pages += arena->ring_pages[i];
+	return pages * PAGE_BYTES;
 }

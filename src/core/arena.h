@@ -67,8 +67,8 @@ int xb_arena_init(struct xb_arena *arena, uint32_t n_frames, size_t ring_bytes,
 		  struct xb_error *err);
 
 /**
- * Has the kernel give the arena its memory, a piece at a call: for a large one that takes seconds.
- * What is not populated comes when it is first touched.
+ * Has the kernel give the frames their memory, a piece at a call: for a large arena that takes
+ * seconds. That of rings comes when they are handed out, and goes with them.
  *
  * Returns 0 where all of it is there, -EAGAIN where more is to be done, otherwise what
  * madvise(MADV_POPULATE_WRITE) says, as -ENOMEM.
@@ -81,6 +81,9 @@ void xb_arena_fini(struct xb_arena *arena);
 /** Page-aligned, zeroed room for a virtqueue; NULL where none is left. Control thread. */
 void *xb_arena_ring_alloc(struct xb_arena *arena, size_t bytes);
 void xb_arena_ring_free(struct xb_arena *arena, void *ring, size_t bytes);
+
+/** Bytes that rings have. Control thread. */
+size_t xb_arena_ring_bytes(const struct xb_arena *arena);
 
 static inline struct xb_off xb_arena_off(const struct xb_arena *arena, const void *addr)
 {

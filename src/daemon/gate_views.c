@@ -8,6 +8,11 @@ static int wait_grace(void *gate, struct xb_error *err)
 	return xb_gate_wait_grace(gate, err);
 }
 
+static int map_image(void *gate, unsigned place, size_t bytes, struct xb_error *err)
+{
+	return xb_gate_map_image(gate, place, bytes, err);
+}
+
 static int read_stats(void *gate, uint32_t slot, struct xb_rule_stats *ret_stats)
 {
 	return xb_gate_read_rule_stats(gate, slot, ret_stats);
@@ -32,6 +37,7 @@ struct xb_steer_maps xb_gate_maps(struct xb_gate *gate)
 		.stats = gate->rule_user_stats,
 		.limits = gate->rule_limits,
 		.wait_grace = wait_grace,
+		.map_image = map_image,
 		.read_stats = read_stats,
 		.clear_stats = clear_stats,
 		.show = show,

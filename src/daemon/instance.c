@@ -19,7 +19,7 @@
 #include <string.h>
 
 /* Packets that may be under way beside those that rings hold. */
-#define FRAMES_SLACK 8192u
+#define FRAMES_SLACK 3072u
 
 /* How long the end may wait for others: less than the second that is promised, since the kernel
  * takes its time to free what is closed then. */
@@ -68,13 +68,11 @@ static unsigned pick_workers(const struct xb_config *config, const struct queue_
 
 static unsigned pick_frames(const struct xb_config *config, const struct queue_count *count)
 {
-	unsigned kernel_queues = xb_kernel_port_queues_max(&config->kernel);
-
 	if (config->frames)
 		return config->frames;
-	/* those that may be added later get what their receive rings hold */
+	/* queues that are added later share what is free */
 	return FRAMES_SLACK + count->all * XB_UPLINK_RING_DEFAULT +
-	       (kernel_queues + config->kernel.queues) * config->kernel.queue_size;
+	       2 * config->kernel.queues * config->kernel.queue_size;
 }
 
 /* What rings hold that are filled at once, and some for packets under way. */

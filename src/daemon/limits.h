@@ -42,4 +42,7 @@ uint64_t xb_limits_needed(uint32_t n_frames, bool uplink);
  *  processes. A hint that is there stays. */
 void xb_limits_explain(struct xb_error *err);
 
+/** This process's resident memory, in bytes; 0: it can't be read. */
+uint64_t xb_limits_resident(void);
+
 #endif

@@ -7,6 +7,7 @@
 #include "daemon/change_log.h"
 #include "daemon/doors.h"
 #include "daemon/json.h"
+#include "daemon/limits.h"
 #include "daemon/troubles.h"
 #include "gate/bpffs.h"
 #include "steer/text.h"
@@ -137,6 +138,29 @@ static void add_trial(struct json_object *to, const struct xb_steering *steering
 		xb_json_add_u64(to, "confirm_within_s", xb_trial_left_s(steering));
 }
 
+/* What holds memory, in bytes. */
+static struct json_object *memory_json(const struct xb_instance *instance)
+{
+	const struct xb_arena *arena = &instance->arena;
+	const struct xb_steering *steering = &instance->steering;
+	struct json_object *to = json_object_new_object();
+	uint64_t ports = 0;
+
+	xb_for_each_door(instance, door)
+	{
+		ports += door->port->queues_max * sizeof(struct xb_port_queue);
+	}
+	xb_json_add_u64(to, "frames", (uint64_t)arena->n_frames * XB_FRAME_BYTES);
+	xb_json_add_u64(to, "frame_records", (uint64_t)arena->n_frames * sizeof(struct xb_frame));
+	xb_json_add_u64(to, "rings", xb_arena_ring_bytes(arena));
+	xb_json_add_u64(to, "rule_images", xb_image_store_bytes(&steering->store));
+	xb_json_add_u64(to, "forwarding_table", sizeof(struct xb_fdb));
+	xb_json_add_u64(to, "workers", instance->workers.n * sizeof(struct xb_worker));
+	xb_json_add_u64(to, "port_queues", ports);
+	xb_json_add_u64(to, "resident", xb_limits_resident());
+	return to;
+}
+
 struct json_object *xb_query_status(struct xb_instance *instance)
 {
 	struct json_object *to = xb_query_ports(instance);
@@ -163,6 +187,7 @@ struct json_object *xb_query_status(struct xb_instance *instance)
 	xb_json_add_u64(arena, "free", owners[XB_OWNER_POOL]);
 	xb_json_add_bool(arena, "huge_pages", instance->arena.huge);
 	xb_json_add(to, "arena", arena);
+	xb_json_add(to, "memory", memory_json(instance));
 	xb_json_add(to, "workers", worker_list(instance));
 	return to;
 }

@@ -24,6 +24,7 @@
 #define RULE_LIMITS_BYTES (XB_RULES_MAX * sizeof(__u64))
 #define TABLE_BYTES       sizeof(struct xb_table)
 #define IMAGES_BYTES      (XB_IMAGES * sizeof(struct xb_image))
+#define IMAGE_STEP        (64u << 10) /* what of an image is mapped is a multiple */
 
 /* The maps, by what they are called in the program and where they are pinned. */
 static const struct gate_map {
@@ -205,6 +206,45 @@ static int map_one(int fd, size_t bytes, const char *what, void **ret_at, struct
 	return 0;
 }
 
+int xb_gate_map_image(struct xb_gate *gate, unsigned place, size_t bytes, struct xb_error *err)
+{
+	uint8_t *image = (uint8_t *)&gate->images[place];
+	const size_t wanted = (bytes + IMAGE_STEP - 1) / IMAGE_STEP * IMAGE_STEP;
+	const size_t mapped = gate->image_bytes[place];
+	const off_t at = (off_t)(place * sizeof(struct xb_image));
+
+	if (wanted > mapped && mmap(image, wanted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+				    gate->images_fd, at) == MAP_FAILED)
+		return xb_fail(err, -errno, "map %zu bytes of the steering table's image", wanted);
+	if (wanted < mapped &&
+	    mmap(image + wanted, mapped - wanted, PROT_READ,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return xb_fail(err, -errno, "give back a part of the steering table's image");
+	gate->image_bytes[place] = wanted;
+	return 0;
+}
+
+/* Maps what images of an earlier run hold. */
+static int map_images(struct xb_gate *gate, struct xb_error *err)
+{
+	void *at = mmap(NULL, IMAGES_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			-1, 0);
+
+	if (at == MAP_FAILED)
+		return xb_fail(err, -errno, "map the steering table's images");
+	gate->images = at;
+	for (unsigned place = 0; place < XB_IMAGES; place++) {
+		const struct xb_image_head *head = &gate->images[place].head;
+		int ret = xb_gate_map_image(gate, place, sizeof(*head), err);
+
+		if (!ret && head->bytes > sizeof(*head) && head->bytes <= XB_IMAGE_BYTES)
+			ret = xb_gate_map_image(gate, place, head->bytes, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
 static int map_memory(struct xb_gate *gate, struct xb_error *err)
 {
 	int ret = map_one(gate->queues_fd, QUEUES_BYTES, "queues' states", (void **)&gate->queues,
@@ -219,10 +259,7 @@ static int map_memory(struct xb_gate *gate, struct xb_error *err)
 	if (!ret)
 		ret = map_one(gate->table_fd, TABLE_BYTES, "steering table", (void **)&gate->table,
 			      err);
-	if (!ret)
-		ret = map_one(gate->images_fd, IMAGES_BYTES, "steering table's images",
-			      (void **)&gate->images, err);
-	return ret;
+	return ret ? ret : map_images(gate, err);
 }
 
 static void unmap_one(void *at, size_t bytes)
@@ -243,6 +280,7 @@ static void unmap_memory(struct xb_gate *gate)
 	gate->rule_limits = NULL;
 	gate->table = NULL;
 	gate->images = NULL;
+	memset(gate->image_bytes, 0, sizeof(gate->image_bytes));
 }
 
 int xb_gate_open_object(const struct xb_gate *gate, struct steer_bpf **ret_skeleton,

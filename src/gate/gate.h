@@ -88,7 +88,8 @@ struct xb_gate {
 	struct xb_rule_user_stats *rule_user_stats; /* XB_RULES_MAX */
 	uint64_t *rule_limits;                      /* XB_RULES_MAX, see xbridge/gcra.h */
 	struct xb_table *table;
-	struct xb_image *images; /* XB_IMAGES */
+	struct xb_image *images; /* XB_IMAGES; of each as much as was asked for */
+	size_t image_bytes[XB_IMAGES];
 };
 
 /**
@@ -186,6 +187,11 @@ static inline void xb_gate_tick(struct xb_gate *gate, uint64_t now_ns)
  *  slot, and no other. */
 int xb_gate_show_rules(struct xb_gate *gate, const uint32_t *slots, const struct xb_rule *rules,
 		       unsigned n, struct xb_error *err);
+
+/** Maps the first `bytes` of an image; what lies after them reads as zeroes. The kernel counts what
+ * is mapped as this process's memory, of which a large table takes megabytes. Returns 0 or -errno,
+ * with the image as before. */
+int xb_gate_map_image(struct xb_gate *gate, unsigned place, size_t bytes, struct xb_error *err);
 
 /** The table in force. Any thread. */
 static inline struct xb_in_force xb_gate_in_force(const struct xb_gate *gate)

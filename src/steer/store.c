@@ -84,14 +84,29 @@ int xb_image_store_flip(struct xb_image_store *store, struct xb_image *image, ui
 {
 	struct xb_in_force next = {.n_rules = (uint16_t)image->head.n_rules, .verdict = verdict};
 	int ret = store->maps.wait_grace ? store->maps.wait_grace(store->maps.arg, err) : 0;
+	unsigned place;
 
 	if (ret < 0)
 		return ret;
 	next.generation = next_generation(store);
+	place = next.generation % XB_IMAGES;
+	if (store->maps.map_image)
+		ret = store->maps.map_image(store->maps.arg, place, image->head.bytes, err);
+	if (ret < 0)
+		return ret;
 	image->head.generation = next.generation;
-	memcpy(&store->images[next.generation % XB_IMAGES], image, image->head.bytes);
+	memcpy(&store->images[place], image, image->head.bytes);
 	put_in_force(store, next);
 	return 0;
+}
+
+size_t xb_image_store_bytes(const struct xb_image_store *store)
+{
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < XB_IMAGES; i++)
+		bytes += store->images[i].head.bytes;
+	return bytes;
 }
 
 /* ---- trials ---- */

@@ -19,18 +19,21 @@
 #include "xbridge/steer.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /** The maps that XDP programs share with a table, mapped, and what to do about those programs. They
  *  outlive the store. */
 struct xb_steer_maps {
 	struct xb_table *table;           /* one */
-	struct xb_image *images;          /* XB_IMAGES */
+	struct xb_image *images;          /* XB_IMAGES; see map_image */
 	struct xb_rule_user_stats *stats; /* XB_RULES_MAX: what userspace has counted */
 	uint64_t *limits;                 /* XB_RULES_MAX, see xbridge/gcra.h */
 	/** Waits until no program looks at an image that is not in force any more. Returns 0 or
 	 * -errno. */
 	int (*wait_grace)(void *arg, struct xb_error *err);
+	/** Makes an image's first `bytes` writable. Returns 0 or -errno. */
+	int (*map_image)(void *arg, unsigned place, size_t bytes, struct xb_error *err);
 	/** What a rule's slot has met in the programs. Returns 0 or -errno. */
 	int (*read_stats)(void *arg, uint32_t slot, struct xb_rule_stats *ret_stats);
 	/** Lets that start at nothing, at `n` slots. Returns 0 or -errno. */
@@ -78,6 +81,9 @@ void xb_image_store_start_trial(struct xb_image_store *store, uint64_t by_ns);
 
 /** The trial ends at `by_ns` instead. */
 void xb_image_store_extend_trial(struct xb_image_store *store, uint64_t by_ns);
+
+/** Bytes of this process's memory that the images take. */
+size_t xb_image_store_bytes(const struct xb_image_store *store);
 
 bool xb_image_store_on_trial(const struct xb_image_store *store);
 

@@ -95,17 +95,17 @@ def test_read_only_bpffs_is_named_with_its_remedy(bed):
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
 def test_memory_limit_that_is_too_low_is_told_before_the_kernel_kills(bed, limited):
-    wrap = limited("memory", 64 << 20)
+    wrap = limited("memory", 48 << 20)
     line = refused(bed, "--frames", "32768", wrap=wrap)
-    assert "32768 frames take 130 MiB" in line and "limit of 64 MiB" in line and "--frames" in line and "MemoryMax=" in line
-    (finding,) = findings(bed, "cgroup", wrap=wrap)
-    assert finding["state"] == "fail" and "64 MiB" in finding["text"] and "--frames" in finding["remedy"]
+    assert "32768 frames take 130 MiB" in line and "limit of 48 MiB" in line and "--frames" in line and "MemoryMax=" in line
+    (finding,) = findings(bed, "cgroup", "va", wrap=wrap)
+    assert finding["state"] == "fail" and "48 MiB" in finding["text"] and "--frames" in finding["remedy"]
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
 def test_number_of_frames_that_is_proposed_fits_into_the_memory_limit(bed, limited):
     """As typed in a container: what the error proposes starts, and carries traffic."""
-    wrap = limited("memory", 64 << 20)
+    wrap = limited("memory", 48 << 20)
     line = refused(bed, wrap=wrap)
     frames = re.search(r"or give --frames (\d+)$", line)[1]
     daemon = bed.start("--frames", frames, wrap=wrap)
@@ -116,7 +116,7 @@ def test_number_of_frames_that_is_proposed_fits_into_the_memory_limit(bed, limit
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
 def test_memory_limit_that_doctor_proposes_is_enough(bed, limited):
-    (finding,) = findings(bed, "cgroup", "va", wrap=limited("memory", 64 << 20))
+    (finding,) = findings(bed, "cgroup", "va", wrap=limited("memory", 48 << 20))
     proposed = int(re.search(r"MemoryMax=(\d+)M", finding["remedy"])[1])
     daemon = bed.start(wrap=limited("memory", proposed << 20))
     frames = daemon.status()["arena"]["frames"]
@@ -127,7 +127,7 @@ def test_memory_limit_that_doctor_proposes_is_enough(bed, limited):
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
 def test_memory_limit_that_no_number_of_frames_fits_into_is_named_with_what_is_needed(bed, limited):
-    line = refused(bed, wrap=limited("memory", 48 << 20))
+    line = refused(bed, wrap=limited("memory", 40 << 20))
     assert re.search(r"raise it \(MemoryMax=\) to \d+ MiB at least", line) and "--frames" not in line, line
 
 
