@@ -10,15 +10,15 @@
 #define XB_VHOST_BACKEND_H
 
 #include "core/error.h"
+#include "virtio/virtqueue.h"
 
-#include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct xb_vhost_backend;
 
-/** A piece of memory that rings and buffers lie in. The address in descriptors ("guest physical")
- * is the address in this process. */
+/** A piece of memory that rings and buffers lie in. The device's address of it ("guest physical",
+ * struct xb_iova) is the address in this process. */
 struct xb_vhost_region {
 	uint8_t *addr;
 	uint64_t bytes;
@@ -27,7 +27,7 @@ struct xb_vhost_region {
 
 /** One virtqueue as the backend gets it. The descriptors are eventfds and stay the caller's. */
 struct xb_vhost_vring {
-	const struct vring *vring;
+	struct xb_virtqueue queue;
 	int kick_fd; /* we write: new buffers */
 	int call_fd; /* it writes: used buffers; -1: never */
 	int err_fd;  /* it writes: it can't go on */
@@ -40,12 +40,14 @@ struct xb_vhost_backend_ops {
 	int (*configure)(struct xb_vhost_backend *backend, uint64_t features,
 			 const struct xb_vhost_region *regions, unsigned n_regions,
 			 struct xb_error *err);
-	/** Starts to serve a pair from index 0 of its rings, { receive, transmit }. 0 or -errno,
-	 * the pair stopped. */
+	/** Starts to serve a pair { receive, transmit }, from the base of each queue on. 0 or
+	 * -errno, the pair stopped. */
 	int (*start_pair)(struct xb_vhost_backend *backend, unsigned pair,
 			  const struct xb_vhost_vring vrings[2], struct xb_error *err);
-	/** When it returns, the pair's rings and buffers are touched no more. */
-	void (*stop_pair)(struct xb_vhost_backend *backend, unsigned pair);
+	/** When it returns, the pair's rings and buffers are touched no more. Returns 0 with the
+	 * base from which each queue can be gone on with, or -errno where it can't tell, with
+	 * `ret_bases` untouched. */
+	int (*stop_pair)(struct xb_vhost_backend *backend, unsigned pair, uint32_t ret_bases[2]);
 	/** No new packets for pairs from `pairs` on; 0: for all of them again. False: it can't. */
 	bool (*steer_to)(struct xb_vhost_backend *backend, unsigned pairs);
 	/** Whether packets wait that only pairs from `pairs` on can take. */

@@ -132,16 +132,22 @@ static int configure(struct xb_vhost_backend *backend, uint64_t wanted,
 
 /* ---- queue pairs ---- */
 
+/* vhost-net takes a ring's areas by their addresses in this process, which are the device's. */
+static uint64_t user_addr(struct xb_iova iova)
+{
+	return (uint64_t)(uintptr_t)xb_iova_ptr((struct xb_iova_map){0}, iova);
+}
+
 static int set_vring(int fd, unsigned index, const struct xb_vhost_vring *vring,
 		     struct xb_error *err)
 {
-	struct vhost_vring_state num = {.index = index, .num = vring->vring->num};
-	struct vhost_vring_state base = {.index = index, .num = 0};
+	struct vhost_vring_state num = {.index = index, .num = vring->queue.size};
+	struct vhost_vring_state base = {.index = index, .num = vring->queue.base};
 	struct vhost_vring_addr addr = {
 		.index = index,
-		.desc_user_addr = (uint64_t)(uintptr_t)vring->vring->desc,
-		.avail_user_addr = (uint64_t)(uintptr_t)vring->vring->avail,
-		.used_user_addr = (uint64_t)(uintptr_t)vring->vring->used,
+		.desc_user_addr = user_addr(vring->queue.desc),
+		.avail_user_addr = user_addr(vring->queue.driver),
+		.used_user_addr = user_addr(vring->queue.device),
 	};
 	struct vhost_vring_file kick = {.index = index, .fd = vring->kick_fd};
 	struct vhost_vring_file call = {.index = index, .fd = vring->call_fd};
@@ -261,20 +267,35 @@ static int start_pair(struct xb_vhost_backend *backend, unsigned pair,
 	return ret;
 }
 
-static void stop_pair(struct xb_vhost_backend *backend, unsigned pair)
+static int get_bases(int fd, uint32_t ret_bases[2])
+{
+	struct vhost_vring_state rx = {.index = 0}, tx = {.index = 1};
+
+	if (ioctl(fd, VHOST_GET_VRING_BASE, &rx) < 0 || ioctl(fd, VHOST_GET_VRING_BASE, &tx) < 0)
+		return -errno;
+	ret_bases[0] = rx.num;
+	ret_bases[1] = tx.num;
+	return 0;
+}
+
+static int stop_pair(struct xb_vhost_backend *backend, unsigned pair, uint32_t ret_bases[2])
 {
 	struct xb_vhost_kernel *kernel = kernel_of(backend);
 	struct xb_error ignored;
+	int ret;
 
 	if (kernel->fds[pair] < 0)
-		return;
+		return -EINVAL;
 	/* Taking the backend off waits until the worker has let go of the rings; closing would too.
 	 */
-	set_backend(kernel->fds[pair], -1, &ignored);
+	ret = set_backend(kernel->fds[pair], -1, &ignored);
+	if (!ret)
+		ret = get_bases(kernel->fds[pair], ret_bases);
 	give_back(kernel, kernel->fds[pair]);
 	kernel->fds[pair] = -1;
 	if (pair && pair + 1 == kernel->tap->n_queues)
 		xb_tap_set_queues(kernel->tap, pair, &ignored);
+	return ret;
 }
 
 static bool steer_to(struct xb_vhost_backend *backend, unsigned pairs)
@@ -405,8 +426,10 @@ int xb_vhost_kernel_init(struct xb_vhost_kernel *kernel, struct xb_tap *tap, con
 
 void xb_vhost_kernel_fini(struct xb_vhost_kernel *kernel)
 {
+	uint32_t ignored[2];
+
 	for (unsigned i = 0; kernel->fds && i < kernel->backend.pairs_max; i++)
-		stop_pair(&kernel->backend, i);
+		stop_pair(&kernel->backend, i, ignored);
 	while (kernel->n_spares)
 		close(kernel->spares[--kernel->n_spares]);
 	free(kernel->fds);

@@ -89,14 +89,14 @@ static int start_pair(struct xb_virtio_user *user, unsigned index, struct xb_err
 {
 	struct xb_virtio_user_pair *pair = &user->pair[index];
 	struct xb_vhost_vring vrings[2] = {
-		{&pair->vring[0], pair->kick_fd[0], pair->call_fd, pair->err_fd[0]},
-		{&pair->vring[1], pair->kick_fd[1], -1, pair->err_fd[1]},
+		{pair->queue[0], pair->kick_fd[0], pair->call_fd, pair->err_fd[0]},
+		{pair->queue[1], pair->kick_fd[1], -1, pair->err_fd[1]},
 	};
 	int ret;
 
 	if (pair->started)
 		return 0;
-	if (!pair->vring[0].num || !pair->vring[1].num)
+	if (!pair->queue[0].size || !pair->queue[1].size)
 		return xb_fail(err, -EINVAL, "queue pair %u has no rings", index);
 	ret = user->backend->ops->start_pair(user->backend, index, vrings, err);
 	pair->started = !ret;
@@ -115,9 +115,13 @@ static void stop_pair(struct xb_virtio_user *user, unsigned index)
 {
 	struct xb_virtio_user_pair *pair = &user->pair[index];
 
+	uint32_t bases[2];
+
 	if (!pair->started)
 		return;
-	user->backend->ops->stop_pair(user->backend, index);
+	if (!user->backend->ops->stop_pair(user->backend, index, bases))
+		for (unsigned i = 0; i < 2; i++)
+			pair->queue[i].base = bases[i];
 	pair->started = false;
 	drain(pair->call_fd);
 	for (unsigned i = 0; i < 2; i++) {
@@ -146,7 +150,7 @@ static void reset(struct xb_virtio_user *user)
 {
 	for (unsigned i = user->transport.pairs_max; i-- > 0;) {
 		stop_pair(user, i);
-		memset(user->pair[i].vring, 0, sizeof(user->pair[i].vring));
+		memset(user->pair[i].queue, 0, sizeof(user->pair[i].queue));
 	}
 	user->status = 0;
 	user->features = 0;
@@ -185,7 +189,7 @@ static int config(struct xb_virtio_transport *transport, unsigned offset, void *
 }
 
 static int set_queue(struct xb_virtio_transport *transport, unsigned index,
-		     const struct vring *vring, struct xb_error *err)
+		     const struct xb_virtqueue *queue, struct xb_error *err)
 {
 	struct xb_virtio_user *user = user_of(transport);
 
@@ -194,7 +198,21 @@ static int set_queue(struct xb_virtio_transport *transport, unsigned index,
 			       2 * transport->pairs_max);
 	if (user->pair[index / 2].started)
 		return xb_fail(err, -EBUSY, "virtqueue %u is in use", index);
-	user->pair[index / 2].vring[index % 2] = *vring;
+	if (queue->packed != xb_has(user->features, VIRTIO_F_RING_PACKED))
+		return xb_fail(err, -EINVAL, "virtqueue %u of the format that was not negotiated",
+			       index);
+	user->pair[index / 2].queue[index % 2] = *queue;
+	return 0;
+}
+
+static int get_queue(struct xb_virtio_transport *transport, unsigned index,
+		     struct xb_virtqueue *ret_queue)
+{
+	const struct xb_virtio_user *user = user_of(transport);
+
+	if (index / 2 >= transport->pairs_max || !user->pair[index / 2].queue[index % 2].size)
+		return -EINVAL;
+	*ret_queue = user->pair[index / 2].queue[index % 2];
 	return 0;
 }
 
@@ -269,6 +287,7 @@ static const struct xb_virtio_transport_ops transport_ops = {
 	.set_status = set_status,
 	.config = config,
 	.set_queue = set_queue,
+	.get_queue = get_queue,
 	.set_pairs = set_pairs,
 	.retire_pairs = retire_pairs,
 	.has_waiting = has_waiting,

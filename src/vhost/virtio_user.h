@@ -21,7 +21,7 @@
 #define XB_VIRTIO_USER_REGIONS_MAX 8u
 
 struct xb_virtio_user_pair {
-	struct vring vring[2]; /* receive, transmit; num 0: not set */
+	struct xb_virtqueue queue[2]; /* receive, transmit; size 0: not set */
 	int kick_fd[2];
 	int call_fd; /* of the receive queue: nobody waits for transmissions */
 	int err_fd[2];

@@ -86,7 +86,7 @@ static int ring_init(struct xb_virtio_net *net, struct xb_vring *ring, void **me
 	*mem = xb_arena_ring_alloc(net->arena, xb_vring_bytes(net->queue_size, tables));
 	if (!*mem)
 		return -ENOMEM;
-	ret = xb_vring_init(ring, *mem, net->queue_size, features);
+	ret = xb_vring_init(ring, *mem, net->queue_size, features, net->transport->map);
 	if (ret < 0)
 		ring_fini(net, ring, mem, tables);
 	return ret;
@@ -109,10 +109,11 @@ static void queue_fini(struct xb_virtio_net *net, unsigned q)
 static int queue_tell(struct xb_virtio_net *net, unsigned q, struct xb_error *err)
 {
 	const struct xb_virtio_transport_ops *ops = net->transport->ops;
-	struct xb_virtio_net_queue *queue = &net->queues[q];
-	int ret = ops->set_queue(net->transport, XB_VQ_RX(q), &queue->rx.vring, err);
+	const struct xb_virtqueue rx = xb_vring_virtqueue(&net->queues[q].rx);
+	const struct xb_virtqueue tx = xb_vring_virtqueue(&net->queues[q].tx);
+	int ret = ops->set_queue(net->transport, XB_VQ_RX(q), &rx, err);
 
-	return ret ? ret : ops->set_queue(net->transport, XB_VQ_TX(q), &queue->tx.vring, err);
+	return ret ? ret : ops->set_queue(net->transport, XB_VQ_TX(q), &tx, err);
 }
 
 /* Lays out both rings of a queue pair and shows them to the device. Only the transmit queue posts

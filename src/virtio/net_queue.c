@@ -44,7 +44,7 @@ void xb_net_queue_fill(struct xb_virtio_net_queue *queue, struct xb_cache *cache
 
 		if (!frame)
 			break;
-		buf.addr = (uint64_t)(uintptr_t)(frame->base + RX_HEAD);
+		buf.addr = frame->base + RX_HEAD;
 		buf.len = XB_FRAME_BYTES - RX_HEAD;
 		xb_frame_give(frame, XB_OWNER_WORKER, XB_OWNER_RX);
 		xb_vring_add(&queue->rx, &buf, 1, true, frame);
@@ -189,11 +189,8 @@ static bool post(struct xb_virtio_net_queue *queue, struct xb_frame *pkt)
 	xb_net_hdr_write(pkt, &hdr);
 	memcpy(xb_frame_data(pkt) - sizeof(hdr), &hdr, sizeof(hdr));
 	for (const struct xb_frame *frame = pkt; frame; frame = frame->next)
-		bufs[n++] = (struct xb_vring_buf){
-			.addr = (uint64_t)(uintptr_t)xb_frame_data(frame),
-			.len = frame->len,
-		};
-	bufs[0].addr -= sizeof(hdr);
+		bufs[n++] = (struct xb_vring_buf){.addr = xb_frame_data(frame), .len = frame->len};
+	bufs[0].addr = xb_frame_data(pkt) - sizeof(hdr);
 	bufs[0].len += (uint32_t)sizeof(hdr);
 	xb_frame_give(pkt, XB_OWNER_WORKER, XB_OWNER_TX);
 	xb_vring_add(&queue->tx, bufs, n, false, pkt);

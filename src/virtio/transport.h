@@ -3,16 +3,16 @@
  * How a virtio driver reaches its device: the driver's side of virtio 1.2, 4. virtio_user
  * implements it in this process over a vhost backend; virtio-pci over VFIO does it on hardware.
  *
- * Addresses in rings and buffers are addresses of this process: a transport to a device that sees
- * others maps them alike (IOVA = VA). All calls but `notify` come from the control thread, while no
+ * Addresses in rings and of rings are the device's (`map`), which need not be this process's. All
+ * calls but `notify` come from the control thread, while no
  * worker owns the queues concerned.
  */
 #ifndef XB_VIRTIO_TRANSPORT_H
 #define XB_VIRTIO_TRANSPORT_H
 
 #include "core/error.h"
+#include "virtio/virtqueue.h"
 
-#include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,9 +32,15 @@ struct xb_virtio_transport_ops {
 	/** Reads `bytes` of the device-specific configuration at `offset`. 0 or -EINVAL. */
 	int (*config)(struct xb_virtio_transport *transport, unsigned offset, void *ret_buf,
 		      unsigned bytes);
-	/** Tells the device where virtqueue `index` lies, and enables it. 0 or -errno. */
+	/** Tells the device where virtqueue `index` lies and where to begin in it, and enables it;
+	 * not while it serves it. 0 or -errno. */
 	int (*set_queue)(struct xb_virtio_transport *transport, unsigned index,
-			 const struct vring *vring, struct xb_error *err);
+			 const struct xb_virtqueue *queue, struct xb_error *err);
+	/** A virtqueue as it was told, and, of a pair that it serves no more, where it has got to
+	 * in it, as far as whatever serves it can say. 0, or -EINVAL: there is no such virtqueue,
+	 * or it was told of none since the reset. */
+	int (*get_queue)(struct xb_virtio_transport *transport, unsigned index,
+			 struct xb_virtqueue *ret_queue);
 	/** Uses the first `pairs` queue pairs from now on, as VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET does.
 	 * When it returns, the device touches the others' rings no more. 0 or -errno. */
 	int (*set_pairs)(struct xb_virtio_transport *transport, unsigned pairs,
@@ -64,6 +70,7 @@ struct xb_virtio_transport {
 	const struct xb_virtio_transport_ops *ops;
 	unsigned pairs_max; /* queue pairs that the device has */
 	unsigned queue_size_max;
+	struct xb_iova_map map; /* fixed */
 };
 
 /** Virtqueue numbers of a network device (virtio 1.2, 5.1.2). */

@@ -56,7 +56,8 @@ static void empty(struct xb_vring *ring)
 	ring->used_idx = ring->reclaimed = 0;
 }
 
-int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t features)
+int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t features,
+		  struct xb_iova_map map)
 {
 	struct xb_vring_slot *slots;
 
@@ -68,6 +69,7 @@ int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t feat
 	*ring = (struct xb_vring){
 		.size = (uint16_t)size,
 		.event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1,
+		.map = map,
 		.slots = slots,
 	};
 	empty(ring);
@@ -78,6 +80,16 @@ int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t feat
 					      round_up(vring_size(size, RING_ALIGN), RING_ALIGN));
 	xb_vring_disarm(ring);
 	return 0;
+}
+
+struct xb_virtqueue xb_vring_virtqueue(const struct xb_vring *ring)
+{
+	return (struct xb_virtqueue){
+		.size = ring->size,
+		.desc = xb_iova_of(ring->map, ring->vring.desc),
+		.driver = xb_iova_of(ring->map, ring->vring.avail),
+		.device = xb_iova_of(ring->map, ring->vring.used),
+	};
 }
 
 void xb_vring_renew(struct xb_vring *ring)
@@ -96,12 +108,12 @@ void xb_vring_fini(struct xb_vring *ring)
 
 /* ---- posting ---- */
 
-static void fill_table(struct vring_desc *table, const struct xb_vring_buf *bufs, unsigned n,
-		       uint16_t flags)
+static void fill_table(const struct xb_vring *ring, struct vring_desc *table,
+		       const struct xb_vring_buf *bufs, unsigned n, uint16_t flags)
 {
 	for (unsigned i = 0; i < n; i++)
 		table[i] = (struct vring_desc){
-			.addr = bufs[i].addr,
+			.addr = xb_iova_of(ring->map, bufs[i].addr).at,
 			.len = bufs[i].len,
 			.flags = (uint16_t)(flags | (i + 1 < n ? VRING_DESC_F_NEXT : 0)),
 			.next = (uint16_t)(i + 1),
@@ -122,9 +134,9 @@ void xb_vring_add(struct xb_vring *ring, const struct xb_vring_buf *bufs, unsign
 	if (indirect) {
 		struct vring_desc *table = ring->tables + (size_t)head * XB_VRING_CHAIN_MAX;
 
-		fill_table(table, bufs, n, flags);
+		fill_table(ring, table, bufs, n, flags);
 		ring->vring.desc[head] = (struct vring_desc){
-			.addr = (uint64_t)(uintptr_t)table,
+			.addr = xb_iova_of(ring->map, table).at,
 			.len = (uint32_t)(n * sizeof(*table)),
 			.flags = VRING_DESC_F_INDIRECT,
 		};
@@ -134,7 +146,7 @@ void xb_vring_add(struct xb_vring *ring, const struct xb_vring_buf *bufs, unsign
 			uint16_t next = ring->slots[at].next;
 
 			ring->vring.desc[at] = (struct vring_desc){
-				.addr = bufs[i].addr,
+				.addr = xb_iova_of(ring->map, bufs[i].addr).at,
 				.len = bufs[i].len,
 				.flags = (uint16_t)(flags | (i + 1 < n ? VRING_DESC_F_NEXT : 0)),
 				.next = next,

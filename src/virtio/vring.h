@@ -15,6 +15,8 @@
 #ifndef XB_VIRTIO_VRING_H
 #define XB_VIRTIO_VRING_H
 
+#include "virtio/virtqueue.h"
+
 #include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,9 +26,9 @@
 #define XB_VRING_CHAIN_MAX 48u
 #define XB_VRING_SIZE_MAX  32768u
 
-/** One piece of memory for the device: its address as the device knows it. */
+/** One piece of memory for the device. The ring tells the device its own address of it. */
 struct xb_vring_buf {
-	uint64_t addr;
+	const void *addr;
 	uint32_t len;
 };
 
@@ -48,6 +50,7 @@ struct xb_vring {
 	uint16_t used_idx;     /* next used element to look at */
 	uint16_t reclaimed;    /* slots below were looked at by xb_vring_reclaim */
 	bool event_idx;
+	struct xb_iova_map map;      /* of the device */
 	struct vring vring;          /* shared */
 	struct vring_desc *tables;   /* shared: size × XB_VRING_CHAIN_MAX, NULL without INDIRECT */
 	struct xb_vring_slot *slots; /* size */
@@ -61,14 +64,19 @@ size_t xb_vring_bytes(unsigned size, bool indirect);
  *
  * @mem:      xb_vring_bytes(size, indirect), zeroed; stays the caller's.
  * @features: what was negotiated (VIRTIO_RING_F_EVENT_IDX, _INDIRECT_DESC).
+ * @map:      where the device sees `mem`, and all that will be posted.
  *
  * Returns 0, -EINVAL (size not a power of two, or over XB_VRING_SIZE_MAX) or -ENOMEM.
  */
-int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t features);
+int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t features,
+		  struct xb_iova_map map);
 void xb_vring_fini(struct xb_vring *ring);
 
 /** Lays the same ring out anew, empty, on its memory. All chains have been reclaimed. */
 void xb_vring_renew(struct xb_vring *ring);
+
+/** The ring as the device is to be told of it: empty, as init and renew leave it. */
+struct xb_virtqueue xb_vring_virtqueue(const struct xb_vring *ring);
 
 /** Chains of `n` buffers that can be posted now; with INDIRECT each takes one descriptor. */
 static inline bool xb_vring_has_room(const struct xb_vring *ring, unsigned n)

@@ -63,7 +63,7 @@ static void post(struct xb_vring *ring, struct input *in)
 	if (n_posted == CHAINS || !xb_vring_has_room(ring, n))
 		return;
 	for (unsigned i = 0; i < n; i++) {
-		bufs[i] = (struct xb_vring_buf){0x1000u + i, byte(in)};
+		bufs[i] = (struct xb_vring_buf){"any" + i % 3, byte(in)};
 		room += bufs[i].len;
 	}
 	posted[n_posted] = (struct posted){true, writable ? room : 0};
@@ -141,7 +141,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n_posted = n_outstanding = 0;
 	CHECK(xb_vring_init(&ring, mem, ring_size,
 			    (indirect ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0) |
-				    (features & 2 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0)) == 0);
+				    (features & 2 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0),
+			    (struct xb_iova_map){0x4000000000000000u}) == 0);
 	while (in.left && goes_on) {
 		switch (byte(&in) % 4) {
 		case 0:

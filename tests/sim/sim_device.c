@@ -32,7 +32,7 @@ struct sim_order {
 	uint8_t status;
 	uint64_t features;
 	unsigned index; /* of a virtqueue */
-	const struct vring *vring;
+	const struct xb_virtqueue *queue;
 	unsigned pairs;
 };
 
@@ -129,6 +129,7 @@ static void reset(struct sim_device *sim, const struct sim_order *order)
 		for (unsigned dir = 0; dir < 2; dir++)
 			eventfd_read(pair->kick_fd[dir], &count);
 		eventfd_read(pair->call_fd, &count);
+		memset(pair->queue, 0, sizeof(pair->queue));
 	}
 	(void)order;
 	atomic_store(&sim->status, 0);
@@ -180,13 +181,22 @@ static void take_queue(struct sim_device *sim, const struct sim_order *order)
 	struct sim_pair *pair = &sim->pair[order->index / 2];
 	unsigned dir = order->index % 2;
 
-	device_ring_init(&pair->ring[dir], order->vring, sim->features);
+	device_ring_init(&pair->ring[dir], order->queue, sim->transport.map, sim->features);
+	pair->queue[dir] = *order->queue;
 	pair->set[dir] = true;
 	pair->asleep[dir] = false;
 }
 
+static bool is_empty(const struct sim_device *sim, const struct xb_virtqueue *queue)
+{
+	const struct vring_avail *avail = xb_iova_ptr(sim->transport.map, queue->driver);
+	const struct vring_used *used = xb_iova_ptr(sim->transport.map, queue->device);
+
+	return !avail->idx && !used->idx && !queue->base;
+}
+
 static int set_queue(struct xb_virtio_transport *transport, unsigned index,
-		     const struct vring *vring, struct xb_error *err)
+		     const struct xb_virtqueue *queue, struct xb_error *err)
 {
 	struct sim_device *sim = sim_of(transport);
 	int ret = begin(sim, 'q', err);
@@ -196,9 +206,20 @@ static int set_queue(struct xb_virtio_transport *transport, unsigned index,
 	MUST(index / 2 < transport->pairs_max);
 	check(sim, status(transport) & VIRTIO_CONFIG_S_FEATURES_OK,
 	      "3.1.1: a queue before FEATURES_OK");
-	check(sim, !vring->avail->idx && !vring->used->idx, "a queue that isn't empty");
-	check(sim, vring->num <= transport->queue_size_max, "a queue that is too long");
-	tell(sim, &(struct sim_order){.carry_out = take_queue, .index = index, .vring = vring});
+	check(sim, is_empty(sim, queue), "a queue that isn't empty");
+	check(sim, queue->size <= transport->queue_size_max, "a queue that is too long");
+	tell(sim, &(struct sim_order){.carry_out = take_queue, .index = index, .queue = queue});
+	return 0;
+}
+
+static int get_queue(struct xb_virtio_transport *transport, unsigned index,
+		     struct xb_virtqueue *ret_queue)
+{
+	const struct sim_pair *pair = &sim_of(transport)->pair[index / 2];
+
+	if (index / 2 >= transport->pairs_max || !pair->queue[index % 2].size)
+		return -EINVAL;
+	*ret_queue = pair->queue[index % 2];
 	return 0;
 }
 
@@ -285,6 +306,7 @@ static const struct xb_virtio_transport_ops ops = {
 	.set_status = set_status,
 	.config = config,
 	.set_queue = set_queue,
+	.get_queue = get_queue,
 	.set_pairs = set_pairs,
 	.retire_pairs = retire_pairs,
 	.has_waiting = has_waiting,
@@ -296,11 +318,17 @@ static const struct xb_virtio_transport_ops ops = {
 
 /* ---- the test's side ---- */
 
+/* Nothing lies at these addresses: a driver that writes one of its own into a ring is found. */
+static const struct xb_iova_map elsewhere = {0x4000000000000000u};
+
 void sim_device_init(struct sim_device *sim, unsigned pairs_max)
 {
 	MUST(pairs_max <= SIM_PAIRS_MAX);
 	*sim = (struct sim_device){
-		.transport = {.ops = &ops, .pairs_max = pairs_max, .queue_size_max = 1024},
+		.transport = {.ops = &ops,
+			      .pairs_max = pairs_max,
+			      .queue_size_max = 1024,
+			      .map = elsewhere},
 		.offers = sim_all_features,
 		.loop = true,
 		.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),

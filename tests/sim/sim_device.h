@@ -16,6 +16,9 @@
  * back, or posts them elsewhere, before the reset has ended is found at it, whatever the threads'
  * timing.
  *
+ * Its addresses of the driver's memory are others than the driver's own (sim->transport.map): all
+ * that it finds in a ring has to lie in the arena by them.
+ *
  * It notes what the driver does in `log`, and in `wrong` the first thing that virtio 1.2 forbids.
  */
 #ifndef XB_TESTS_SIM_DEVICE_H
@@ -58,7 +61,9 @@ struct sim_packet {
 STAILQ_HEAD(sim_list, sim_packet);
 
 struct sim_pair {
-	struct device_ring ring[2]; /* receive, transmit, as the driver sees it */
+	struct device_ring ring[2];   /* receive, transmit, as the driver sees it */
+	struct xb_virtqueue queue[2]; /* as it was told; its base is where it has got to, once
+				       * it has stopped */
 	bool set[2];
 	bool asleep[2]; /* waits for a notification */
 	int kick_fd[2], call_fd;

@@ -80,19 +80,18 @@ struct sim_packet *sim_device_pop(struct sim_device *sim, unsigned pair)
 
 /* ---- access to the driver's memory ---- */
 
-/* Whether the driver has posted this buffer, so that the device may read or write it. Ring tables
- * that lie elsewhere are not checked. */
+/* Whether the driver has posted this buffer, so that the device may read or write it. */
 static bool is_posted(const struct sim_device *sim, const uint8_t *addr, unsigned dir)
 {
 	const struct xb_arena *arena = sim->arena;
 	enum xb_owner owner;
 	size_t i;
 
-	if (!arena || addr < arena->base)
+	if (!arena)
 		return true;
 	i = (size_t)(addr - arena->base) / XB_FRAME_BYTES;
-	if (i >= arena->n_frames)
-		return true;
+	if (addr < arena->base || i >= arena->n_frames)
+		return false;
 	owner = xb_frame_owner(&arena->frames[i]);
 	return dir == RX ? owner == XB_OWNER_RX : owner == XB_OWNER_TX || owner == XB_OWNER_REST;
 }
@@ -358,6 +357,7 @@ unsigned sim_device_step(struct sim_device *sim)
 void sim_pair_leave(struct sim_device *sim, struct sim_pair *pair)
 {
 	for (unsigned dir = 0; dir < 2; dir++) {
+		pair->queue[dir].base = pair->ring[dir].next_avail;
 		touch_posted(sim, pair, dir);
 		pair->set[dir] = false;
 	}

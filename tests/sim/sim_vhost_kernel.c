@@ -20,6 +20,7 @@ struct sim_vhost {
 	struct {
 		bool num, base, addr, kick, call, err;
 		int backend, err_fd;
+		unsigned index; /* next available entry */
 	} vring[2];
 };
 
@@ -83,6 +84,23 @@ void sim_vhost_break(unsigned vring)
 	for (unsigned fd = 0; fd < FDS_MAX; fd++)
 		if (vhost[fd].open && vhost[fd].vring[vring].backend >= 0)
 			MUST(eventfd_write(vhost[fd].vring[vring].err_fd, 1) == 0);
+}
+
+void sim_vhost_advance(unsigned n)
+{
+	for (unsigned fd = 0; fd < FDS_MAX; fd++)
+		for (unsigned i = 0; vhost[fd].open && i < 2; i++)
+			if (vhost[fd].vring[i].backend >= 0)
+				vhost[fd].vring[i].index += n + i;
+}
+
+bool sim_vhost_serves_at(unsigned rx, unsigned tx)
+{
+	for (unsigned fd = 0; fd < FDS_MAX; fd++)
+		if (vhost[fd].open && vhost[fd].vring[0].backend >= 0 &&
+		    vhost[fd].vring[0].index == rx && vhost[fd].vring[1].index == tx)
+			return true;
+	return false;
 }
 
 static int refuse(int code, const char *why)
@@ -157,15 +175,20 @@ static int set_addr(struct sim_vhost *dev, const struct vhost_vring_addr *addr)
 	return 0;
 }
 
-static int set_state(struct sim_vhost *dev, unsigned long request,
-		     const struct vhost_vring_state *state)
+static int set_state(struct sim_vhost *dev, unsigned long request, struct vhost_vring_state *state)
 {
 	if (state->index > 1 || dev->vring[state->index].backend >= 0)
-		return refuse(EBUSY, "a ring changed while it is served");
+		return refuse(EBUSY, "a ring changed, or asked for, while it is served");
+	if (request == VHOST_GET_VRING_BASE) {
+		state->num = dev->vring[state->index].index;
+		return 0;
+	}
 	if (request == VHOST_SET_VRING_NUM)
 		dev->vring[state->index].num = true;
-	else
+	if (request == VHOST_SET_VRING_BASE) {
 		dev->vring[state->index].base = true;
+		dev->vring[state->index].index = state->num;
+	}
 	return 0;
 }
 
@@ -198,6 +221,7 @@ static int vhost_ioctl(struct sim_vhost *dev, unsigned long request, void *arg)
 		return set_memory(dev, arg);
 	case VHOST_SET_VRING_NUM:
 	case VHOST_SET_VRING_BASE:
+	case VHOST_GET_VRING_BASE:
 		return set_state(dev, request, arg);
 	case VHOST_SET_VRING_ADDR:
 		return set_addr(dev, arg);

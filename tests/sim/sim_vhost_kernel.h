@@ -31,6 +31,13 @@ unsigned sim_vhost_serving_count(void);
  * ring that is not as it should be. */
 void sim_vhost_break(unsigned vring);
 
+/** Each pair that is served moves on by `n` entries in its receive queue, and one more in the
+ * other.
+ */
+void sim_vhost_advance(unsigned n);
+/** Whether a pair is served that stands at these entries. */
+bool sim_vhost_serves_at(unsigned rx, unsigned tx);
+
 /** The first thing that a user must not do; NULL: none yet. */
 const char *sim_vhost_wrong(void);
 

@@ -317,6 +317,40 @@ static void it_can_be_started_again_after_each_failure(void **state)
 	assert_null(sim_vhost_wrong());
 }
 
+/* The base goes in with a queue and comes out of the module when that stops. */
+static void a_pair_that_was_stopped_goes_on_where_it_was(void **state)
+{
+	const struct xb_virtio_transport_ops *ops;
+	struct xb_virtqueue queues[2];
+	struct xb_error err = {0};
+	struct stack s;
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	tap_options = plain;
+	assert_int_equal(make(&s, &err), 0);
+	ops = s.user.transport.ops;
+	assert_int_equal(ops->get_queue(&s.user.transport, XB_VQ_RX(1), queues), -EINVAL);
+	assert_int_equal(xb_virtio_net_start(&s.net, 2, &s.cache, &err), 0);
+	assert_true(sim_vhost_serves_at(0, 0));
+	sim_vhost_advance(100);
+	assert_int_equal(ops->set_pairs(&s.user.transport, 1, &err), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(ops->get_queue(&s.user.transport, 2 + i, &queues[i]), 0);
+		assert_int_equal(queues[i].base, 100 + i);
+		assert_int_equal(queues[i].size, 64);
+		assert_false(queues[i].packed);
+		queues[i].base += 7;
+		assert_int_equal(ops->set_queue(&s.user.transport, 2 + i, &queues[i], &err), 0);
+	}
+	assert_int_equal(ops->get_queue(&s.user.transport, 2 * PAIRS, queues), -EINVAL);
+	assert_int_equal(ops->set_pairs(&s.user.transport, 2, &err), 0);
+	assert_int_equal(sim_vhost_serving_count(), 2);
+	assert_true(sim_vhost_serves_at(107, 108));
+	unmake(&s);
+	assert_null(sim_vhost_wrong());
+}
+
 static void without_the_module_the_error_says_what_to_do(void **state)
 {
 	static const int codes[] = {ENOENT, ENXIO, EACCES};
@@ -357,6 +391,17 @@ static void without_a_thread_for_its_worker_it_is_not_there(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
+/* A split queue of 16, as it is laid out by vring_init. */
+static struct xb_virtqueue a_queue(const uint8_t *mem)
+{
+	const struct xb_iova_map same = {0};
+
+	return (struct xb_virtqueue){.size = 16,
+				     .desc = xb_iova_of(same, mem),
+				     .driver = xb_iova_of(same, mem + 256),
+				     .device = xb_iova_of(same, mem + 4096)};
+}
+
 static void descriptors_handed_in_are_used_and_used_again(void **state)
 {
 	int fds[2] = {open("/dev/vhost-net", O_RDWR | O_CLOEXEC),
@@ -375,12 +420,11 @@ static void descriptors_handed_in_are_used_and_used_again(void **state)
 		static _Alignas(4096) uint8_t mem[2][8192];
 		struct xb_vhost_region region = {(uint8_t *)mem, sizeof(mem), -1};
 		struct xb_vhost_vring vrings[2];
-		struct vring vring[2];
 		int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		uint32_t bases[2];
 
 		for (unsigned v = 0; v < 2; v++) {
-			vring_init(&vring[v], 16, mem[v], 4096);
-			vrings[v] = (struct xb_vhost_vring){&vring[v], event, -1, event};
+			vrings[v] = (struct xb_vhost_vring){a_queue(mem[v]), event, -1, event};
 		}
 		assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 1ull << 32, &region,
 							       1, &err),
@@ -391,7 +435,8 @@ static void descriptors_handed_in_are_used_and_used_again(void **state)
 				0);
 		assert_int_equal(sim_vhost_serving_count(), 2);
 		for (unsigned p = 2; p--;)
-			kernel.backend.ops->stop_pair(&kernel.backend, p);
+			assert_int_equal(kernel.backend.ops->stop_pair(&kernel.backend, p, bases),
+					 0);
 		assert_int_equal(sim_vhost_open_count(), 2); /* none closed, none opened */
 		close(event);
 	}
@@ -496,6 +541,7 @@ int main(void)
 		cmocka_unit_test(so_it_is_with_a_tap_that_is_to_persist),
 		cmocka_unit_test(so_it_is_with_a_tap_that_was_handed_in),
 		cmocka_unit_test(it_can_be_started_again_after_each_failure),
+		cmocka_unit_test(a_pair_that_was_stopped_goes_on_where_it_was),
 		cmocka_unit_test(without_the_module_the_error_says_what_to_do),
 		cmocka_unit_test(without_a_thread_for_its_worker_it_is_not_there),
 		cmocka_unit_test(descriptors_handed_in_are_used_and_used_again),

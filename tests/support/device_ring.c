@@ -6,10 +6,16 @@
 #include <stdatomic.h>
 #include <string.h>
 
-void device_ring_init(struct device_ring *ring, const struct vring *vring, uint64_t features)
+void device_ring_init(struct device_ring *ring, const struct xb_virtqueue *queue,
+		      struct xb_iova_map map, uint64_t features)
 {
+	MUST(!queue->packed && !queue->base);
 	*ring = (struct device_ring){
-		.vring = *vring,
+		.vring = {.num = queue->size,
+			  .desc = xb_iova_ptr(map, queue->desc),
+			  .avail = xb_iova_ptr(map, queue->driver),
+			  .used = xb_iova_ptr(map, queue->device)},
+		.map = map,
 		.event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1,
 		.indirect = features >> VIRTIO_RING_F_INDIRECT_DESC & 1,
 	};
@@ -24,7 +30,8 @@ unsigned device_ring_waiting(const struct device_ring *ring)
 	return n;
 }
 
-static void add_buf(struct device_chain *chain, const struct vring_desc *desc)
+static void add_buf(const struct device_ring *ring, struct device_chain *chain,
+		    const struct vring_desc *desc)
 {
 	bool writable = desc->flags & VRING_DESC_F_WRITE;
 
@@ -33,17 +40,18 @@ static void add_buf(struct device_chain *chain, const struct vring_desc *desc)
 	MUST(desc->len);
 	chain->writable = writable;
 	chain->bytes += desc->len;
-	chain->bufs[chain->n++] = (struct device_buf){(uint8_t *)(uintptr_t)desc->addr, desc->len};
+	chain->bufs[chain->n++] = (struct device_buf){
+		xb_iova_ptr(ring->map, (struct xb_iova){desc->addr}), desc->len};
 }
 
 /* Walks descriptors from `at` on in a table of `size`. */
-static void walk(struct device_chain *chain, const struct vring_desc *table, unsigned size,
-		 unsigned at)
+static void walk(const struct device_ring *ring, struct device_chain *chain,
+		 const struct vring_desc *table, unsigned size, unsigned at)
 {
 	for (unsigned steps = 0;; steps++) {
 		MUST(at < size && steps < size);
 		MUST(!(table[at].flags & ~(VRING_DESC_F_NEXT | VRING_DESC_F_WRITE)));
-		add_buf(chain, &table[at]);
+		add_buf(ring, chain, &table[at]);
 		if (!(table[at].flags & VRING_DESC_F_NEXT))
 			return;
 		at = table[at].next;
@@ -68,10 +76,10 @@ bool device_ring_get(struct device_ring *ring, struct device_chain *ret_chain)
 	if (ret_chain->table) {
 		MUST(ring->indirect && desc->flags == VRING_DESC_F_INDIRECT);
 		MUST(desc->len && desc->len % sizeof(*desc) == 0);
-		walk(ret_chain, (const struct vring_desc *)(uintptr_t)desc->addr,
+		walk(ring, ret_chain, xb_iova_ptr(ring->map, (struct xb_iova){desc->addr}),
 		     desc->len / (unsigned)sizeof(*desc), 0);
 	} else {
-		walk(ret_chain, ring->vring.desc, size, head);
+		walk(ring, ret_chain, ring->vring.desc, size, head);
 	}
 	MUST(ret_chain->n <= size); /* 2.7.5.3.1: in a table, too */
 	return true;

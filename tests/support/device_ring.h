@@ -6,6 +6,8 @@
 #ifndef XB_TESTS_DEVICE_RING_H
 #define XB_TESTS_DEVICE_RING_H
 
+#include "virtio/virtqueue.h"
+
 #include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,6 +16,7 @@
 
 struct device_ring {
 	struct vring vring;
+	struct xb_iova_map map;
 	uint16_t next_avail; /* next available entry to look at */
 	uint16_t next_used;  /* next used entry to write */
 	uint16_t shown_used; /* used->idx */
@@ -36,7 +39,9 @@ struct device_chain {
 	struct device_buf bufs[DEVICE_BUFS_MAX];
 };
 
-void device_ring_init(struct device_ring *ring, const struct vring *vring, uint64_t features);
+/** Begins in a queue of a driver whose memory the device sees as `map` says. */
+void device_ring_init(struct device_ring *ring, const struct xb_virtqueue *queue,
+		      struct xb_iova_map map, uint64_t features);
 
 /** Chains that wait. */
 unsigned device_ring_waiting(const struct device_ring *ring);

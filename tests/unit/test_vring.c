@@ -31,14 +31,20 @@ struct pair {
 	size_t bytes;
 };
 
+/* The device's addresses are others than ours. */
+static const struct xb_iova_map map = {0x4000000000000000u};
+
 static void pair_init(struct pair *pair, unsigned size, uint64_t features)
 {
+	struct xb_virtqueue queue;
+
 	pair->bytes = xb_vring_bytes(size, features & INDIRECT);
 	pair->mem = aligned_alloc(4096, (pair->bytes + 4095) / 4096 * 4096);
 	MUST(pair->mem);
 	memset(pair->mem, 0, pair->bytes);
-	assert_int_equal(xb_vring_init(&pair->ring, pair->mem, size, features), 0);
-	device_ring_init(&pair->device, &pair->ring.vring, features);
+	assert_int_equal(xb_vring_init(&pair->ring, pair->mem, size, features, map), 0);
+	queue = xb_vring_virtqueue(&pair->ring);
+	device_ring_init(&pair->device, &queue, map, features);
 }
 
 static void pair_fini(struct pair *pair)
@@ -50,7 +56,7 @@ static void pair_fini(struct pair *pair)
 static void add_one(struct xb_vring *ring, bool in, uint32_t len, void *cookie)
 {
 	static uint8_t memory[4096];
-	struct xb_vring_buf buf = {(uint64_t)(uintptr_t)memory, len};
+	struct xb_vring_buf buf = {memory, len};
 
 	xb_vring_add(ring, &buf, 1, in, cookie);
 }
@@ -62,7 +68,7 @@ static void sizes_that_the_specification_forbids_are_refused(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		assert_int_equal(xb_vring_init(&ring, NULL, wrong[i], 0), -EINVAL);
+		assert_int_equal(xb_vring_init(&ring, NULL, wrong[i], 0, map), -EINVAL);
 	for (unsigned size = 1; size <= XB_VRING_SIZE_MAX; size *= 2) {
 		struct pair pair;
 
@@ -109,7 +115,8 @@ static void post_some(struct play *play, struct rnd *rnd)
 		return;
 	*posted = (struct posted){.in = rnd_below(rnd, 2), .n = n};
 	for (unsigned i = 0; i < n; i++) {
-		posted->bufs[i] = (struct xb_vring_buf){rnd_next(rnd), 1 + rnd_below(rnd, 4096)};
+		posted->bufs[i] = (struct xb_vring_buf){(const void *)(uintptr_t)rnd_next(rnd),
+							1 + rnd_below(rnd, 4096)};
 		posted->bytes += posted->bufs[i].len;
 	}
 	xb_vring_add(&play->pair.ring, posted->bufs, n, posted->in, posted);
@@ -127,11 +134,11 @@ static void device_takes(struct play *play)
 		return;
 	for (unsigned i = 0; i < POSTED_MAX && !posted; i++)
 		if (play->posted[i].n == chain.n && !play->posted[i].with_device &&
-		    play->posted[i].bufs[0].addr == (uintptr_t)chain.bufs[0].addr)
+		    play->posted[i].bufs[0].addr == chain.bufs[0].addr)
 			posted = &play->posted[i];
 	MUST(posted && posted->in == chain.writable && posted->bytes == chain.bytes);
 	for (unsigned i = 0; i < chain.n; i++)
-		MUST(posted->bufs[i].addr == (uintptr_t)chain.bufs[i].addr &&
+		MUST(posted->bufs[i].addr == chain.bufs[i].addr &&
 		     posted->bufs[i].len == chain.bufs[i].len);
 	posted->with_device = true;
 	play->held_head[play->n_held] = chain.head;
@@ -223,7 +230,7 @@ static void chains_come_back_as_posted_over_any_number_of_wraps(void **state)
 
 static void a_chain_takes_one_descriptor_with_indirect_and_one_each_without(void **state)
 {
-	struct xb_vring_buf bufs[4] = {{1, 1}, {2, 1}, {3, 1}, {4, 1}};
+	struct xb_vring_buf bufs[4] = {{"1", 1}, {"2", 1}, {"3", 1}, {"4", 1}};
 	struct pair pair;
 
 	(void)state;
@@ -407,7 +414,7 @@ static void a_used_id_that_is_not_outstanding_breaks_it(void **state)
 	must_be_broken(&pair, 4);
 
 	{ /* the second descriptor of a chain is no chain */
-		struct xb_vring_buf bufs[2] = {{1, 1}, {2, 1}};
+		struct xb_vring_buf bufs[2] = {{"1", 1}, {"2", 1}};
 
 		pair_init(&pair, 8, 0);
 		xb_vring_add(&pair.ring, bufs, 2, true, (void *)1);

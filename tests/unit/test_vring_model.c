@@ -66,12 +66,15 @@ static void other_side(void)
 static void start(uint16_t index, uint64_t features)
 {
 	static alignas(4096) uint8_t mem[8192];
+	static const struct xb_iova_map map = {0x4000000000000000u};
+	struct xb_virtqueue queue;
 
 	MUST(xb_vring_bytes(RING, false) <= sizeof(mem));
 	memset(mem, 0, 128); /* descriptors and available ring; then the used ring */
 	memset(mem + 4096, 0, 128);
-	MUST(xb_vring_init(&ring, mem, RING, features) == 0);
-	device_ring_init(&device, &ring.vring, features);
+	MUST(xb_vring_init(&ring, mem, RING, features, map) == 0);
+	queue = xb_vring_virtqueue(&ring);
+	device_ring_init(&device, &queue, map, features);
 	ring.avail_idx = ring.published_idx = ring.notified_idx = ring.used_idx = index;
 	ring.vring.avail->idx = ring.vring.used->idx = index;
 	device.next_avail = device.next_used = device.shown_used = device.called_idx = index;
@@ -112,7 +115,7 @@ static void consumer_step(void)
 
 static void post_twice(void)
 {
-	struct xb_vring_buf buf = {1, 1};
+	struct xb_vring_buf buf = {"1", 1};
 
 	for (unsigned i = 0; i < 2; i++) {
 		xb_vring_add(&ring, &buf, 1, false, &ring);
@@ -190,7 +193,7 @@ static void producer_step(void)
 /* What a worker does: polls, arms, sleeps. */
 static void sleep_and_take(void)
 {
-	struct xb_vring_buf buf = {1, 1};
+	struct xb_vring_buf buf = {"1", 1};
 	unsigned taken = 0;
 	void *cookie;
 	uint32_t len;
