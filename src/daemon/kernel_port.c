@@ -17,8 +17,9 @@ unsigned xb_kernel_port_queues_max(const struct xb_kernel_config *config)
 
 size_t xb_kernel_port_ring_bytes(const struct xb_kernel_config *config)
 {
-	return xb_kernel_port_queues_max(config) * (xb_vring_bytes(config->queue_size, false) +
-						    xb_vring_bytes(config->queue_size, true));
+	return xb_kernel_port_queues_max(config) *
+	       (xb_vring_bytes(config->queue_size, 0) +
+		xb_vring_bytes(config->queue_size, XB_F(VIRTIO_RING_F_INDIRECT_DESC)));
 }
 
 /* ---- the TAP ---- */

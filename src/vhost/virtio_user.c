@@ -20,8 +20,8 @@ XB_CALL(control, eventfd2);
 #define DEVICE_OWN (XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS))
 
 /* What the device lets the backend do. */
-#define DEVICE_BY_BACKEND                                           \
-	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) | \
+#define DEVICE_BY_BACKEND                                                                        \
+	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_F_RING_PACKED) | XB_F(VIRTIO_RING_F_EVENT_IDX) | \
 	 XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) | XB_F_OFFLOADS)
 
 static struct xb_virtio_user *user_of(struct xb_virtio_transport *transport)

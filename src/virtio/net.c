@@ -11,16 +11,18 @@
 #define L2_BYTES 22u
 
 /* What the driver can do. VERSION_1 is the only one that it insists on. */
-#define DRIVER_FEATURES                                                                \
-	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) |                    \
-	 XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) |            \
-	 XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS) | \
+#define DRIVER_FEATURES                                                                          \
+	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_F_RING_PACKED) | XB_F(VIRTIO_RING_F_EVENT_IDX) | \
+	 XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) |                      \
+	 XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS) |           \
 	 XB_F(VIRTIO_NET_F_MQ) | XB_F(VIRTIO_NET_F_CTRL_VQ) | XB_F_OFFLOADS)
 
 int xb_virtio_net_init(struct xb_virtio_net *net, struct xb_virtio_transport *transport,
 		       struct xb_arena *arena, const struct xb_virtio_net_options *options,
 		       struct xb_error *err)
 {
+	uint64_t unwanted = (options->offload ? 0 : XB_F_OFFLOADS) |
+			    (options->packed ? 0 : XB_F(VIRTIO_F_RING_PACKED));
 	xb_auto_free struct xb_virtio_net_queue *queues = NULL;
 	int ret;
 
@@ -37,7 +39,7 @@ int xb_virtio_net_init(struct xb_virtio_net *net, struct xb_virtio_transport *tr
 	*net = (struct xb_virtio_net){
 		.transport = transport,
 		.arena = arena,
-		.wanted = options->offload ? DRIVER_FEATURES : DRIVER_FEATURES & ~XB_F_OFFLOADS,
+		.wanted = DRIVER_FEATURES & ~unwanted,
 		.queue_size = options->queue_size,
 		.mtu = options->mtu,
 	};
@@ -65,30 +67,31 @@ bool xb_virtio_net_broken(const struct xb_virtio_net *net)
 
 /* ---- rings ---- */
 
-static bool indirect(const struct xb_virtio_net *net)
+/* Only the transmit queue posts chains, and so has indirect tables. */
+static uint64_t rx_features(const struct xb_virtio_net *net)
 {
-	return xb_has(net->features, VIRTIO_RING_F_INDIRECT_DESC);
+	return net->features & ~XB_F(VIRTIO_RING_F_INDIRECT_DESC);
 }
 
-static void ring_fini(struct xb_virtio_net *net, struct xb_vring *ring, void **mem, bool tables)
+static void ring_fini(struct xb_virtio_net *net, struct xb_vring *ring, void **mem,
+		      uint64_t features)
 {
 	xb_vring_fini(ring);
-	xb_arena_ring_free(net->arena, *mem, xb_vring_bytes(net->queue_size, tables));
+	xb_arena_ring_free(net->arena, *mem, xb_vring_bytes(net->queue_size, features));
 	*mem = NULL;
 }
 
-static int ring_init(struct xb_virtio_net *net, struct xb_vring *ring, void **mem, bool tables)
+static int ring_init(struct xb_virtio_net *net, struct xb_vring *ring, void **mem,
+		     uint64_t features)
 {
-	uint64_t features = tables ? net->features
-				   : net->features & ~XB_F(VIRTIO_RING_F_INDIRECT_DESC);
 	int ret;
 
-	*mem = xb_arena_ring_alloc(net->arena, xb_vring_bytes(net->queue_size, tables));
+	*mem = xb_arena_ring_alloc(net->arena, xb_vring_bytes(net->queue_size, features));
 	if (!*mem)
 		return -ENOMEM;
 	ret = xb_vring_init(ring, *mem, net->queue_size, features, net->transport->map);
 	if (ret < 0)
-		ring_fini(net, ring, mem, tables);
+		ring_fini(net, ring, mem, features);
 	return ret;
 }
 
@@ -97,9 +100,9 @@ static void queue_fini(struct xb_virtio_net *net, unsigned q)
 	struct xb_virtio_net_queue *queue = &net->queues[q];
 
 	if (queue->rx_mem)
-		ring_fini(net, &queue->rx, &queue->rx_mem, false);
+		ring_fini(net, &queue->rx, &queue->rx_mem, rx_features(net));
 	if (queue->tx_mem)
-		ring_fini(net, &queue->tx, &queue->tx_mem, indirect(net));
+		ring_fini(net, &queue->tx, &queue->tx_mem, net->features);
 	atomic_store_explicit(&queue->broken, false, memory_order_relaxed);
 	net->port.queues[q].wake_fd = -1;
 	net->port.queues[q].early_fd = -1;
@@ -116,16 +119,15 @@ static int queue_tell(struct xb_virtio_net *net, unsigned q, struct xb_error *er
 	return ret ? ret : ops->set_queue(net->transport, XB_VQ_TX(q), &tx, err);
 }
 
-/* Lays out both rings of a queue pair and shows them to the device. Only the transmit queue posts
- * chains, and so has indirect tables. */
+/* Lays out both rings of a queue pair and shows them to the device. */
 static int queue_init(struct xb_virtio_net *net, unsigned q, struct xb_error *err)
 {
 	const struct xb_virtio_transport_ops *ops = net->transport->ops;
 	struct xb_virtio_net_queue *queue = &net->queues[q];
-	int ret = ring_init(net, &queue->rx, &queue->rx_mem, false);
+	int ret = ring_init(net, &queue->rx, &queue->rx_mem, rx_features(net));
 
 	if (!ret)
-		ret = ring_init(net, &queue->tx, &queue->tx_mem, indirect(net));
+		ret = ring_init(net, &queue->tx, &queue->tx_mem, net->features);
 	if (ret < 0)
 		return xb_fail(err, ret, "lay out the rings of queue pair %u of %s", q,
 			       net->port.name);
@@ -189,7 +191,8 @@ static int negotiate(struct xb_virtio_net *net, struct xb_error *err)
 static void set_caps(struct xb_virtio_net *net)
 {
 	/* No chain is longer than the queue, in a table neither (virtio 1.2, 2.7.5.3.1). */
-	unsigned chain = indirect(net) ? net->queue_size : net->queue_size / 4;
+	unsigned chain = xb_has(net->features, VIRTIO_RING_F_INDIRECT_DESC) ? net->queue_size
+									    : net->queue_size / 4;
 
 	if (!chain)
 		chain = 1;

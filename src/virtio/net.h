@@ -54,6 +54,7 @@ struct xb_virtio_net_options {
 	unsigned queue_size; /* descriptors of each virtqueue, a power of two */
 	unsigned mtu;        /* bytes of IP in one frame on the wire */
 	bool offload;        /* false: negotiate no checksum or segmentation offload */
+	bool packed;         /* packed rings, where the device offers them */
 };
 
 /** Readies a stopped port. Transport and arena outlive it. Returns 0, -EINVAL or -ENOMEM. */

@@ -1,87 +1,83 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The driver side of a split virtqueue (virtio 1.2, 2.7), with EVENT_IDX and INDIRECT.
+ * The driver side of a virtqueue of either format: split (split.h) or packed (packed.h), as
+ * VIRTIO_F_RING_PACKED was negotiated. Which of them is one predictable branch in a call.
  *
- *      driver (we)                                device
- *      desc[], avail->ring[], avail->idx  ──►     reads what avail->idx (release) covers
- *      reads what used->idx covers (acquire) ◄──  used->ring[], used->idx
- *
- * The rings are shared memory that the device writes. What we rely on (free list, what is posted
- * where) is kept in private slots; of the shared part we read used->idx and used elements only,
- * each once, and check them: a device that breaks the rules gets -EPROTO, never our memory.
- *
- * One thread at a time. No system call: xb_vring_must_notify says when to make one.
+ * What is the same for both: a ring is shared memory in which the device may write anything at any
+ * time; it gets -EPROTO for that, never our memory. One thread at a time. No system call:
+ * xb_vring_must_notify says when to make one.
  */
 #ifndef XB_VIRTIO_VRING_H
 #define XB_VIRTIO_VRING_H
 
-#include "virtio/virtqueue.h"
+#include "virtio/packed.h"
+#include "virtio/split.h"
 
-#include <linux/virtio_ring.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-/** Most descriptors of one chain: one for each frame of the longest packet. */
-#define XB_VRING_CHAIN_MAX 48u
-#define XB_VRING_SIZE_MAX  32768u
-
-/** One piece of memory for the device. The ring tells the device its own address of it. */
-struct xb_vring_buf {
-	const void *addr;
-	uint32_t len;
-};
-
-/** What is posted at a descriptor. Private. */
-struct xb_vring_slot {
-	void *cookie;      /* of a chain's head; NULL: not outstanding */
-	uint32_t in_bytes; /* what the device may write */
-	uint16_t n_desc;   /* ring descriptors of the chain */
-	uint16_t next;     /* next free descriptor, or next of the chain */
-};
+#include <linux/virtio_config.h>
 
 struct xb_vring {
-	uint16_t size;
-	uint16_t n_free;
-	uint16_t free_head;
-	uint16_t avail_idx; /* next to fill; published up to published_idx */
-	uint16_t published_idx;
-	uint16_t notified_idx; /* avail->idx when we last asked whether to notify */
-	uint16_t used_idx;     /* next used element to look at */
-	uint16_t reclaimed;    /* slots below were looked at by xb_vring_reclaim */
-	bool event_idx;
-	struct xb_iova_map map;      /* of the device */
-	struct vring vring;          /* shared */
-	struct vring_desc *tables;   /* shared: size × XB_VRING_CHAIN_MAX, NULL without INDIRECT */
-	struct xb_vring_slot *slots; /* size */
+	bool is_packed;
+	union {
+		struct xb_split split;
+		struct xb_packed packed;
+	};
 };
 
-/** Bytes of shared memory for a ring of `size` (a power of two), page-aligned. */
-size_t xb_vring_bytes(unsigned size, bool indirect);
+/** Bytes of shared memory for a ring of `size` with these features, page-aligned. */
+static inline size_t xb_vring_bytes(unsigned size, uint64_t features)
+{
+	bool indirect = features >> VIRTIO_RING_F_INDIRECT_DESC & 1;
+
+	return features >> VIRTIO_F_RING_PACKED & 1 ? xb_packed_bytes(size, indirect)
+						    : xb_split_bytes(size, indirect);
+}
 
 /**
  * Lays out an empty ring.
  *
- * @mem:      xb_vring_bytes(size, indirect), zeroed; stays the caller's.
- * @features: what was negotiated (VIRTIO_RING_F_EVENT_IDX, _INDIRECT_DESC).
+ * @mem:      xb_vring_bytes(size, features), zeroed; stays the caller's.
+ * @features: what was negotiated (VIRTIO_F_RING_PACKED, VIRTIO_RING_F_EVENT_IDX, _INDIRECT_DESC).
  * @map:      where the device sees `mem`, and all that will be posted.
  *
- * Returns 0, -EINVAL (size not a power of two, or over XB_VRING_SIZE_MAX) or -ENOMEM.
+ * Returns 0, -EINVAL (a size that the format hasn't got) or -ENOMEM.
  */
-int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t features,
-		  struct xb_iova_map map);
-void xb_vring_fini(struct xb_vring *ring);
+static inline int xb_vring_init(struct xb_vring *ring, void *mem, unsigned size, uint64_t features,
+				struct xb_iova_map map)
+{
+	ring->is_packed = features >> VIRTIO_F_RING_PACKED & 1;
+	return ring->is_packed ? xb_packed_init(&ring->packed, mem, size, features, map)
+			       : xb_split_init(&ring->split, mem, size, features, map);
+}
+
+static inline void xb_vring_fini(struct xb_vring *ring)
+{
+	if (ring->is_packed)
+		xb_packed_fini(&ring->packed);
+	else
+		xb_split_fini(&ring->split);
+}
 
 /** Lays the same ring out anew, empty, on its memory. All chains have been reclaimed. */
-void xb_vring_renew(struct xb_vring *ring);
+static inline void xb_vring_renew(struct xb_vring *ring)
+{
+	if (ring->is_packed)
+		xb_packed_renew(&ring->packed);
+	else
+		xb_split_renew(&ring->split);
+}
 
 /** The ring as the device is to be told of it: empty, as init and renew leave it. */
-struct xb_virtqueue xb_vring_virtqueue(const struct xb_vring *ring);
+static inline struct xb_virtqueue xb_vring_virtqueue(const struct xb_vring *ring)
+{
+	return ring->is_packed ? xb_packed_virtqueue(&ring->packed)
+			       : xb_split_virtqueue(&ring->split);
+}
 
-/** Chains of `n` buffers that can be posted now; with INDIRECT each takes one descriptor. */
+/** Whether a chain of `n` buffers can be posted now; with INDIRECT it takes one descriptor. */
 static inline bool xb_vring_has_room(const struct xb_vring *ring, unsigned n)
 {
-	return ring->n_free >= (ring->tables && n > 1 ? 1 : n);
+	return ring->is_packed ? xb_packed_has_room(&ring->packed, n)
+			       : xb_split_has_room(&ring->split, n);
 }
 
 /**
@@ -90,42 +86,78 @@ static inline bool xb_vring_has_room(const struct xb_vring *ring, unsigned n)
  *
  * @cookie: what xb_vring_take gives back; not NULL.
  */
-void xb_vring_add(struct xb_vring *ring, const struct xb_vring_buf *bufs, unsigned n, bool in,
-		  void *cookie);
+static inline void xb_vring_add(struct xb_vring *ring, const struct xb_vring_buf *bufs, unsigned n,
+				bool in, void *cookie)
+{
+	if (ring->is_packed)
+		xb_packed_add(&ring->packed, bufs, n, in, cookie);
+	else
+		xb_split_add(&ring->split, bufs, n, in, cookie);
+}
 
 /** Makes all posted chains visible to the device. */
-void xb_vring_publish(struct xb_vring *ring);
+static inline void xb_vring_publish(struct xb_vring *ring)
+{
+	if (ring->is_packed)
+		xb_packed_publish(&ring->packed);
+	else
+		xb_split_publish(&ring->split);
+}
 
 /** Whether the device wants to be told about what was published since the last call. */
-bool xb_vring_must_notify(struct xb_vring *ring);
+static inline bool xb_vring_must_notify(struct xb_vring *ring)
+{
+	return ring->is_packed ? xb_packed_must_notify(&ring->packed)
+			       : xb_split_must_notify(&ring->split);
+}
 
 /**
  * Takes the next chain that the device has used.
  *
  * @ret_len: bytes that the device wrote, at most what was posted for writing.
  *
- * Returns 1, 0 (none), or -EPROTO: the device named a chain that is not outstanding, claimed more
- * bytes than were posted, or its index ran ahead of what is posted. The ring is to be reset then.
+ * Returns 1, 0 (none), or -EPROTO: the device broke the ring's rules, and it is to be reset.
  */
-int xb_vring_take(struct xb_vring *ring, void **ret_cookie, uint32_t *ret_len);
+static inline int xb_vring_take(struct xb_vring *ring, void **ret_cookie, uint32_t *ret_len)
+{
+	return ring->is_packed ? xb_packed_take(&ring->packed, ret_cookie, ret_len)
+			       : xb_split_take(&ring->split, ret_cookie, ret_len);
+}
 
 /** Chains that were posted and not taken back. */
 static inline unsigned xb_vring_outstanding(const struct xb_vring *ring)
 {
-	return (uint16_t)(ring->avail_idx - ring->used_idx);
+	return ring->is_packed ? ring->packed.outstanding : xb_split_outstanding(&ring->split);
 }
 
 /** Whether a used chain waits to be taken. */
-bool xb_vring_has_used(const struct xb_vring *ring);
+static inline bool xb_vring_has_used(const struct xb_vring *ring)
+{
+	return ring->is_packed ? xb_packed_has_used(&ring->packed)
+			       : xb_split_has_used(&ring->split);
+}
 
 /** Asks for a call at the next used chain. Returns false where one is there already. */
-bool xb_vring_arm(struct xb_vring *ring);
+static inline bool xb_vring_arm(struct xb_vring *ring)
+{
+	return ring->is_packed ? xb_packed_arm(&ring->packed) : xb_split_arm(&ring->split);
+}
+
 /** No calls wanted. */
-void xb_vring_disarm(struct xb_vring *ring);
+static inline void xb_vring_disarm(struct xb_vring *ring)
+{
+	if (ring->is_packed)
+		xb_packed_disarm(&ring->packed);
+	else
+		xb_split_disarm(&ring->split);
+}
 
 /** After a reset, when the device no longer touches the ring: hands over each chain still
- *  outstanding, in no order. Returns NULL when there is none left. The ring is not used again
+ * outstanding, in no order. Returns NULL when there is none left. The ring is not used again
  * before xb_vring_renew. */
-void *xb_vring_reclaim(struct xb_vring *ring);
+static inline void *xb_vring_reclaim(struct xb_vring *ring)
+{
+	return ring->is_packed ? xb_packed_reclaim(&ring->packed) : xb_split_reclaim(&ring->split);
+}
 
 #endif

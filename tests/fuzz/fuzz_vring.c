@@ -63,7 +63,7 @@ static void post(struct xb_vring *ring, struct input *in)
 	if (n_posted == CHAINS || !xb_vring_has_room(ring, n))
 		return;
 	for (unsigned i = 0; i < n; i++) {
-		bufs[i] = (struct xb_vring_buf){"any" + i % 3, byte(in)};
+		bufs[i] = (struct xb_vring_buf){&posted[i], byte(in)};
 		room += bufs[i].len;
 	}
 	posted[n_posted] = (struct posted){true, writable ? room : 0};
@@ -94,27 +94,52 @@ static bool take(struct xb_vring *ring)
 	return ret == 0;
 }
 
-/* The device writes a used element, the index, or anything anywhere in the rings. */
-static void misbehave(struct xb_vring *ring, struct input *in, uint8_t *mem, size_t bytes)
+/* The device writes a used element, or the index. */
+static void misuse_split(struct xb_split *ring, struct input *in, unsigned how)
 {
 	struct vring_used *used = ring->vring.used;
 
-	switch (byte(in) % 4) {
-	case 0: /* likely in order */
+	if (how == 0) { /* likely in order */
 		used->ring[used->idx % ring->size] =
 			(struct vring_used_elem){byte(in) % (ring->size + 1), byte(in)};
 		used->idx++;
-		break;
-	case 1:
+	} else if (how == 1) {
 		used->ring[byte(in) % ring->size] = (struct vring_used_elem){word(in), word(in)};
-		break;
-	case 2:
+	} else {
 		used->idx = (uint16_t)word(in);
-		break;
-	default:
-		mem[word(in) % bytes] = byte(in);
-		break;
 	}
+}
+
+/* A used descriptor, in the right place or in any; or flags alone. */
+static void misuse_packed(struct xb_packed *ring, struct input *in, unsigned how)
+{
+	const uint16_t both = 1u << VRING_PACKED_DESC_F_AVAIL | 1u << VRING_PACKED_DESC_F_USED;
+	struct vring_packed_desc *next = &ring->desc[ring->next_used];
+
+	if (how == 0)
+		*next = (struct vring_packed_desc){
+			.id = (uint16_t)(byte(in) % (ring->size + 1)),
+			.len = byte(in),
+			.flags = ring->used_wrap ? both : 0,
+		};
+	else if (how == 1)
+		ring->desc[byte(in) % ring->size] = (struct vring_packed_desc){
+			.id = (uint16_t)word(in), .len = word(in), .flags = (uint16_t)word(in)};
+	else
+		next->flags = (uint16_t)word(in);
+}
+
+/* What a device writes in its place, or anything anywhere in the rings. */
+static void misbehave(struct xb_vring *ring, struct input *in, uint8_t *mem, size_t bytes)
+{
+	unsigned how = byte(in) % 4;
+
+	if (how == 3)
+		mem[word(in) % bytes] = byte(in);
+	else if (ring->is_packed)
+		misuse_packed(&ring->packed, in, how);
+	else
+		misuse_split(&ring->split, in, how);
 }
 
 static void end(struct xb_vring *ring)
@@ -131,17 +156,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = {data, size};
 	unsigned ring_size = 1u << byte(&in) % 7;
 	uint8_t features = byte(&in);
-	bool indirect = features & 1, goes_on = true;
-	size_t bytes = xb_vring_bytes(ring_size, indirect);
+	uint64_t negotiated = (uint64_t)(features & 1) << VIRTIO_RING_F_INDIRECT_DESC |
+			      (uint64_t)(features >> 1 & 1) << VIRTIO_RING_F_EVENT_IDX |
+			      (uint64_t)(features >> 2 & 1) << VIRTIO_F_RING_PACKED;
+	size_t bytes = xb_vring_bytes(ring_size, negotiated);
+	bool goes_on = true;
 	uint8_t *mem = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
 	struct xb_vring ring;
 
 	CHECK(mem);
 	memset(mem, 0, bytes);
 	n_posted = n_outstanding = 0;
-	CHECK(xb_vring_init(&ring, mem, ring_size,
-			    (indirect ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0) |
-				    (features & 2 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0),
+	CHECK(xb_vring_init(&ring, mem, ring_size, negotiated,
 			    (struct xb_iova_map){0x4000000000000000u}) == 0);
 	while (in.left && goes_on) {
 		switch (byte(&in) % 4) {

@@ -12,6 +12,9 @@
 
 #include <string.h>
 
+/* Whether the driver asks for packed rings, which the device offers. */
+static bool bench_packed;
+
 struct bench {
 	struct xb_arena arena;
 	struct xb_cache cache;
@@ -27,7 +30,8 @@ static inline void bench_init(struct bench *b, uint32_t frames, unsigned pairs, 
 						.queues_max = pairs,
 						.queue_size = queue_size,
 						.mtu = 1500,
-						.offload = true};
+						.offload = true,
+						.packed = bench_packed};
 
 	memset(b, 0, sizeof(*b));
 	MUST(xb_arena_init(&b->arena, frames, 4u << 20, NULL) == 0);

@@ -13,7 +13,8 @@
 #define RX 0u
 #define TX 1u
 
-const uint64_t sim_all_features = XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVENT_IDX) |
+const uint64_t sim_all_features = XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_F_RING_PACKED) |
+				  XB_F(VIRTIO_RING_F_EVENT_IDX) |
 				  XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF) |
 				  XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) |
 				  XB_F(VIRTIO_NET_F_STATUS) | XB_F(VIRTIO_NET_F_CTRL_VQ) |
@@ -189,10 +190,14 @@ static void take_queue(struct sim_device *sim, const struct sim_order *order)
 
 static bool is_empty(const struct sim_device *sim, const struct xb_virtqueue *queue)
 {
+	const struct vring_packed_desc *desc = xb_iova_ptr(sim->transport.map, queue->desc);
 	const struct vring_avail *avail = xb_iova_ptr(sim->transport.map, queue->driver);
 	const struct vring_used *used = xb_iova_ptr(sim->transport.map, queue->device);
 
-	return !avail->idx && !used->idx && !queue->base;
+	for (unsigned i = 0; queue->packed && i < queue->size; i++)
+		if (desc[i].flags)
+			return false;
+	return queue->packed || (!avail->idx && !used->idx && !queue->base);
 }
 
 static int set_queue(struct xb_virtio_transport *transport, unsigned index,

@@ -191,12 +191,12 @@ static bool misbehave(struct sim_device *sim, struct device_ring *ring, enum sim
 	int fault = atomic_load(&sim->fault);
 
 	if (fault == (int)first) { /* …_ID_BEYOND */
-		device_ring_put(ring, ring->vring.num + 5, 0);
+		device_ring_put(ring, device_ring_size(ring) + 5, 0);
 	} else if (fault == (int)first + 1) { /* …_ID_FREE */
 		device_ring_put(ring, head, first == SIM_RX_ID_BEYOND ? HEADER_BYTES : 0);
 		device_ring_put(ring, head, first == SIM_RX_ID_BEYOND ? HEADER_BYTES : 0);
 	} else if (fault == (int)first + 2) { /* …_INDEX_JUMP */
-		ring->next_used = (uint16_t)(ring->next_used + ring->vring.num + 1);
+		device_ring_jump(ring);
 	} else if (fault == SIM_RX_LEN_LONG && first == SIM_RX_ID_BEYOND) {
 		device_ring_put(ring, head, bytes + 1);
 	} else {
@@ -245,7 +245,6 @@ static unsigned take_sent(struct sim_device *sim, struct sim_pair *pair)
 static unsigned take_buffers(struct sim_device *sim, struct device_ring *ring, uint32_t bytes,
 			     struct device_chain *chains, uint32_t *used)
 {
-	uint16_t before = ring->next_avail;
 	unsigned n = 0;
 
 	while (bytes && n < 64 && device_ring_get(ring, &chains[n])) {
@@ -261,7 +260,8 @@ static unsigned take_buffers(struct sim_device *sim, struct device_ring *ring, u
 	}
 	if (!bytes)
 		return n;
-	ring->next_avail = before;
+	while (n)
+		device_ring_unget(ring, &chains[--n]);
 	return 0;
 }
 
@@ -357,7 +357,7 @@ unsigned sim_device_step(struct sim_device *sim)
 void sim_pair_leave(struct sim_device *sim, struct sim_pair *pair)
 {
 	for (unsigned dir = 0; dir < 2; dir++) {
-		pair->queue[dir].base = pair->ring[dir].next_avail;
+		pair->queue[dir].base = device_ring_base(&pair->ring[dir]);
 		touch_posted(sim, pair, dir);
 		pair->set[dir] = false;
 	}

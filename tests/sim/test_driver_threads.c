@@ -29,6 +29,7 @@ static struct sim_device sim;
 static struct xb_virtio_net net;
 static struct xb_snapshot snapshots[2];
 static _Atomic bool enough;
+static bool packed;
 
 /* Publishes the first `pairs` queues of the device; 0: not even the port. */
 static void publish(unsigned pairs)
@@ -49,8 +50,12 @@ static void publish(unsigned pairs)
 
 static void setup_all(unsigned n_workers)
 {
-	const struct xb_virtio_net_options options = {
-		.name = "v0", .queues_max = PAIRS, .queue_size = 64, .mtu = 1500, .offload = true};
+	const struct xb_virtio_net_options options = {.name = "v0",
+						      .queues_max = PAIRS,
+						      .queue_size = 64,
+						      .mtu = 1500,
+						      .offload = true,
+						      .packed = packed};
 	const struct xb_workers_options crew = {.n = n_workers, .beat_ns = 100000000u};
 
 	MUST(xb_arena_init(&arena, 4096, 4u << 20, NULL) == 0);
@@ -188,5 +193,10 @@ int main(void)
 		cmocka_unit_test(each_packet_on_its_own_crosses_there_and_back),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed;
+
+	failed = cmocka_run_group_tests_name("split", tests, NULL, NULL);
+
+	packed = true;
+	return failed + cmocka_run_group_tests_name("packed", tests, NULL, NULL);
 }

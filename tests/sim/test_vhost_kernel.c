@@ -59,6 +59,9 @@ static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
 static struct xb_tap_options tap_options;
 static bool persists;
 
+/* Whether the driver asks for packed rings. */
+static bool packed;
+
 static const struct xb_tap_options plain = {.ifname = "xbt0", .queues = PAIRS, .mtu = 1500};
 
 static int make(struct stack *s, struct xb_error *err)
@@ -67,7 +70,8 @@ static int make(struct stack *s, struct xb_error *err)
 						  .queues_max = PAIRS,
 						  .queue_size = 64,
 						  .mtu = 1500,
-						  .offload = true};
+						  .offload = true,
+						  .packed = packed};
 	struct xb_vhost_region region;
 	int ret;
 
@@ -351,6 +355,37 @@ static void a_pair_that_was_stopped_goes_on_where_it_was(void **state)
 	assert_null(sim_vhost_wrong());
 }
 
+/* Down to the requests; the rings themselves are tested on a device in this process. */
+static void a_module_with_packed_rings_gets_them_where_they_are_asked_for(void **state)
+{
+	const uint64_t all = sim_vhost_features;
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	tap_options = plain;
+	for (unsigned i = 0; i < 4; i++) {
+		bool can = i & 1, both = i == 3;
+		struct xb_error err = {0};
+		struct xb_virtqueue queue;
+		struct stack s;
+
+		packed = i & 2;
+		sim_vhost_features = can ? all | 1ull << VIRTIO_F_RING_PACKED : all;
+		assert_int_equal(make(&s, &err), 0);
+		assert_int_equal(xb_virtio_net_start(&s.net, 1, &s.cache, &err), 0);
+		assert_int_equal(s.net.features >> VIRTIO_F_RING_PACKED & 1, both);
+		assert_int_equal(s.kernel.features >> VIRTIO_F_RING_PACKED & 1, both);
+		assert_int_equal(
+			s.user.transport.ops->get_queue(&s.user.transport, XB_VQ_TX(0), &queue), 0);
+		assert_int_equal(queue.packed, both);
+		assert_true(sim_vhost_serves_at(both ? 0x80008000u : 0, both ? 0x80008000u : 0));
+		unmake(&s);
+	}
+	packed = false;
+	sim_vhost_features = all;
+	assert_null(sim_vhost_wrong());
+}
+
 static void without_the_module_the_error_says_what_to_do(void **state)
 {
 	static const int codes[] = {ENOENT, ENXIO, EACCES};
@@ -542,6 +577,7 @@ int main(void)
 		cmocka_unit_test(so_it_is_with_a_tap_that_was_handed_in),
 		cmocka_unit_test(it_can_be_started_again_after_each_failure),
 		cmocka_unit_test(a_pair_that_was_stopped_goes_on_where_it_was),
+		cmocka_unit_test(a_module_with_packed_rings_gets_them_where_they_are_asked_for),
 		cmocka_unit_test(without_the_module_the_error_says_what_to_do),
 		cmocka_unit_test(without_a_thread_for_its_worker_it_is_not_there),
 		cmocka_unit_test(descriptors_handed_in_are_used_and_used_again),

@@ -2,16 +2,22 @@
 /*
  * No notification is ever lost: every interleaving of the ring's code with a device is tried.
  *
- * vring.c is compiled into this program, its full barriers replaced by a place where the device may
- * take any number of steps; so may it between two calls. Each step of the device is one access to
- * shared memory. This covers what sequential consistency allows, which is what the barriers are
- * there for; that they are barriers, unit.vring's threads show.
+ * split.c, or in a program of its own packed.c, is compiled in, its full barriers replaced by a
+ * place where the device may take any number of steps; so may it between two calls. Each step of
+ * the device is one access to shared memory. This covers what sequential consistency allows, which
+ * is what the barriers are there for; that they are barriers, unit.vring's threads show.
  */
 #include <stdatomic.h>
 static void other_side(void);
 #undef atomic_thread_fence
 #define atomic_thread_fence(order) other_side()
-#include "virtio/vring.c"
+#ifdef MODEL_PACKED
+#include "virtio/packed.c"
+#else
+#include "virtio/split.c"
+#endif
+
+#include "virtio/vring.h"
 
 #include "support/device_ring.h"
 #include "support/must.h"
@@ -63,23 +69,51 @@ static void other_side(void)
 		device_step();
 }
 
+#ifdef MODEL_PACKED
+#define FORMAT (1ull << VIRTIO_F_RING_PACKED)
+
+/* As if so many descriptors had been used in the first lap. */
+static void go_to(uint16_t index)
+{
+	struct device_packed *packed = &device.packed;
+
+	index %= RING;
+	for (unsigned i = 0; i < index; i++)
+		packed->desc[i].flags = F_AVAIL | F_USED;
+	ring.packed.next_avail = ring.packed.next_used = index;
+	packed->next_avail = packed->next_used = packed->called_used = index;
+	if (device.event_idx)
+		device_ring_ask(&device);
+}
+#else
+#define FORMAT 0u
+
+static void go_to(uint16_t index)
+{
+	struct xb_split *split = &ring.split;
+
+	split->avail_idx = split->published_idx = split->notified_idx = split->used_idx = index;
+	split->vring.avail->idx = split->vring.used->idx = index;
+	device.next_avail = device.next_used = device.shown_used = device.called_idx = index;
+	if (device.event_idx)
+		vring_avail_event(&split->vring) = index;
+}
+#endif
+
 static void start(uint16_t index, uint64_t features)
 {
 	static alignas(4096) uint8_t mem[8192];
 	static const struct xb_iova_map map = {0x4000000000000000u};
 	struct xb_virtqueue queue;
 
-	MUST(xb_vring_bytes(RING, false) <= sizeof(mem));
-	memset(mem, 0, 128); /* descriptors and available ring; then the used ring */
+	features |= FORMAT;
+	MUST(xb_vring_bytes(RING, features) <= sizeof(mem));
+	memset(mem, 0, 256); /* descriptors and available ring, or events; then the used ring */
 	memset(mem + 4096, 0, 128);
 	MUST(xb_vring_init(&ring, mem, RING, features, map) == 0);
 	queue = xb_vring_virtqueue(&ring);
 	device_ring_init(&device, &queue, map, features);
-	ring.avail_idx = ring.published_idx = ring.notified_idx = ring.used_idx = index;
-	ring.vring.avail->idx = ring.vring.used->idx = index;
-	device.next_avail = device.next_used = device.shown_used = device.called_idx = index;
-	if (device.event_idx)
-		vring_avail_event(&ring.vring) = index;
+	go_to(index);
 	xb_vring_disarm(&ring);
 }
 
