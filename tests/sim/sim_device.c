@@ -184,6 +184,7 @@ static void take_queue(struct sim_device *sim, const struct sim_order *order)
 
 	device_ring_init(&pair->ring[dir], order->queue, sim->transport.map, sim->features);
 	pair->queue[dir] = *order->queue;
+	device_ring_hush(&pair->ring[dir]); /* it is awake */
 	pair->set[dir] = true;
 	pair->asleep[dir] = false;
 }
