@@ -322,6 +322,8 @@ int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct 
 	kernel->may_do_without = false;
 	if (ret < 0)
 		return ret;
+	/* an earlier run may have ended while it moved flows off queues */
+	xb_tap_steer_to(&kernel->tap, 0);
 	ret = bring_up(kernel, err);
 	if (ret < 0) {
 		xb_kernel_port_stop(kernel, cache);
@@ -352,20 +354,21 @@ int xb_kernel_port_resize(struct xb_kernel_port *kernel, unsigned queues, struct
 
 bool xb_kernel_port_retire(struct xb_kernel_port *kernel, unsigned queues)
 {
-	return kernel->vhost ? xb_virtio_net_retire(&kernel->net, queues)
-			     : xb_tap_steer_to(&kernel->tap, queues) == 0;
+	return xb_tap_steer_to(&kernel->tap, queues) == 0;
 }
 
 bool xb_kernel_port_waiting(struct xb_kernel_port *kernel, unsigned queues)
 {
-	return kernel->vhost ? xb_virtio_net_waiting(&kernel->net, queues)
+	return kernel->vhost ? xb_vhost_kernel_pending(&kernel->backend, queues)
 			     : xb_tap_pending(&kernel->tap, queues);
 }
 
 bool xb_kernel_port_unread(struct xb_kernel_port *kernel, unsigned queues)
 {
-	return kernel->vhost ? xb_virtio_net_unread(&kernel->net, queues)
-			     : xb_tap_port_unread(&kernel->tap_port, queues);
+	if (!kernel->vhost)
+		return xb_tap_port_unread(&kernel->tap_port, queues);
+	return xb_virtio_net_unread(&kernel->net, queues) ||
+	       xb_vhost_kernel_pending(&kernel->backend, queues);
 }
 
 bool xb_kernel_port_recall(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache)

@@ -48,10 +48,6 @@ struct xb_vhost_backend_ops {
 	 * base from which each queue can be gone on with, or -errno where it can't tell, with
 	 * `ret_bases` untouched. */
 	int (*stop_pair)(struct xb_vhost_backend *backend, unsigned pair, uint32_t ret_bases[2]);
-	/** No new packets for pairs from `pairs` on; 0: for all of them again. False: it can't. */
-	bool (*steer_to)(struct xb_vhost_backend *backend, unsigned pairs);
-	/** Whether packets wait that only pairs from `pairs` on can take. */
-	bool (*has_waiting)(struct xb_vhost_backend *backend, unsigned pairs);
 	/** A descriptor that is readable while packets wait that a started pair is going to
 	 * receive; it stays the backend's. NULL: there is none. */
 	int (*early_fd)(struct xb_vhost_backend *backend, unsigned pair);

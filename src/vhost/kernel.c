@@ -298,11 +298,6 @@ static int stop_pair(struct xb_vhost_backend *backend, unsigned pair, uint32_t r
 	return ret;
 }
 
-static bool steer_to(struct xb_vhost_backend *backend, unsigned pairs)
-{
-	return xb_tap_steer_to(kernel_of(backend)->tap, pairs) == 0;
-}
-
 /* Receiving, for the pairs from `pairs` on: either goes on, or stops and gives the TAP back what
  * vhost-net has taken out of it. A pair that can't go on is one that nobody counts on any more. */
 static void receive(struct xb_vhost_kernel *kernel, unsigned pairs, bool on)
@@ -317,9 +312,8 @@ static void receive(struct xb_vhost_kernel *kernel, unsigned pairs, bool on)
 
 /* vhost-net takes up to 64 packets at once out of the TAP's queue and keeps those that there are no
  * buffers for. Nobody sees them there, so where the queue looks empty it has to show them. */
-static bool has_waiting(struct xb_vhost_backend *backend, unsigned pairs)
+bool xb_vhost_kernel_pending(struct xb_vhost_kernel *kernel, unsigned pairs)
 {
-	struct xb_vhost_kernel *kernel = kernel_of(backend);
 	bool waiting = xb_tap_pending(kernel->tap, pairs);
 
 	if (!waiting) {
@@ -340,8 +334,6 @@ static const struct xb_vhost_backend_ops backend_ops = {
 	.configure = configure,
 	.start_pair = start_pair,
 	.stop_pair = stop_pair,
-	.steer_to = steer_to,
-	.has_waiting = has_waiting,
 	.early_fd = early_fd,
 };
 

@@ -46,6 +46,10 @@ int xb_vhost_kernel_init(struct xb_vhost_kernel *kernel, struct xb_tap *tap, con
 			 unsigned n_fds, unsigned pairs_max, struct xb_error *err);
 void xb_vhost_kernel_fini(struct xb_vhost_kernel *kernel);
 
+/** As xb_tap_pending of its TAP, which it reads: whether packets wait that only pairs from `pairs`
+ * on can take, in the TAP or in vhost-net, and not yet in a ring. */
+bool xb_vhost_kernel_pending(struct xb_vhost_kernel *kernel, unsigned pairs);
+
 /** Joins regions that touch in address and file, in place. Returns how many are left. */
 unsigned xb_vhost_regions_join(struct xb_vhost_region *regions, unsigned n);
 

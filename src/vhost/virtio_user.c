@@ -229,22 +229,7 @@ static int set_pairs(struct xb_virtio_transport *transport, unsigned pairs, stru
 	if (ret < 0)
 		return ret;
 	user->pairs = pairs;
-	user->backend->ops->steer_to(user->backend, 0);
 	return 0;
-}
-
-static bool retire_pairs(struct xb_virtio_transport *transport, unsigned pairs)
-{
-	struct xb_vhost_backend *backend = user_of(transport)->backend;
-
-	return backend->ops->steer_to(backend, pairs);
-}
-
-static bool has_waiting(struct xb_virtio_transport *transport, unsigned pairs)
-{
-	struct xb_vhost_backend *backend = user_of(transport)->backend;
-
-	return backend->ops->has_waiting(backend, pairs);
 }
 
 static void notify(struct xb_virtio_transport *transport, unsigned index)
@@ -289,8 +274,6 @@ static const struct xb_virtio_transport_ops transport_ops = {
 	.set_queue = set_queue,
 	.get_queue = get_queue,
 	.set_pairs = set_pairs,
-	.retire_pairs = retire_pairs,
-	.has_waiting = has_waiting,
 	.notify = notify,
 	.call_fd = call_fd,
 	.early_fd = early_fd,

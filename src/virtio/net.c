@@ -257,23 +257,13 @@ void xb_virtio_net_stop(struct xb_virtio_net *net, struct xb_cache *cache)
 	net->port.n_queues = 0;
 }
 
-bool xb_virtio_net_retire(struct xb_virtio_net *net, unsigned pairs)
-{
-	return net->transport->ops->retire_pairs(net->transport, pairs);
-}
-
-bool xb_virtio_net_waiting(struct xb_virtio_net *net, unsigned pairs)
-{
-	return net->transport->ops->has_waiting(net->transport, pairs);
-}
-
 bool xb_virtio_net_unread(const struct xb_virtio_net *net, unsigned pairs)
 {
 	for (unsigned q = pairs; q < net->port.n_queues; q++)
 		if (!atomic_load_explicit(&net->queues[q].broken, memory_order_relaxed) &&
 		    xb_vring_has_used(&net->queues[q].rx))
 			return true;
-	return net->transport->ops->has_waiting(net->transport, pairs);
+	return false;
 }
 
 /* Empties the rings of a pair that the device serves no more, for when it does again. */

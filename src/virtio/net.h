@@ -76,20 +76,14 @@ void xb_virtio_net_stop(struct xb_virtio_net *net, struct xb_cache *cache);
  * reset is due. Any thread. */
 bool xb_virtio_net_broken(const struct xb_virtio_net *net);
 
-/** Before a resize to fewer pairs: no new packets come in by those from `pairs` on. False: the
- * device can't see to that. */
-bool xb_virtio_net_retire(struct xb_virtio_net *net, unsigned pairs);
-/** Whether the device still holds packets for pairs from `pairs` on. */
-bool xb_virtio_net_waiting(struct xb_virtio_net *net, unsigned pairs);
-
-/** The same for pairs from `pairs` on, which are not published: also what it has given back and
- * nobody has taken. */
+/** Whether the device has given back packets by pairs from `pairs` on, which are not published,
+ * that nobody has taken. */
 bool xb_virtio_net_unread(const struct xb_virtio_net *net, unsigned pairs);
 
 /**
  * Changes how many queue pairs are in use, without a reset: more of them come ready to be
- * published; fewer must be unpublished (and, so that nothing is lost, retired and run empty)
- * before. Returns 0 or -errno, with the port as before.
+ * published; fewer must be unpublished before, and what the device then still has for them is lost.
+ * Returns 0 or -errno, with the port as before.
  */
 int xb_virtio_net_resize(struct xb_virtio_net *net, unsigned pairs, struct xb_cache *cache,
 			 struct xb_error *err);

@@ -45,11 +45,6 @@ struct xb_virtio_transport_ops {
 	 * When it returns, the device touches the others' rings no more. 0 or -errno. */
 	int (*set_pairs)(struct xb_virtio_transport *transport, unsigned pairs,
 			 struct xb_error *err);
-	/** Before `set_pairs` with fewer: no new packets come in by queue pairs from `pairs` on,
-	 * those under way still do. Returns whether the device can. */
-	bool (*retire_pairs)(struct xb_virtio_transport *transport, unsigned pairs);
-	/** Whether packets still wait in the device for queue pairs from `pairs` on. */
-	bool (*has_waiting)(struct xb_virtio_transport *transport, unsigned pairs);
 	/** Tells the device that virtqueue `index` has new buffers. Any thread; one system call. */
 	void (*notify)(struct xb_virtio_transport *transport, unsigned index);
 	/** A descriptor that is readable after the device called about virtqueue `index`; it stays

@@ -259,24 +259,6 @@ static int set_pairs(struct xb_virtio_transport *transport, unsigned pairs, stru
 	return 0;
 }
 
-static bool retire_pairs(struct xb_virtio_transport *transport, unsigned pairs)
-{
-	steer(sim_of(transport), pairs);
-	return true;
-}
-
-static bool has_waiting(struct xb_virtio_transport *transport, unsigned pairs)
-{
-	struct sim_device *sim = sim_of(transport);
-	bool found = false;
-
-	pthread_mutex_lock(&sim->lists);
-	for (; pairs < SIM_PAIRS_MAX; pairs++)
-		found = found || !STAILQ_EMPTY(&sim->pair[pairs].to_driver);
-	pthread_mutex_unlock(&sim->lists);
-	return found;
-}
-
 static void notify(struct xb_virtio_transport *transport, unsigned index)
 {
 	struct sim_device *sim = sim_of(transport);
@@ -314,8 +296,6 @@ static const struct xb_virtio_transport_ops ops = {
 	.set_queue = set_queue,
 	.get_queue = get_queue,
 	.set_pairs = set_pairs,
-	.retire_pairs = retire_pairs,
-	.has_waiting = has_waiting,
 	.notify = notify,
 	.call_fd = call_fd,
 	.clear_calls = clear_calls,

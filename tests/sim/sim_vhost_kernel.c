@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/vhost.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,6 +37,7 @@ static unsigned calls, fail_at;
 static int fail_code;
 static unsigned long failed_request;
 static const char *wrong;
+static bool steered;
 
 void sim_vhost_fail(unsigned at, int code)
 {
@@ -84,6 +86,11 @@ void sim_vhost_break(unsigned vring)
 	for (unsigned fd = 0; fd < FDS_MAX; fd++)
 		if (vhost[fd].open && vhost[fd].vring[vring].backend >= 0)
 			MUST(eventfd_write(vhost[fd].vring[vring].err_fd, 1) == 0);
+}
+
+bool sim_vhost_is_steered(void)
+{
+	return steered;
 }
 
 void sim_vhost_advance(unsigned n)
@@ -282,6 +289,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	va_list args;
 	void *arg;
+	int ret;
 
 	va_start(args, request);
 	arg = va_arg(args, void *);
@@ -290,7 +298,10 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 		return -1;
 	if (fd >= 0 && fd < FDS_MAX && vhost[fd].open)
 		return vhost_ioctl(&vhost[fd], request, arg);
-	return __real_ioctl(fd, request, arg);
+	ret = __real_ioctl(fd, request, arg);
+	if (request == TUNSETSTEERINGEBPF && ret == 0)
+		steered = *(const int *)arg >= 0;
+	return ret;
 }
 
 int __wrap_close(int fd)

@@ -31,6 +31,9 @@ unsigned sim_vhost_serving_count(void);
  * ring that is not as it should be. */
 void sim_vhost_break(unsigned vring);
 
+/** Whether a program steers the flows of the TAP that was last told so (TUNSETSTEERINGEBPF). */
+bool sim_vhost_is_steered(void);
+
 /** Each pair that is served moves on by `n` entries in its receive queue, and one more in the
  * other.
  */

@@ -94,6 +94,32 @@ static void a_device_that_fails_is_reset_and_its_interface_stays(void **state)
 	close_bed(&bed);
 }
 
+/* Queues that are to go get no flows; whatever comes of it, the kernel steers by itself again. */
+static void flows_are_moved_for_as_long_as_queues_go(void **state)
+{
+	static const enum xb_kernel_backend backends[] = {XB_KERNEL_VHOST_NET, XB_KERNEL_TAP};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct bed bed;
+
+		open_bed(&bed, backends[i], 3);
+		MUST(xb_tap_steer_to(&bed.kernel.tap, 1) == 0); /* left from an earlier run */
+		assert_true(sim_vhost_is_steered());
+		assert_int_equal(start(&bed), 0);
+		assert_false(sim_vhost_is_steered());
+		assert_true(xb_kernel_port_retire(&bed.kernel, 2));
+		assert_true(sim_vhost_is_steered());
+		assert_int_equal(xb_kernel_port_resize(&bed.kernel, 2, &bed.cache, &bed.err), 0);
+		assert_false(sim_vhost_is_steered());
+		assert_true(xb_kernel_port_retire(&bed.kernel, 1));
+		assert_int_equal(xb_kernel_port_resize(&bed.kernel, 0, &bed.cache, &bed.err),
+				 -EINVAL);
+		assert_false(sim_vhost_is_steered());
+		close_bed(&bed);
+	}
+}
+
 static void a_start_that_fails_leaves_the_interface_to_the_next(void **state)
 {
 	unsigned index, all, failures = 0;
@@ -215,6 +241,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_device_that_fails_is_reset_and_its_interface_stays),
+		cmocka_unit_test(flows_are_moved_for_as_long_as_queues_go),
 		cmocka_unit_test(a_start_that_fails_leaves_the_interface_to_the_next),
 		cmocka_unit_test(an_interface_that_was_deleted_is_made_again),
 		cmocka_unit_test(where_nobody_insists_on_it_a_start_does_without_vhost_net),
