@@ -16,6 +16,13 @@
 #define REGIONS_DEFAULT   64u
 #define REGIONS_PARAMETER "/sys/module/vhost/parameters/max_mem_regions"
 
+/* What is left to the module: the rings. Of what it offers besides, VIRTIO_F_ACCESS_PLATFORM would
+ * have it ask us for the translation of each address, and VHOST_NET_F_VIRTIO_NET_HDR have it make
+ * up the headers that are the TAP's. */
+#define BY_MODULE                                                                                \
+	(XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_F_RING_PACKED) | XB_F(VIRTIO_RING_F_EVENT_IDX) | \
+	 XB_F(VIRTIO_RING_F_INDIRECT_DESC) | XB_F(VIRTIO_NET_F_MRG_RXBUF))
+
 static struct xb_vhost_kernel *kernel_of(struct xb_vhost_backend *backend)
 {
 	return (struct xb_vhost_kernel *)backend;
@@ -65,15 +72,25 @@ static uint64_t features(struct xb_vhost_backend *backend)
 {
 	const struct xb_vhost_kernel *kernel = kernel_of(backend);
 
-	return (kernel->vhost_features & ~XB_F_OFFLOADS) | kernel->tap_features;
+	return (kernel->vhost_features & BY_MODULE) | kernel->tap_features;
 }
 
 /* ---- memory ---- */
+
+static int by_address(const void *a, const void *b)
+{
+	const uint8_t *one = ((const struct xb_vhost_region *)a)->addr;
+	const uint8_t *other = ((const struct xb_vhost_region *)b)->addr;
+
+	return (one > other) - (one < other);
+}
 
 unsigned xb_vhost_regions_join(struct xb_vhost_region *regions, unsigned n)
 {
 	unsigned kept = 0;
 
+	if (n)
+		qsort(regions, n, sizeof(*regions), by_address);
 	for (unsigned i = 0; i < n; i++) {
 		struct xb_vhost_region *last = kept ? &regions[kept - 1] : NULL;
 
@@ -106,6 +123,29 @@ static int set_mem_table(const struct xb_vhost_kernel *kernel, int fd, struct xb
 	return vhost_ioctl(fd, VHOST_SET_MEM_TABLE, table, err);
 }
 
+static int take_regions(struct xb_vhost_kernel *kernel, const struct xb_vhost_region *regions,
+			unsigned n, struct xb_error *err)
+{
+	xb_auto_free struct xb_vhost_region *joined = calloc(n, sizeof(*joined));
+	int ret;
+
+	if (n && !joined)
+		return xb_fail(err, -ENOMEM, "allocate %u memory regions", n);
+	if (n)
+		memcpy(joined, regions, n * sizeof(*joined));
+	n = xb_vhost_regions_join(joined, n);
+	if (n > kernel->regions_max) {
+		ret = xb_fail(err, -E2BIG, "%u memory regions; vhost takes %u", n,
+			      kernel->regions_max);
+		xb_hint(err, "raise the module's parameter: " REGIONS_PARAMETER);
+		return ret;
+	}
+	free(kernel->regions);
+	kernel->regions = XB_TAKE_PTR(joined);
+	kernel->n_regions = n;
+	return 0;
+}
+
 static int configure(struct xb_vhost_backend *backend, uint64_t wanted,
 		     const struct xb_vhost_region *regions, unsigned n_regions,
 		     struct xb_error *err)
@@ -113,16 +153,9 @@ static int configure(struct xb_vhost_backend *backend, uint64_t wanted,
 	struct xb_vhost_kernel *kernel = kernel_of(backend);
 	int ret;
 
-	if (n_regions > XB_VHOST_KERNEL_REGIONS_MAX)
-		return xb_fail(err, -E2BIG, "%u memory regions", n_regions);
-	memcpy(kernel->regions, regions, n_regions * sizeof(*regions));
-	kernel->n_regions = xb_vhost_regions_join(kernel->regions, n_regions);
-	if (kernel->n_regions > kernel->regions_max) {
-		ret = xb_fail(err, -E2BIG, "%u memory regions; vhost takes %u", kernel->n_regions,
-			      kernel->regions_max);
-		xb_hint(err, "raise the module's parameter: " REGIONS_PARAMETER);
+	ret = take_regions(kernel, regions, n_regions, err);
+	if (ret < 0)
 		return ret;
-	}
 	ret = xb_tap_set_offload(kernel->tap, gives_of(wanted));
 	if (ret < 0)
 		return xb_fail(err, ret, "TUNSETOFFLOAD on %s", kernel->tap->name);
@@ -216,7 +249,7 @@ static void give_back(struct xb_vhost_kernel *kernel, int fd)
 static int serve(struct xb_vhost_kernel *kernel, int fd, unsigned pair,
 		 const struct xb_vhost_vring vrings[2], struct xb_error *err)
 {
-	uint64_t acked = kernel->features & kernel->vhost_features & ~XB_F_OFFLOADS;
+	uint64_t acked = kernel->features & kernel->vhost_features & BY_MODULE;
 	int ret = vhost_ioctl(fd, VHOST_SET_OWNER, NULL, err);
 
 	if (!ret)
@@ -426,6 +459,8 @@ void xb_vhost_kernel_fini(struct xb_vhost_kernel *kernel)
 		close(kernel->spares[--kernel->n_spares]);
 	free(kernel->fds);
 	free(kernel->spares);
+	free(kernel->regions);
 	kernel->fds = NULL;
 	kernel->spares = NULL;
+	kernel->regions = NULL;
 }

@@ -13,17 +13,16 @@
 #include "vhost/backend.h"
 #include "vhost/tap.h"
 
-#define XB_VHOST_NET_PATH           "/dev/vhost-net"
-#define XB_VHOST_KERNEL_REGIONS_MAX 64u
+#define XB_VHOST_NET_PATH "/dev/vhost-net"
 
 struct xb_vhost_kernel {
 	struct xb_vhost_backend backend;
 	struct xb_tap *tap;
-	uint64_t vhost_features; /* what the module can do */
-	uint64_t features;       /* negotiated */
-	uint64_t tap_features;   /* offloads that the TAP can do, either way */
-	unsigned regions_max;    /* the module's max_mem_regions */
-	struct xb_vhost_region regions[XB_VHOST_KERNEL_REGIONS_MAX]; /* joined */
+	uint64_t vhost_features;         /* what the module can do */
+	uint64_t features;               /* negotiated */
+	uint64_t tap_features;           /* offloads that the TAP can do, either way */
+	unsigned regions_max;            /* the module's max_mem_regions */
+	struct xb_vhost_region *regions; /* negotiated too; joined, by address */
 	unsigned n_regions;
 	int *fds;    /* pairs_max, -1: pair not started */
 	int *spares; /* descriptors that were handed in and are not in use */
@@ -50,7 +49,8 @@ void xb_vhost_kernel_fini(struct xb_vhost_kernel *kernel);
  * on can take, in the TAP or in vhost-net, and not yet in a ring. */
 bool xb_vhost_kernel_pending(struct xb_vhost_kernel *kernel, unsigned pairs);
 
-/** Joins regions that touch in address and file, in place. Returns how many are left. */
+/** Sorts regions by address and joins those that touch, in place: vhost-net reads by address alone,
+ * whatever file is behind it. Returns how many are left. */
 unsigned xb_vhost_regions_join(struct xb_vhost_region *regions, unsigned n);
 
 #endif

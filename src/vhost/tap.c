@@ -140,24 +140,39 @@ static int check_found(const struct xb_tap_link *link, const char *name, unsigne
 
 /* ---- queues ---- */
 
+/* Sets a number, and reads it back: what the kernel has taken is what counts. A macvtap can't be
+ * asked for its send buffer. */
+static int set_number(int fd, unsigned long set, unsigned long get, int value, const char *name,
+		      struct xb_error *err)
+{
+	int got = value;
+
+	if (ioctl(fd, set, &got) < 0)
+		return xb_fail(err, -errno, "TUNSET%s on the TAP", name);
+	if (ioctl(fd, get, &got) < 0 && errno != EINVAL && errno != ENOTTY)
+		return xb_fail(err, -errno, "TUNGET%s on the TAP", name);
+	if (got != value)
+		return xb_refuse(err, -EPROTO, "the TAP has taken TUNSET%s with %d, and has %d",
+				 name, value, got);
+	return 0;
+}
+
 /* Header, byte order and send buffer: of the device for a TAP, of each queue for a macvtap. */
 static int set_up_queue(int fd, struct xb_error *err)
 {
-	int hdr_bytes = XB_TAP_HDR_BYTES;
-	int little = 1;
-	int sndbuf = INT_MAX;
 	int flags = fcntl(fd, F_GETFL);
+	int little = 1;
+	int ret;
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
 	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return xb_fail(err, -errno, "make the TAP queue non-blocking");
-	if (ioctl(fd, TUNSETVNETHDRSZ, &hdr_bytes) < 0)
-		return xb_fail(err, -errno, "TUNSETVNETHDRSZ on the TAP");
+	ret = set_number(fd, TUNSETVNETHDRSZ, TUNGETVNETHDRSZ, XB_TAP_HDR_BYTES, "VNETHDRSZ", err);
+	if (ret < 0)
+		return ret;
 	if (ioctl(fd, TUNSETVNETLE, &little) < 0)
 		return xb_fail(err, -errno, "TUNSETVNETLE on the TAP");
-	if (ioctl(fd, TUNSETSNDBUF, &sndbuf) < 0)
-		return xb_fail(err, -errno, "TUNSETSNDBUF on the TAP");
-	return 0;
+	return set_number(fd, TUNSETSNDBUF, TUNGETSNDBUF, INT_MAX, "SNDBUF", err);
 }
 
 /* Opens a queue file in the namespace and, in passing, whatever `visit` wants to be done there. */

@@ -287,8 +287,6 @@ int xb_virtio_user_init(struct xb_virtio_user *user, struct xb_vhost_backend *ba
 			const struct xb_vhost_region *regions, unsigned n_regions,
 			const uint8_t mac[6], unsigned mtu, struct xb_error *err)
 {
-	if (n_regions > XB_VIRTIO_USER_REGIONS_MAX)
-		return xb_fail(err, -E2BIG, "%u memory regions", n_regions);
 	*user = (struct xb_virtio_user){
 		.transport = {.ops = &transport_ops,
 			      .pairs_max = backend->pairs_max,
@@ -299,12 +297,14 @@ int xb_virtio_user_init(struct xb_virtio_user *user, struct xb_vhost_backend *ba
 			   .max_virtqueue_pairs = (uint16_t)backend->pairs_max,
 			   .mtu = (uint16_t)mtu},
 	};
-	memcpy(user->regions, regions, n_regions * sizeof(*regions));
 	memcpy(user->config.mac, mac, sizeof(user->config.mac));
 	user->err_epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (user->err_epoll_fd < 0)
 		return xb_fail(err, -errno, "make an epoll descriptor");
-	user->pair = calloc(backend->pairs_max, sizeof(*user->pair));
+	user->regions = calloc(n_regions, sizeof(*regions));
+	user->pair = user->regions ? calloc(backend->pairs_max, sizeof(*user->pair)) : NULL;
+	if (user->regions)
+		memcpy(user->regions, regions, n_regions * sizeof(*regions));
 	for (unsigned i = 0; user->pair && i < backend->pairs_max; i++) {
 		int ret = pair_init(user, &user->pair[i]);
 
@@ -317,6 +317,7 @@ int xb_virtio_user_init(struct xb_virtio_user *user, struct xb_vhost_backend *ba
 		}
 	}
 	if (!user->pair) {
+		free(user->regions);
 		close(user->err_epoll_fd);
 		return xb_fail(err, -ENOMEM, "allocate %u queue pairs", backend->pairs_max);
 	}
@@ -331,6 +332,8 @@ void xb_virtio_user_fini(struct xb_virtio_user *user)
 	for (unsigned i = 0; i < user->transport.pairs_max; i++)
 		pair_fini(&user->pair[i]);
 	free(user->pair);
+	free(user->regions);
 	user->pair = NULL;
+	user->regions = NULL;
 	close(user->err_epoll_fd);
 }

@@ -17,9 +17,6 @@
 
 #include <linux/virtio_net.h>
 
-/** Memory regions of one device: an arena is one. */
-#define XB_VIRTIO_USER_REGIONS_MAX 8u
-
 struct xb_virtio_user_pair {
 	struct xb_virtqueue queue[2]; /* receive, transmit; size 0: not set */
 	int kick_fd[2];
@@ -31,7 +28,7 @@ struct xb_virtio_user_pair {
 struct xb_virtio_user {
 	struct xb_virtio_transport transport;
 	struct xb_vhost_backend *backend;
-	struct xb_vhost_region regions[XB_VIRTIO_USER_REGIONS_MAX];
+	struct xb_vhost_region *regions;
 	unsigned n_regions;
 	uint8_t status;
 	uint64_t features; /* the driver's */
@@ -47,7 +44,8 @@ struct xb_virtio_user {
  * @regions: all memory that rings and buffers will lie in; copied.
  * @mac:     6 bytes for the configuration space.
  *
- * Returns 0, -EMFILE, -ENOMEM, -E2BIG (regions). The backend outlives the device.
+ * Returns 0, -EMFILE or -ENOMEM. How many regions there can be is the backend's to say. The backend
+ * outlives the device.
  */
 int xb_virtio_user_init(struct xb_virtio_user *user, struct xb_vhost_backend *backend,
 			const struct xb_vhost_region *regions, unsigned n_regions,

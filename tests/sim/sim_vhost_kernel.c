@@ -32,12 +32,16 @@ uint64_t sim_vhost_features = XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_RING_F_EVEN
 
 const char *sim_vhost_max_mem_regions;
 
+unsigned long sim_tap_request;
+int sim_tap_answer;
+
 static struct sim_vhost vhost[FDS_MAX];
 static unsigned calls, fail_at;
 static int fail_code;
 static unsigned long failed_request;
 static const char *wrong;
 static bool steered;
+static uint64_t acknowledged;
 
 void sim_vhost_fail(unsigned at, int code)
 {
@@ -86,6 +90,11 @@ void sim_vhost_break(unsigned vring)
 	for (unsigned fd = 0; fd < FDS_MAX; fd++)
 		if (vhost[fd].open && vhost[fd].vring[vring].backend >= 0)
 			MUST(eventfd_write(vhost[fd].vring[vring].err_fd, 1) == 0);
+}
+
+uint64_t sim_vhost_acknowledged(void)
+{
+	return acknowledged;
 }
 
 bool sim_vhost_is_steered(void)
@@ -221,6 +230,7 @@ static int vhost_ioctl(struct sim_vhost *dev, unsigned long request, void *arg)
 		return 0;
 	case VHOST_SET_FEATURES:
 		memcpy(&dev->features, arg, sizeof(dev->features));
+		acknowledged |= dev->features;
 		if (dev->features & ~sim_vhost_features)
 			return refuse(EOPNOTSUPP, "features that it hasn't got");
 		return 0;
@@ -301,6 +311,8 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	ret = __real_ioctl(fd, request, arg);
 	if (request == TUNSETSTEERINGEBPF && ret == 0)
 		steered = *(const int *)arg >= 0;
+	if (request == sim_tap_request && ret == 0)
+		*(int *)arg = sim_tap_answer;
 	return ret;
 }
 

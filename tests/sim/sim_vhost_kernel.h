@@ -13,6 +13,13 @@
 /** What the simulated module offers. */
 extern uint64_t sim_vhost_features;
 
+/** All features that were acknowledged so far (VHOST_SET_FEATURES), by any user. */
+uint64_t sim_vhost_acknowledged(void);
+
+/** A request (TUNGET…) to a TAP that answers this number, whatever is set; 0: none. */
+extern unsigned long sim_tap_request;
+extern int sim_tap_answer;
+
 /** What its parameter max_mem_regions reads; NULL: it has none. */
 extern const char *sim_vhost_max_mem_regions;
 

@@ -9,6 +9,7 @@
 #include "support/room.h"
 #include "vhost/kernel.h"
 #include "vhost/virtio_user.h"
+#include "virtio/features.h"
 #include "virtio/net.h"
 
 #include <setjmp.h>
@@ -386,6 +387,78 @@ static void a_module_with_packed_rings_gets_them_where_they_are_asked_for(void *
 	assert_null(sim_vhost_wrong());
 }
 
+/* A split queue of 16, as it is laid out by vring_init. */
+static struct xb_virtqueue a_queue(const uint8_t *mem)
+{
+	const struct xb_iova_map same = {0};
+
+	return (struct xb_virtqueue){.size = 16,
+				     .desc = xb_iova_of(same, mem),
+				     .driver = xb_iova_of(same, mem + 256),
+				     .device = xb_iova_of(same, mem + 4096)};
+}
+
+static void what_the_module_offers_beyond_rings_is_never_acknowledged(void **state)
+{
+	const uint64_t all = sim_vhost_features;
+	const uint64_t rings = XB_F(VIRTIO_F_VERSION_1) | XB_F(VIRTIO_F_RING_PACKED) |
+			       XB_F(VIRTIO_RING_F_EVENT_IDX) | XB_F(VIRTIO_RING_F_INDIRECT_DESC) |
+			       XB_F(VIRTIO_NET_F_MRG_RXBUF);
+	static _Alignas(4096) uint8_t mem[8192];
+	struct xb_vhost_region region = {mem, sizeof(mem), -1};
+	int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct xb_vhost_vring vring = {a_queue(mem), event, -1, event};
+	const struct xb_vhost_vring vrings[2] = {vring, vring};
+	struct xb_error err = {0};
+	uint32_t bases[2];
+	struct stack s;
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	tap_options = plain;
+	sim_vhost_features = UINT64_MAX;
+	assert_int_equal(make(&s, &err), 0);
+	assert_int_equal(xb_virtio_net_start(&s.net, 1, &s.cache, &err), 0);
+	assert_int_equal(s.kernel.backend.ops->features(&s.kernel.backend) & ~XB_F_OFFLOADS, rings);
+	xb_virtio_net_stop(&s.net, &s.cache);
+	/* whatever it is asked for */
+	assert_int_equal(
+		s.kernel.backend.ops->configure(&s.kernel.backend, UINT64_MAX, &region, 1, &err),
+		0);
+	assert_int_equal(s.kernel.backend.ops->start_pair(&s.kernel.backend, 0, vrings, &err), 0);
+	assert_int_equal(s.kernel.backend.ops->stop_pair(&s.kernel.backend, 0, bases), 0);
+	unmake(&s);
+	close(event);
+	sim_vhost_features = all;
+	assert_int_equal(sim_vhost_acknowledged() & ~rings, 0);
+	assert_int_equal(sim_vhost_acknowledged(), rings);
+	assert_null(sim_vhost_wrong());
+}
+
+/* A header of another length would shift each packet; a short send buffer drops them. */
+static void what_the_tap_was_set_to_is_read_back(void **state)
+{
+	static const struct {
+		unsigned long request;
+		int answer;
+		const char *what;
+	} cases[] = {{TUNGETVNETHDRSZ, 10, "TUNSETVNETHDRSZ with 12, and has 10"},
+		     {TUNGETSNDBUF, 212992, "TUNSETSNDBUF with 2147483647, and has 212992"}};
+
+	(void)state;
+	sim_vhost_fail(0, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct xb_error err = {0};
+		struct xb_tap tap;
+
+		sim_tap_request = cases[i].request;
+		sim_tap_answer = cases[i].answer;
+		assert_int_equal(xb_tap_init(&tap, &plain, &err), -EPROTO);
+		assert_non_null(strstr(err.what, cases[i].what));
+		sim_tap_request = 0;
+	}
+}
+
 static void without_the_module_the_error_says_what_to_do(void **state)
 {
 	static const int codes[] = {ENOENT, ENXIO, EACCES};
@@ -424,17 +497,6 @@ static void without_a_thread_for_its_worker_it_is_not_there(void **state)
 	sim_vhost_fail(0, 0);
 	xb_tap_fini(&tap);
 	assert_int_equal(count_fds(), before);
-}
-
-/* A split queue of 16, as it is laid out by vring_init. */
-static struct xb_virtqueue a_queue(const uint8_t *mem)
-{
-	const struct xb_iova_map same = {0};
-
-	return (struct xb_virtqueue){.size = 16,
-				     .desc = xb_iova_of(same, mem),
-				     .driver = xb_iova_of(same, mem + 256),
-				     .device = xb_iova_of(same, mem + 4096)};
 }
 
 static void descriptors_handed_in_are_used_and_used_again(void **state)
@@ -502,14 +564,18 @@ static void a_module_without_version_1_is_refused(void **state)
 static void regions_that_touch_are_joined_and_others_are_not(void **state)
 {
 	uint8_t *base = (uint8_t *)0x10000;
-	struct xb_vhost_region regions[] = {
-		{base, 0x1000, 3}, {base + 0x1000, 0x2000, 3}, {base + 0x4000, 0x1000, 3}};
+	/* in any order, of any file */
+	struct xb_vhost_region regions[] = {{base + 0x1000, 0x2000, 3},
+					    {base + 0x4000, 0x1000, 3},
+					    {base + 0x5000, 0x1000, 4},
+					    {base, 0x1000, 5}};
 
 	(void)state;
-	assert_int_equal(xb_vhost_regions_join(regions, 3), 2);
+	assert_int_equal(xb_vhost_regions_join(regions, 4), 2);
 	assert_ptr_equal(regions[0].addr, base);
 	assert_int_equal(regions[0].bytes, 0x3000);
 	assert_ptr_equal(regions[1].addr, base + 0x4000);
+	assert_int_equal(regions[1].bytes, 0x2000);
 	assert_int_equal(xb_vhost_regions_join(regions, 0), 0);
 }
 
@@ -541,13 +607,13 @@ static void how_many_regions_it_takes_is_the_modules_word(void **state)
 static void more_regions_than_the_module_takes_are_refused(void **state)
 {
 	const struct xb_tap_options options = {.ifname = "xbt0", .queues = 1};
-	struct xb_vhost_region regions[XB_VHOST_KERNEL_REGIONS_MAX + 1];
+	struct xb_vhost_region regions[4000];
 	struct xb_vhost_kernel kernel;
 	struct xb_error err = {0};
 	struct xb_tap tap;
 
 	(void)state;
-	for (unsigned i = 0; i <= XB_VHOST_KERNEL_REGIONS_MAX; i++) /* in pairs that touch */
+	for (unsigned i = 0; i < 4000; i++) /* in pairs that touch */
 		regions[i] = (struct xb_vhost_region){
 			(uint8_t *)0x100000 + 0x10000 * (i / 2) + 0x1000 * (i % 2), 0x1000, 3};
 	sim_vhost_fail(0, 0);
@@ -560,10 +626,10 @@ static void more_regions_than_the_module_takes_are_refused(void **state)
 			 -E2BIG);
 	assert_non_null(strstr(err.what, "3 memory regions; vhost takes 2"));
 	assert_non_null(strstr(err.hint, "/sys/module/vhost/parameters/max_mem_regions"));
-	kernel.regions_max = 2 * XB_VHOST_KERNEL_REGIONS_MAX;
-	assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 0, regions,
-						       XB_VHOST_KERNEL_REGIONS_MAX + 1, &err),
-			 -E2BIG);
+	assert_int_equal(kernel.n_regions, 2); /* as before */
+	kernel.regions_max = 2000;             /* the limit is the module's */
+	assert_int_equal(kernel.backend.ops->configure(&kernel.backend, 0, regions, 4000, &err), 0);
+	assert_int_equal(kernel.n_regions, 2000);
 	xb_vhost_kernel_fini(&kernel);
 	xb_tap_fini(&tap);
 }
@@ -578,6 +644,8 @@ int main(void)
 		cmocka_unit_test(it_can_be_started_again_after_each_failure),
 		cmocka_unit_test(a_pair_that_was_stopped_goes_on_where_it_was),
 		cmocka_unit_test(a_module_with_packed_rings_gets_them_where_they_are_asked_for),
+		cmocka_unit_test(what_the_module_offers_beyond_rings_is_never_acknowledged),
+		cmocka_unit_test(what_the_tap_was_set_to_is_read_back),
 		cmocka_unit_test(without_the_module_the_error_says_what_to_do),
 		cmocka_unit_test(without_a_thread_for_its_worker_it_is_not_there),
 		cmocka_unit_test(descriptors_handed_in_are_used_and_used_again),
