@@ -388,16 +388,16 @@ static unsigned read_regions_max(void)
 static int probe(struct xb_vhost_kernel *kernel, const int *fds, unsigned n_fds,
 		 struct xb_error *err)
 {
-	xb_auto_fd int own = -1;
+	xb_auto_fd int opened = -1;
 	uint64_t all;
 	int ret;
 
 	if (!n_fds) {
-		own = open_vhost(err);
-		if (own < 0)
-			return own;
+		opened = open_vhost(err);
+		if (opened < 0)
+			return opened;
 	}
-	ret = vhost_ioctl(n_fds ? fds[0] : own, VHOST_GET_FEATURES, &all, err);
+	ret = vhost_ioctl(n_fds ? fds[0] : opened, VHOST_GET_FEATURES, &all, err);
 	if (ret < 0)
 		return ret;
 	if (!xb_has(all, VIRTIO_F_VERSION_1)) {
@@ -408,7 +408,7 @@ static int probe(struct xb_vhost_kernel *kernel, const int *fds, unsigned n_fds,
 	kernel->vhost_features = all;
 	/* Its owner gets a thread of the kernel: what that fails for is found out here, where there
 	 * may be another way. */
-	ret = n_fds ? 0 : vhost_ioctl(own, VHOST_SET_OWNER, NULL, err);
+	ret = n_fds ? 0 : vhost_ioctl(opened, VHOST_SET_OWNER, NULL, err);
 	if (ret < 0)
 		return ret;
 	/* Everything that the TAP can give is asked for once, so that its answer tells. */

@@ -22,7 +22,7 @@
 #include "core/cleanup.h"
 #include "vhost/tap_admin.h"
 #include "vhost/tap_link.h"
-#include "vhost/tap_own.h"
+#include "vhost/tap_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An open TAP, while it runs: offloads, steering, and the interface's properties.
- *
- * Requests to the interface go by its name as it is at that moment, and through a socket in its
- * namespace or, where the tun driver knows the request itself, through a queue's descriptor, which
- * needs neither.
+ * An open TAP, while it runs: what the tun driver itself is asked, by a queue's descriptor, which
+ * needs neither the interface's name nor its namespace. The other requests: tap_iface.c.
  */
 #include "core/cleanup.h"
 #include "core/offload.h"
 #include "vhost/tap.h"
-#include "vhost/tap_admin.h"
-#include "vhost/tap_own.h"
+#include "vhost/tap_parts.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -178,21 +174,6 @@ bool xb_tap_pending(const struct xb_tap *tap, unsigned from)
 
 /* ---- the interface ---- */
 
-/* A SIOC… request by name, in the TAP's namespace. */
-static int link_ioctl(const struct xb_tap *tap, unsigned long cmd, struct ifreq *req)
-{
-	struct ifreq named;
-	int ret;
-
-	if (!xb_tap_is_reached(tap))
-		return -ENODEV;
-	ret = xb_tap_request(tap, &named);
-	if (ret < 0)
-		return ret == -EBADFD ? -ENODEV : ret;
-	memcpy(req->ifr_name, named.ifr_name, IFNAMSIZ);
-	return xb_tap_admin_request(tap->ctl_fd, cmd, req);
-}
-
 int xb_tap_get_mac(const struct xb_tap *tap, uint8_t ret_mac[6])
 {
 	struct ifreq req = {0};
@@ -212,57 +193,6 @@ int xb_tap_set_mac(struct xb_tap *tap, const uint8_t mac[6])
 		return errno == EBADFD || errno == ENOLINK ? -ENODEV : -errno;
 	memcpy(tap->given.mac, mac, sizeof(tap->given.mac));
 	return 0;
-}
-
-int xb_tap_get_mtu(const struct xb_tap *tap, unsigned *ret_mtu)
-{
-	struct ifreq req = {0};
-	int ret = link_ioctl(tap, SIOCGIFMTU, &req);
-
-	if (ret == 0)
-		*ret_mtu = (unsigned)req.ifr_mtu;
-	return ret;
-}
-
-int xb_tap_set_mtu(struct xb_tap *tap, unsigned mtu)
-{
-	struct ifreq req = {.ifr_mtu = (int)mtu};
-	int ret = link_ioctl(tap, SIOCSIFMTU, &req);
-
-	if (ret == 0)
-		tap->given.mtu = mtu;
-	return ret;
-}
-
-int xb_tap_get_up(const struct xb_tap *tap, bool *ret_up)
-{
-	struct ifreq req = {0};
-	int ret = link_ioctl(tap, SIOCGIFFLAGS, &req);
-
-	if (ret == 0)
-		*ret_up = req.ifr_flags & IFF_UP;
-	return ret;
-}
-
-int xb_tap_set_up(struct xb_tap *tap, bool up)
-{
-	struct ifreq req = {0};
-	int ret = link_ioctl(tap, SIOCGIFFLAGS, &req);
-
-	if (ret < 0)
-		return ret;
-	req.ifr_flags = (short)((req.ifr_flags & ~IFF_UP) | (up ? IFF_UP : 0));
-	return link_ioctl(tap, SIOCSIFFLAGS, &req);
-}
-
-int xb_tap_get_ifindex(const struct xb_tap *tap, unsigned *ret_ifindex)
-{
-	struct ifreq req = {0};
-	int ret = link_ioctl(tap, SIOCGIFINDEX, &req);
-
-	if (ret == 0)
-		*ret_ifindex = (unsigned)req.ifr_ifindex;
-	return ret;
 }
 
 int xb_tap_set_carrier(struct xb_tap *tap, bool on)

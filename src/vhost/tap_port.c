@@ -1,34 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vhost/tap_port.h"
 
-#include "core/checksum.h"
 #include "core/cleanup.h"
 #include "vhost/tap_queue.h"
-#include "virtio/net_hdr.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <string.h>
-
-#define HDR_BYTES ((uint32_t)sizeof(struct virtio_net_hdr_v1))
 
 #define VLAN_TAGS_BYTES 8u
 
 /* Where the MTU can't be asked for (handed in from another namespace), nothing is too long. */
 #define MTU_UNKNOWN 65535u
 
-static_assert(sizeof(struct virtio_net_hdr_v1) == XB_TAP_HDR_BYTES, "the TAP's header");
-
 const char *xb_tap_io_name(enum xb_tap_io io)
 {
 	return io == XB_TAP_IO_URING ? "io_uring" : "readv";
-}
-
-void xb_tap_give_up(struct xb_tap_port *tap_port)
-{
-	atomic_store_explicit(&tap_port->broken, -ENODEV, memory_order_relaxed);
-	atomic_store_explicit(&tap_port->port.up, false, memory_order_relaxed);
 }
 
 int xb_tap_port_check(struct xb_tap_port *tap_port)
@@ -40,145 +27,19 @@ int xb_tap_port_check(struct xb_tap_port *tap_port)
 	return ret;
 }
 
-/* ---- reading ---- */
-
-bool xb_tap_slot_fill(struct xb_tap_slot *slot, struct xb_cache *cache)
-{
-	struct xb_frame *fresh[XB_TAP_READ_FRAMES_MAX];
-
-	if (!slot->missing)
-		return true;
-	if (!xb_frame_alloc_many(cache, fresh, slot->missing))
-		return false;
-	for (unsigned i = 0; i < slot->missing; i++) {
-		uint32_t head = i ? 0 : XB_FRAME_HEADROOM - HDR_BYTES;
-
-		xb_frame_give(fresh[i], XB_OWNER_WORKER, XB_OWNER_RX);
-		slot->frames[i] = fresh[i];
-		slot->iov[i] = (struct iovec){fresh[i]->base + head, XB_FRAME_BYTES - head};
-	}
-	slot->missing = 0;
-	return true;
-}
-
-static uint32_t slot_room(const struct xb_tap_port *tap_port)
-{
-	return tap_port->read_frames * XB_FRAME_BYTES - XB_FRAME_HEADROOM;
-}
-
-/* Takes the frames that hold `bytes` of a packet out of a slot. */
-static struct xb_frame *take_packet(struct xb_tap_slot *slot, uint32_t bytes)
-{
-	struct xb_frame *first = slot->frames[0];
-	struct xb_frame *last = first;
-	uint32_t part = bytes < XB_FRAME_ROOM ? bytes : XB_FRAME_ROOM;
-
-	xb_frame_give(first, XB_OWNER_RX, XB_OWNER_WORKER);
-	xb_packet_init(first, XB_FRAME_HEADROOM, part);
-	slot->missing = 1;
-	for (bytes -= part; bytes; bytes -= part) {
-		struct xb_frame *frame = slot->frames[slot->missing++];
-
-		part = bytes < XB_FRAME_BYTES ? bytes : XB_FRAME_BYTES;
-		xb_frame_give(frame, XB_OWNER_RX, XB_OWNER_WORKER);
-		xb_packet_init(frame, 0, part);
-		xb_packet_append(first, last, frame);
-		last = frame;
-	}
-	return first;
-}
-
-struct xb_frame *xb_tap_slot_harvest(struct xb_port *port, unsigned q, struct xb_tap_slot *slot,
-				     ssize_t got, struct xb_cache *cache)
-{
-	struct xb_tap_port *tap_port = xb_tap_port_of(port);
-	struct virtio_net_hdr_v1 hdr;
-	struct xb_frame *pkt;
-	uint32_t bytes;
-
-	if (got < 0) {
-		if (got == -EBADFD)
-			xb_tap_give_up(tap_port);
-		else
-			xb_count(&port->queues[q].rx_missed, 1);
-		return NULL;
-	}
-	if (got < (ssize_t)HDR_BYTES) {
-		xb_port_refuse(port, q, cache, NULL, 0, XB_DROP_BAD_HEADER);
-		return NULL;
-	}
-	bytes = (uint32_t)got - HDR_BYTES;
-	/* A packet that fills the slot to the last byte may have been cut there. */
-	if (bytes > XB_PACKET_BYTES_MAX || bytes >= slot_room(tap_port)) {
-		xb_port_refuse(port, q, cache, NULL, bytes, XB_DROP_TOO_LONG);
-		return NULL;
-	}
-	memcpy(&hdr, slot->iov[0].iov_base, sizeof(hdr));
-	pkt = take_packet(slot, bytes);
-	if (xb_net_hdr_read(&hdr, pkt) < 0) {
-		xb_port_refuse(port, q, cache, pkt, bytes, XB_DROP_BAD_HEADER);
-		xb_packet_free(cache, pkt);
-		return NULL;
-	}
-	return pkt;
-}
-
-/* ---- sending ---- */
-
-void xb_tap_write_prepare(struct xb_tap_write *write, struct xb_frame *pkt)
-{
-	const struct xb_frame *frame = pkt;
-	uint8_t *data;
-
-	if (pkt->offload.csum == XB_CSUM_TRUSTED)
-		xb_csum_make_partial(pkt); /* the TAP takes no checksum on trust */
-	xb_net_hdr_write(pkt, &write->hdr);
-	data = xb_frame_data(pkt);
-	write->pkt = pkt;
-	write->bytes = pkt->bytes + HDR_BYTES;
-	if (pkt->head >= HDR_BYTES) {
-		memcpy(data - HDR_BYTES, &write->hdr, HDR_BYTES);
-		write->iov[0] = (struct iovec){data - HDR_BYTES, pkt->len + HDR_BYTES};
-		frame = pkt->next;
-	} else {
-		write->iov[0] = (struct iovec){&write->hdr, HDR_BYTES};
-	}
-	write->n = 1;
-	for (; frame; frame = frame->next)
-		write->iov[write->n++] = (struct iovec){xb_frame_data(frame), frame->len};
-	xb_frame_give(pkt, XB_OWNER_WORKER, XB_OWNER_TX);
-}
-
-void xb_tap_write_done(struct xb_port *port, unsigned q, struct xb_tap_write *write, ssize_t ret,
-		       struct xb_cache *cache)
-{
-	struct xb_frame *pkt = write->pkt;
-
-	write->pkt = NULL;
-	if (ret == (ssize_t)write->bytes) {
-		xb_port_sent(port, q, cache, pkt);
-		return;
-	}
-	if (ret == -EBADFD)
-		xb_tap_give_up(xb_tap_port_of(port));
-	/* EAGAIN: beyond the send buffer. EIO: the interface is down. EINVAL: it doesn't like it.
-	 */
-	xb_port_unsent(port, q, cache, pkt, ret == -EAGAIN ? XB_DROP_TX_FULL : XB_DROP_TX_ERROR);
-}
-
 /* ---- queues ---- */
 
 static int start_queue(struct xb_tap_port *tap_port, unsigned q)
 {
 	struct xb_tap_queue *queue = &tap_port->queues[q];
-	xb_auto_free struct xb_tap_slot *slots = calloc(tap_port->depth, sizeof(*slots));
+	xb_auto_free struct xb_tap_read *reads = calloc(tap_port->depth, sizeof(*reads));
 	xb_auto_free struct xb_tap_write *writes = calloc(XB_TAP_WRITES, sizeof(*writes));
 	int ret;
 
-	if (!slots || !writes)
+	if (!reads || !writes)
 		return -ENOMEM;
 	for (unsigned i = 0; i < tap_port->depth; i++)
-		slots[i].missing = tap_port->read_frames;
+		reads[i].missing = tap_port->read_frames;
 	*queue = (struct xb_tap_queue){
 		.fd = xb_tap_queue_fd(tap_port->tap, q),
 		.burst = 1,
@@ -191,7 +52,7 @@ static int start_queue(struct xb_tap_port *tap_port, unsigned q)
 		queue->fd = -1;
 		return ret;
 	}
-	queue->slots = XB_TAKE_PTR(slots);
+	queue->reads = XB_TAKE_PTR(reads);
 	queue->writes = XB_TAKE_PTR(writes);
 	tap_port->port.queues[q].wake_fd = queue->fd;
 	return 0;
@@ -209,14 +70,14 @@ static void stop_queue(struct xb_tap_port *tap_port, unsigned q, struct xb_cache
 			xb_port_unsent(&tap_port->port, q, cache, queue->writes[i].pkt,
 				       XB_DROP_TX_RESET);
 	for (unsigned i = 0; i < tap_port->depth; i++) {
-		struct xb_tap_slot *slot = &queue->slots[i];
+		struct xb_tap_read *read = &queue->reads[i];
 
-		for (unsigned f = slot->missing; f < tap_port->read_frames; f++) {
-			xb_frame_give(slot->frames[f], XB_OWNER_RX, XB_OWNER_WORKER);
-			xb_packet_free(cache, slot->frames[f]);
+		for (unsigned f = read->missing; f < tap_port->read_frames; f++) {
+			xb_frame_give(read->frames[f], XB_OWNER_RX, XB_OWNER_WORKER);
+			xb_packet_free(cache, read->frames[f]);
 		}
 	}
-	free(queue->slots);
+	free(queue->reads);
 	free(queue->writes);
 	*queue = (struct xb_tap_queue){.fd = -1};
 }
@@ -235,7 +96,7 @@ bool xb_tap_port_recall(struct xb_tap_port *tap_port, unsigned first, struct xb_
 bool xb_tap_port_unread(const struct xb_tap_port *tap_port, unsigned first)
 {
 	for (unsigned q = first; q < tap_port->port.n_queues; q++)
-		if (tap_port->queues[q].reads)
+		if (tap_port->queues[q].n_posted)
 			return true;
 	return xb_tap_pending(tap_port->tap, first);
 }

@@ -2,13 +2,13 @@
 /*
  * A queue pair of the TAP port: what its two forms (tap_uring.c, tap_readv.c) share.
  *
- * A slot is one read, filled with free frames in advance, since how long a packet is shows only
- * when it is there. The virtio-net header goes right in front of the packet:
+ * A read is filled with free frames in advance, since how long a packet is shows only when it is
+ * there. The virtio-net header goes right in front of the packet:
  *
  *      frame 0   ├── 244 ──┼ header 12 ┼ packet, 3840 bytes ─────────┤
  *      frame 1…  ├ packet, 4096 bytes ───────────────────────────────┤
  *
- * The frames that a packet has filled become that packet, the others stay in the slot.
+ * The frames that a packet has filled become that packet, the others stay for the next.
  */
 #ifndef XB_VHOST_TAP_QUEUE_H
 #define XB_VHOST_TAP_QUEUE_H
@@ -26,7 +26,7 @@
 /** Writes posted at a time. */
 #define XB_TAP_WRITES XB_BATCH
 
-struct xb_tap_slot {
+struct xb_tap_read {
 	unsigned missing; /* frames 0 to missing - 1 were taken by a packet */
 	struct xb_frame *frames[XB_TAP_READ_FRAMES_MAX]; /* XB_OWNER_RX */
 	struct iovec iov[XB_TAP_READ_FRAMES_MAX];
@@ -43,13 +43,13 @@ struct xb_tap_write {
 struct xb_tap_queue {
 	int fd; /* the TAP's; -1: not started */
 	/* reading: the queue's owner */
-	struct xb_tap_slot *slots; /* depth of the port */
+	struct xb_tap_read *reads; /* depth of the port */
 	struct io_uring rx_ring;
-	unsigned burst; /* reads to try next */
-	unsigned reads; /* posted, not yet completed */
-	bool more;      /* all of the last burst found a packet: there may be more */
-	bool scouting;  /* a poll request is posted */
-	bool recalled;  /* and called back */
+	unsigned burst;    /* reads to try next */
+	unsigned n_posted; /* reads, not yet completed */
+	bool more;         /* all of the last burst found a packet: there may be more */
+	bool scouting;     /* a poll request is posted */
+	bool recalled;     /* and called back */
 	/* sending: whoever sends, under tx_lock where shared */
 	alignas(64) struct io_uring tx_ring;
 	struct xb_tap_write *writes; /* XB_TAP_WRITES */
@@ -70,19 +70,19 @@ static inline bool xb_tap_is_broken(struct xb_tap_port *tap_port)
 /** A worker or the control thread found the interface deleted. */
 void xb_tap_give_up(struct xb_tap_port *tap_port);
 
-/** Fills a slot up with free frames, or, where they don't suffice, takes none. Returns whether it
+/** Fills a read up with free frames, or, where they don't suffice, takes none. Returns whether it
  * is full. */
-bool xb_tap_slot_fill(struct xb_tap_slot *slot, struct xb_cache *cache);
+bool xb_tap_read_fill(struct xb_tap_read *read, struct xb_cache *cache);
 
 /**
- * Makes a packet of what a read into `slot` has brought.
+ * Makes a packet of what a read has brought.
  *
- * @got: what the read returned, other than -EAGAIN.
+ * @got: what it returned, other than -EAGAIN.
  *
  * Returns the packet, or NULL where it was dropped and counted, or where `got` is an error.
  */
-struct xb_frame *xb_tap_slot_harvest(struct xb_port *port, unsigned q, struct xb_tap_slot *slot,
-				     ssize_t got, struct xb_cache *cache);
+struct xb_frame *xb_tap_read_done(struct xb_port *port, unsigned q, struct xb_tap_read *read,
+				  ssize_t got, struct xb_cache *cache);
 
 /** Puts the header in front of a packet and lists its pieces in `write`. The packet becomes
  *  XB_OWNER_TX. */

@@ -3,7 +3,7 @@
  * The TAP port by readv and writev, where io_uring is refused: a system call for each packet.
  *
  * There is nothing to post and nothing to wait for: a packet is written in tx_batch, and has been
- * sent when that returns. Reading goes through one slot.
+ * sent when that returns. There is one read.
  */
 #include "vhost/tap_queue.h"
 
@@ -24,23 +24,23 @@ unsigned xb_tap_read_each(struct xb_port *port, unsigned q, struct xb_cache *cac
 {
 	struct xb_tap_port *tap_port = xb_tap_port_of(port);
 	struct xb_tap_queue *queue = &tap_port->queues[q];
-	struct xb_tap_slot *slot = queue->slots;
+	struct xb_tap_read *read = queue->reads;
 	unsigned budget = max < READS_MAX ? max : READS_MAX;
 	unsigned n = 0;
 
 	for (; budget && !xb_tap_is_broken(tap_port); budget--) {
 		ssize_t got;
 
-		if (!xb_tap_slot_fill(slot, cache))
+		if (!xb_tap_read_fill(read, cache))
 			break;
-		got = readv(queue->fd, slot->iov, (int)tap_port->read_frames);
+		got = readv(queue->fd, read->iov, (int)tap_port->read_frames);
 		if (got < 0)
 			got = -errno;
 		if (got == -EAGAIN) {
 			*ret_more = false;
 			return n;
 		}
-		pkts[n] = got == -EINTR ? NULL : xb_tap_slot_harvest(port, q, slot, got, cache);
+		pkts[n] = got == -EINTR ? NULL : xb_tap_read_done(port, q, read, got, cache);
 		n += pkts[n] != NULL;
 	}
 	*ret_more = true;

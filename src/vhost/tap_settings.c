@@ -8,7 +8,7 @@
  * made now: that one is ours, and follows the uplink as it did.
  */
 #include "vhost/tap.h"
-#include "vhost/tap_own.h"
+#include "vhost/tap_parts.h"
 
 #include <errno.h>
 #include <string.h>

@@ -44,7 +44,7 @@ XB_CALL(control, io_uring_setup);
 XB_CALL(control, mmap);
 XB_CALL(control, munmap);
 
-#define SCOUT  UINT64_MAX       /* user_data of the poll request; reads have their slot's index */
+#define SCOUT  UINT64_MAX       /* user_data of the poll request; reads have their index */
 #define RECALL (UINT64_MAX - 1) /* user_data of its cancellation */
 
 /* Completions always find room: a request less than fits, and each is reaped at once. */
@@ -119,26 +119,26 @@ static bool has_news(const struct io_uring *ring)
 	       IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
-/* Posts up to `n` reads, into the first slots that are full or can be filled. */
+/* Posts up to `n` reads, the first that are full or can be filled. */
 static void post_reads(const struct xb_tap_port *tap_port, struct xb_tap_queue *queue,
 		       struct xb_cache *cache, unsigned n)
 {
-	for (unsigned i = 0; i < tap_port->depth && queue->reads < n; i++) {
-		struct xb_tap_slot *slot = &queue->slots[i];
+	for (unsigned i = 0; i < tap_port->depth && queue->n_posted < n; i++) {
+		struct xb_tap_read *read = &queue->reads[i];
 		struct io_uring_sqe *sqe;
 
-		if (!xb_tap_slot_fill(slot, cache))
+		if (!xb_tap_read_fill(read, cache))
 			continue;
 		sqe = io_uring_get_sqe(&queue->rx_ring);
 		if (tap_port->read_frames == 1)
-			io_uring_prep_read(sqe, 0, slot->iov[0].iov_base,
-					   (unsigned)slot->iov[0].iov_len, 0);
+			io_uring_prep_read(sqe, 0, read->iov[0].iov_base,
+					   (unsigned)read->iov[0].iov_len, 0);
 		else
-			io_uring_prep_readv(sqe, 0, slot->iov, tap_port->read_frames, 0);
+			io_uring_prep_readv(sqe, 0, read->iov, tap_port->read_frames, 0);
 		sqe->rw_flags = RWF_NOWAIT;
 		sqe->flags |= IOSQE_FIXED_FILE;
 		sqe->user_data = i;
-		queue->reads++;
+		queue->n_posted++;
 	}
 }
 
@@ -172,12 +172,12 @@ static struct reaped reap_reads(struct xb_port *port, unsigned q, struct xb_cach
 			queue->scouting = false;
 		if (cqe->user_data >= RECALL)
 			continue;
-		queue->reads--;
+		queue->n_posted--;
 		if (cqe->res == -EAGAIN)
 			continue;
 		reaped.found++;
-		pkts[reaped.packets] = xb_tap_slot_harvest(port, q, &queue->slots[cqe->user_data],
-							   cqe->res, cache);
+		pkts[reaped.packets] = xb_tap_read_done(port, q, &queue->reads[cqe->user_data],
+							cqe->res, cache);
 		reaped.packets += pkts[reaped.packets] != NULL;
 	}
 	io_uring_cq_advance(&queue->rx_ring, seen);
@@ -193,13 +193,13 @@ static unsigned read_burst(struct xb_port *port, unsigned q, struct xb_cache *ca
 	struct reaped reaped;
 	unsigned tried;
 
-	if (queue->reads > max) /* left over from a submission that failed */
+	if (queue->n_posted > max) /* left over from a submission that failed */
 		return 0;
-	if (!queue->reads)
+	if (!queue->n_posted)
 		post_reads(tap_port, queue, cache, burst);
 	if (!queue->more && !queue->scouting)
 		post_scout(queue);
-	tried = queue->reads;
+	tried = queue->n_posted;
 	io_uring_submit(&queue->rx_ring); /* what fails is tried again next time */
 	reaped = reap_reads(port, q, cache, pkts);
 	queue->more = tried && reaped.found == tried;
@@ -322,7 +322,7 @@ static void recall_scout(struct xb_tap_queue *queue)
 {
 	struct io_uring_sqe *sqe;
 
-	if (queue->recalled || !(queue->scouting || queue->reads))
+	if (queue->recalled || !(queue->scouting || queue->n_posted))
 		return;
 	sqe = io_uring_get_sqe(&queue->rx_ring);
 	if (!sqe)
@@ -344,7 +344,7 @@ static bool reap_recalled(struct xb_port *port, unsigned q, struct xb_cache *cac
 		xb_count(&port->queues[q].rx_missed, 1);
 		xb_packet_free(cache, pkts[n - 1]);
 	}
-	return !queue->scouting && !queue->reads;
+	return !queue->scouting && !queue->n_posted;
 }
 
 bool xb_tap_uring_recall(struct xb_port *port, unsigned q, struct xb_cache *cache)

@@ -10,7 +10,7 @@
  */
 #include "core/cleanup.h"
 #include "vhost/tap.h"
-#include "vhost/tap_own.h"
+#include "vhost/tap_parts.h"
 
 #include <fcntl.h>
 #include <linux/if_tun.h>

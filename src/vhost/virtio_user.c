@@ -17,7 +17,7 @@ XB_CALL(control, eventfd2);
 
 /* What the device does itself, whatever the backend. The control virtqueue is not among them: the
  * driver uses set_pairs. */
-#define DEVICE_OWN (XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS))
+#define DEVICE_ITSELF (XB_F(VIRTIO_NET_F_MAC) | XB_F(VIRTIO_NET_F_MTU) | XB_F(VIRTIO_NET_F_STATUS))
 
 /* What the device lets the backend do. */
 #define DEVICE_BY_BACKEND                                                                        \
@@ -64,7 +64,7 @@ static uint64_t features(struct xb_virtio_transport *transport)
 {
 	struct xb_vhost_backend *backend = user_of(transport)->backend;
 
-	return DEVICE_OWN | (DEVICE_BY_BACKEND & backend->ops->features(backend));
+	return DEVICE_ITSELF | (DEVICE_BY_BACKEND & backend->ops->features(backend));
 }
 
 static int set_features(struct xb_virtio_transport *transport, uint64_t wanted,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the files of the TAP share among each other.
+ * What the files of the TAP (tap_*.c) know of each other, and nobody besides.
  */
-#ifndef XB_VHOST_TAP_OWN_H
-#define XB_VHOST_TAP_OWN_H
+#ifndef XB_VHOST_TAP_PARTS_H
+#define XB_VHOST_TAP_PARTS_H
 
 #include "vhost/tap.h"
 
