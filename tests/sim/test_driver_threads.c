@@ -192,7 +192,6 @@ int main(void)
 		cmocka_unit_test(a_device_that_comes_and_goes_under_traffic_loses_no_frame),
 		cmocka_unit_test(each_packet_on_its_own_crosses_there_and_back),
 	};
-
 	int failed;
 
 	failed = cmocka_run_group_tests_name("split", tests, NULL, NULL);

@@ -236,7 +236,6 @@ int main(void)
 		TEST(a_device_that_has_failed_says_so_and_comes_back),
 		TEST(a_device_that_fills_a_packet_with_lies_is_bounded),
 	};
-
 	int failed;
 
 	failed = cmocka_run_group_tests_name("split only", of_split_rings, NULL, NULL);

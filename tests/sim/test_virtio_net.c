@@ -568,7 +568,6 @@ int main(void)
 		TEST(a_receive_queue_that_ran_dry_comes_back_when_frames_do),
 		TEST(a_thousand_starts_stops_and_resizes_lose_no_frame),
 	};
-
 	int failed;
 
 	failed = cmocka_run_group_tests_name("split", tests, NULL, NULL);

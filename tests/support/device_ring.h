@@ -94,14 +94,14 @@ void device_ring_hush(struct device_ring *ring);
 /* ---- device_packed.c: the same of a packed ring ---- */
 
 void device_packed_init(struct device_ring *ring, const struct xb_virtqueue *queue);
-unsigned device_packed_waiting(const struct device_ring *ring);
-bool device_packed_get(struct device_ring *ring, struct device_chain *ret_chain);
+unsigned device_packed_waiting(const struct device_ring *device);
+bool device_packed_get(struct device_ring *device, struct device_chain *ret_chain);
 void device_packed_unget(struct device_packed *ring, const struct device_chain *chain);
 void device_packed_put(struct device_packed *ring, uint32_t id, uint32_t len);
 void device_packed_flush(struct device_packed *ring);
 void device_packed_jump(struct device_packed *ring);
-bool device_packed_must_call(struct device_ring *ring);
-void device_packed_ask(struct device_ring *ring);
+bool device_packed_must_call(struct device_ring *device);
+void device_packed_ask(struct device_ring *device);
 void device_packed_hush(struct device_packed *ring);
 /** A buffer of a chain, checked. */
 void device_chain_add(struct device_chain *chain, struct xb_iova_map map, uint64_t addr,
