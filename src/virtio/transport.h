@@ -4,8 +4,7 @@
  * implements it in this process over a vhost backend; virtio-pci over VFIO does it on hardware.
  *
  * Addresses in rings and of rings are the device's (`map`), which need not be this process's. All
- * calls but `notify` come from the control thread, while no
- * worker owns the queues concerned.
+ * calls but `notify` come from the control thread, while no worker owns the queues concerned.
  */
 #ifndef XB_VIRTIO_TRANSPORT_H
 #define XB_VIRTIO_TRANSPORT_H

@@ -268,6 +268,28 @@ static void a_pair_that_was_away_comes_back_with_empty_rings(void **state)
 	must_be_free(&b.arena);
 }
 
+static void a_pair_that_is_not_served_any_more_says_where_it_stopped(void **state)
+{
+	const struct xb_virtio_transport_ops *ops = b.sim.transport.ops;
+	struct xb_error err = {0};
+	struct xb_virtqueue rx, tx;
+
+	(void)state;
+	assert_int_equal(ops->get_queue(&b.sim.transport, XB_VQ_RX(1), &rx), -EINVAL);
+	must_start(2);
+	assert_int_equal(ops->get_queue(&b.sim.transport, XB_VQ_RX(1), &rx), 0);
+	assert_int_equal(rx.size, 64);
+	assert_int_equal(rx.packed, bench_packed);
+	assert_ptr_equal(xb_iova_ptr(b.sim.transport.map, rx.desc), b.net.queues[1].rx_mem);
+	for (unsigned i = 0; i < 70; i++) /* more than a lap of a packed ring */
+		must_work(1);
+	MUST(xb_virtio_net_resize(&b.net, 1, &b.cache, &err) == 0);
+	assert_int_equal(ops->get_queue(&b.sim.transport, XB_VQ_RX(1), &rx), 0);
+	assert_int_equal(ops->get_queue(&b.sim.transport, XB_VQ_TX(1), &tx), 0);
+	assert_int_equal(rx.base, bench_packed ? 0x00060006u : 70);
+	assert_int_equal(tx.base, rx.base);
+}
+
 static void what_the_device_has_given_back_and_nobody_has_taken_shows(void **state)
 {
 	struct xb_error err = {0};
@@ -557,6 +579,7 @@ int main(void)
 		TEST(without_room_for_rings_it_does_not_start),
 		TEST(a_resize_that_fails_leaves_the_port_as_it_was),
 		TEST(a_pair_that_was_away_comes_back_with_empty_rings),
+		TEST(a_pair_that_is_not_served_any_more_says_where_it_stopped),
 		TEST(what_the_device_has_given_back_and_nobody_has_taken_shows),
 		TEST(packets_of_any_shape_come_back_as_they_went),
 		TEST(a_queue_of_any_size_carries_chains_of_any_length_that_it_takes),
