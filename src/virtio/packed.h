@@ -54,63 +54,30 @@ struct xb_packed {
 	struct xb_posted *posted;         /* size, by id */
 };
 
-/** Bytes of shared memory for a ring of `size`, page-aligned. */
-size_t xb_packed_bytes(unsigned size, bool indirect);
+/* Each function is the one of vring.h with the same name, for rings of this format; their contracts
+ * are there. A size is 1 to XB_VRING_SIZE_MAX. -EPROTO from xb_packed_take: the device
+ * named a chain that is not outstanding, or claimed more bytes than were posted. */
 
-/**
- * Lays out an empty ring.
- *
- * @mem:      xb_packed_bytes(size, indirect), zeroed; stays the caller's.
- * @features: what was negotiated (VIRTIO_RING_F_EVENT_IDX, _INDIRECT_DESC).
- * @map:      where the device sees `mem`, and all that will be posted.
- *
- * Returns 0, -EINVAL (size 0, or over XB_VRING_SIZE_MAX) or -ENOMEM.
- */
+size_t xb_packed_bytes(unsigned size, bool indirect);
 int xb_packed_init(struct xb_packed *ring, void *mem, unsigned size, uint64_t features,
 		   struct xb_iova_map map);
 void xb_packed_fini(struct xb_packed *ring);
-
-/** Lays the same ring out anew, empty, on its memory. All chains have been reclaimed. */
 void xb_packed_renew(struct xb_packed *ring);
-
-/** The ring as the device is to be told of it: empty, as init and renew leave it. */
 struct xb_virtqueue xb_packed_virtqueue(const struct xb_packed *ring);
 
-/** Chains of `n` buffers that can be posted now; with INDIRECT each takes one descriptor. */
 static inline bool xb_packed_has_room(const struct xb_packed *ring, unsigned n)
 {
 	return ring->n_free >= (ring->tables && n > 1 ? 1 : n);
 }
 
-/** As xb_vring_add. */
 void xb_packed_add(struct xb_packed *ring, const struct xb_vring_buf *bufs, unsigned n, bool in,
 		   void *cookie);
-
-/** Makes all posted chains visible to the device. */
 void xb_packed_publish(struct xb_packed *ring);
-
-/** Whether the device wants to be told about what was published since the last call. */
 bool xb_packed_must_notify(struct xb_packed *ring);
-
-/**
- * Takes the next chain that the device has used.
- *
- * @ret_len: bytes that the device wrote, at most what was posted for writing.
- *
- * Returns 1, 0 (none), or -EPROTO: the device named a chain that is not outstanding, or claimed
- * more bytes than were posted. The ring is to be reset then.
- */
 int xb_packed_take(struct xb_packed *ring, void **ret_cookie, uint32_t *ret_len);
-
-/** Whether a used chain waits to be taken. */
 bool xb_packed_has_used(const struct xb_packed *ring);
-
-/** Asks for a call at the next used chain. Returns false where one is there already. */
 bool xb_packed_arm(struct xb_packed *ring);
-/** No calls wanted. */
 void xb_packed_disarm(struct xb_packed *ring);
-
-/** As xb_vring_reclaim. */
 void *xb_packed_reclaim(struct xb_packed *ring);
 
 #endif
