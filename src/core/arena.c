@@ -199,6 +199,18 @@ void xb_arena_count(const struct xb_arena *arena, uint32_t ret_counts[XB_OWNER_C
 		ret_counts[xb_frame_owner(&arena->frames[i])]++;
 }
 
+uint32_t xb_arena_share(const struct xb_arena *arena, unsigned n, uint32_t wanted)
+{
+	uint32_t owners[XB_OWNER_COUNT];
+	uint32_t share;
+
+	xb_arena_count(arena, owners);
+	share = owners[XB_OWNER_POOL] / 2 / (n ? n : 1);
+	if (share < XB_BUNDLE)
+		share = XB_BUNDLE;
+	return share < wanted ? share : wanted;
+}
+
 /* ---- the memory ---- */
 
 static int map_memory(struct xb_arena *arena, size_t bytes, unsigned flags)
@@ -314,7 +326,7 @@ void *xb_arena_ring_alloc(struct xb_arena *arena, size_t bytes)
 			size_t first = page + 1 - pages;
 
 			memset(arena->ring_pages + first, 1, pages);
-			return memset(ring_room(arena) + first * PAGE_BYTES, 0, pages * PAGE_BYTES);
+			return ring_room(arena) + first * PAGE_BYTES;
 		}
 	}
 	return NULL;
@@ -327,8 +339,9 @@ void xb_arena_ring_free(struct xb_arena *arena, void *ring, size_t bytes)
 	if (!ring)
 		return;
 	memset(arena->ring_pages + ((uint8_t *)ring - ring_room(arena)) / PAGE_BYTES, 0, pages);
-	if (!arena->huge) /* the memory goes back; where that fails it is used again */
-		madvise(ring, pages * PAGE_BYTES, MADV_REMOVE);
+	/* zeroed for the next one: by giving the memory back, where its pages are small */
+	if (arena->huge || madvise(ring, pages * PAGE_BYTES, MADV_REMOVE) < 0)
+		memset(ring, 0, pages * PAGE_BYTES);
 }
 
 size_t xb_arena_ring_bytes(const struct xb_arena *arena)

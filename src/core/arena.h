@@ -78,7 +78,8 @@ int xb_arena_populate(struct xb_arena *arena, struct xb_error *err);
 /** Unmaps and closes. All ports that used the arena are gone by then. */
 void xb_arena_fini(struct xb_arena *arena);
 
-/** Page-aligned, zeroed room for a virtqueue; NULL where none is left. Control thread. */
+/** Page-aligned, zeroed room for a virtqueue, which takes memory as it is touched; NULL where none
+ * is left. Control thread. */
 void *xb_arena_ring_alloc(struct xb_arena *arena, size_t bytes);
 void xb_arena_ring_free(struct xb_arena *arena, void *ring, size_t bytes);
 
@@ -97,6 +98,10 @@ static inline struct xb_frame *xb_arena_frame(const struct xb_arena *arena, stru
 
 	return index < arena->n_frames ? &arena->frames[index] : NULL;
 }
+
+/** How many frames each of `n` queues may keep posted: as many as it wants, but so that half of the
+ * arena's free frames stay free for others, and XB_BUNDLE at least. Any thread. */
+uint32_t xb_arena_share(const struct xb_arena *arena, unsigned n, uint32_t wanted);
 
 /** Counts the frames of each owner into `ret_counts`. While traffic runs, a snapshot of no single
  *  moment; at rest, exact. Any thread. */

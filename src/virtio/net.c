@@ -137,6 +137,15 @@ static int queue_init(struct xb_virtio_net *net, unsigned q, struct xb_error *er
 	return ret;
 }
 
+/* Decides how many frames pairs from `first` on may keep posted, before any has taken some. */
+static void share_frames(struct xb_virtio_net *net, unsigned first, unsigned end)
+{
+	uint32_t share = first < end ? xb_arena_share(net->arena, end - first, net->queue_size) : 0;
+
+	for (unsigned q = first; q < end; q++)
+		net->queues[q].rx_frames = share;
+}
+
 static void queue_open(struct xb_virtio_net *net, unsigned q, struct xb_cache *cache)
 {
 	const struct xb_virtio_transport_ops *ops = net->transport->ops;
@@ -236,6 +245,7 @@ int xb_virtio_net_start(struct xb_virtio_net *net, unsigned pairs, struct xb_cac
 		return ret;
 	}
 	set_caps(net);
+	share_frames(net, 0, pairs);
 	for (unsigned q = 0; q < pairs; q++)
 		queue_open(net, q, cache);
 	net->port.n_queues = (uint16_t)pairs;
@@ -299,6 +309,7 @@ int xb_virtio_net_resize(struct xb_virtio_net *net, unsigned pairs, struct xb_ca
 	net->port.n_queues = (uint16_t)pairs;
 	for (unsigned q = pairs; q < before; q++)
 		queue_renew(net, q, cache);
+	share_frames(net, before, pairs);
 	for (unsigned q = before; q < pairs; q++)
 		queue_open(net, q, cache);
 	return 0;

@@ -32,6 +32,7 @@
 struct xb_virtio_net_queue {
 	struct xb_vring rx, tx;
 	void *rx_mem, *tx_mem; /* the rings' shared memory, in the arena */
+	uint32_t rx_frames;    /* to keep posted: fewer than fit where frames are few */
 	_Atomic bool broken;   /* the device broke the ring's rules: nothing moves until a reset */
 	_Atomic uint64_t violations;         /* how often it did, in either direction */
 	xb_counter rx_notifies, tx_notifies; /* system calls that woke the device */

@@ -38,7 +38,8 @@ static void give_up(struct xb_port *port, unsigned q)
 
 void xb_net_queue_fill(struct xb_virtio_net_queue *queue, struct xb_cache *cache)
 {
-	while (xb_vring_has_room(&queue->rx, 1)) {
+	while (xb_vring_outstanding(&queue->rx) < queue->rx_frames &&
+	       xb_vring_has_room(&queue->rx, 1)) {
 		struct xb_frame *frame = xb_frame_alloc(cache);
 		struct xb_vring_buf buf;
 

@@ -9,7 +9,7 @@
 
 extern const struct xb_port_ops xb_virtio_net_ops;
 
-/** Posts free frames until the receive queue is full or frames are short. Doesn't notify. */
+/** Posts free frames until the receive queue has rx_frames, or frames are short. Doesn't notify. */
 void xb_net_queue_fill(struct xb_virtio_net_queue *queue, struct xb_cache *cache);
 
 /** After a reset: takes each frame back from both rings. What was received and not taken yet counts

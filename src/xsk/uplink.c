@@ -343,24 +343,11 @@ int xb_uplink_reopen(struct xb_uplink *uplink, struct xb_error *err)
 
 /* ---- started and stopped ---- */
 
-/* How many frames each queue is to keep posted: as configured, but so that half of the arena's free
- * frames stay free for others. */
-static uint32_t fill_target(const struct xb_uplink *uplink)
-{
-	uint32_t owners[XB_OWNER_COUNT];
-	uint32_t share;
-
-	xb_arena_count(uplink->own->arena, owners);
-	share = owners[XB_OWNER_POOL] / 2 / uplink->port.n_queues;
-	if (share < XB_BATCH)
-		share = XB_BATCH;
-	return share < uplink->options.fill_frames ? share : uplink->options.fill_frames;
-}
-
 static int post_frames(struct xb_uplink *uplink, struct xb_cache *cache, struct xb_error *err)
 {
 	struct xb_uplink_private *own = uplink->own;
-	uint32_t target = fill_target(uplink);
+	uint32_t target = xb_arena_share(own->arena, uplink->port.n_queues,
+					 uplink->options.fill_frames);
 	uint32_t fill = 0;
 
 	/* in rounds, so that where frames are short every queue gets some */

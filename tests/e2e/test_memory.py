@@ -3,7 +3,7 @@
 
 import pytest
 
-from load import tcp_copy
+from traffic import tcp_copy
 from xbridge import SANITIZED, TAP_IP, peer_ip, wait_for
 
 pytestmark = pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the goal")

@@ -103,6 +103,16 @@ def test_memory_limit_that_is_too_low_is_told_before_the_kernel_kills(bed, limit
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
+def test_a_sidecar_with_64_mb_survives(bed, limited):
+    daemon = bed.start(wrap=limited("memory", 64 << 20))
+    for _ in range(3):
+        tcp_copy(bed.peer, bed.kern, TAP_IP, 8 << 20)
+        tcp_copy(bed.kern, bed.peer, peer_ip(), 8 << 20)
+    daemon.ask("port", "set", "kernel", "--queues", "2")
+    daemon.rest()
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory exceeds the limit")
 def test_number_of_frames_that_is_proposed_fits_into_the_memory_limit(bed, limited):
     """As typed in a container: what the error proposes starts, and carries traffic."""
     wrap = limited("memory", 48 << 20)

@@ -9,12 +9,12 @@ import sys
 
 # Where no table is asked: what stands here can be typed, and has to be found.
 COMMON = {"--name", "--json", "-j", "--help", "-h"}
-OWN = {"doctor": {"--bpffs"}, "detach": {"--bpffs"}, "explain": {"--bpffs"}, "stats": {"--watch"}, "port set": {"--queues", "--learn-max", "--storm"},
+OWN = {"port add": {"--uplink"}, "doctor": {"--bpffs"}, "detach": {"--bpffs"}, "explain": {"--bpffs"}, "stats": {"--watch"}, "port set": {"--queues", "--learn-max", "--storm"},
        "steer list": {"-s"},
        "steer add": {"--confirm"}, "steer replace": {"--confirm"}, "steer del": {"--confirm"},
        "steer flush": {"--confirm"}, "steer default": {"--confirm"}, "steer load": {"--confirm", "--empty"},
        "capture": {"--drops", "-w", "-c", "--snap"}}
-COMMANDS = {"run", "instances", "status", "stats reset", "port list", "fdb list", "fdb add", "fdb del", "fdb flush",
+COMMANDS = {"run", "instances", "status", "stats reset", "port list", "port add", "port del", "fdb list", "fdb add", "fdb del", "fdb flush",
             "steer show", "steer check", "steer confirm", "steer revert", "doctor", "detach", *OWN}
 WITHOUT_EXAMPLES = {"stats reset", "port list", "fdb list", "fdb del", "fdb flush", "steer confirm", "steer revert", "steer flush"}
 OPTION = r"(?<![\w-])--?[a-z][a-z-]*"
