@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/cover.h"
 
-#include "core/checksum.h"
+#include "core/sum.h"
 
 #include <endian.h>
 #include <linux/if_ether.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/l4.h"
 
-#include "core/checksum.h"
+#include "core/sum.h"
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>

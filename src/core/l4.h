@@ -7,6 +7,7 @@
 #ifndef XB_CORE_L4_H
 #define XB_CORE_L4_H
 
+#include "core/bytes.h"
 #include "core/frame.h"
 
 #include <stdbool.h>
@@ -71,27 +72,5 @@ uint32_t xb_packet_read(const struct xb_frame *pkt, uint8_t *buf, uint32_t max);
 /** Writes `len` bytes at `at`, over the bounds of frames; what would lie beyond the packet is left
  *  out. */
 void xb_packet_write(struct xb_frame *pkt, uint32_t at, const void *data, uint32_t len);
-
-static inline uint16_t xb_get_be16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static inline uint32_t xb_get_be32(const uint8_t *p)
-{
-	return (uint32_t)xb_get_be16(p) << 16 | xb_get_be16(p + 2);
-}
-
-static inline void xb_put_be16(uint8_t *p, uint32_t value)
-{
-	p[0] = (uint8_t)(value >> 8);
-	p[1] = (uint8_t)value;
-}
-
-static inline void xb_put_be32(uint8_t *p, uint32_t value)
-{
-	xb_put_be16(p, value >> 16);
-	xb_put_be16(p + 2, value);
-}
 
 #endif

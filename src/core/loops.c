@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/loops.h"
 
-#include "core/l4.h"
+#include "core/bytes.h"
 
+#include <assert.h>
 #include <linux/if_ether.h>
 #include <string.h>
 
@@ -19,12 +20,6 @@ static const char magic[8] = "xb-loop";
 
 static_assert(ETH_HLEN + sizeof(struct probe) <= XB_PROBE_BYTES, "a probe is no runt");
 
-static void put_be16(uint8_t *at, uint16_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
 unsigned xb_probe_write(const struct xb_loops *loops, uint16_t port, const uint8_t smac[6],
 			uint16_t vlan, uint8_t *buf)
 {
@@ -37,11 +32,11 @@ unsigned xb_probe_write(const struct xb_loops *loops, uint16_t port, const uint8
 	memcpy(buf, XB_PROBE_DMAC, ETH_ALEN);
 	memcpy(buf + ETH_ALEN, smac, ETH_ALEN);
 	if (vlan) {
-		put_be16(type, ETH_P_8021Q);
-		put_be16(type + 2, vlan);
+		xb_put_be16(type, ETH_P_8021Q);
+		xb_put_be16(type + 2, vlan);
 		type += 4;
 	}
-	put_be16(type, ETH_P_LOCAL_EXPERIMENT);
+	xb_put_be16(type, ETH_P_LOCAL_EXPERIMENT);
 	memcpy(type + 2, &probe, sizeof(probe));
 	return bytes;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/packet_tx.h"
 
+#include "core/bytes.h"
 #include "core/calls.h"
 #include "core/cleanup.h"
-#include "core/l4.h"
 #include "netdev/netdev.h"
 
 #include <errno.h>
