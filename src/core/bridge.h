@@ -1,21 +1,62 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The sorting room: a batch comes in on one queue, each packet gets its verdict and goes into the
- * outbox of the port that the verdict names.
+ * What becomes of a frame: who is asked for its verdict, and where the verdict and the forwarding
+ * table send it. The sorter (core/sorter.h) does with packets what is decided here; `explain` asks
+ * the same questions without a packet.
  */
 #ifndef XB_CORE_BRIDGE_H
 #define XB_CORE_BRIDGE_H
 
-#include "core/worker.h"
+#include "core/bytes.h"
+#include "core/snapshot.h"
 #include "xbridge/classify.h"
 
-/** Sorts packets that `port` received on queue `rx_queue` into the worker's outboxes, and counts
- * them. All of them are in the worker's hands before, in outboxes or freed (and counted) after; an
- * outbox that fills up is flushed. */
-void xb_bridge_batch(struct xb_worker *worker, const struct xb_snapshot *snapshot,
-		     struct xb_port *port, unsigned rx_queue, struct xb_frame **pkts, unsigned n);
+#include <linux/if_ether.h>
 
-/** Where a packet that is not dropped by verdict goes. */
+/** What forwarding needs of a frame's first bytes. */
+struct xb_l2 {
+	const uint8_t *dmac;
+	const uint8_t *smac;
+	uint16_t vlan; /* identifier of the outermost tag; 0: untagged */
+};
+
+/** Reads it from a frame's first `bytes`, ETH_HLEN at least. */
+static inline struct xb_l2 xb_l2_parse(const uint8_t *data, uint32_t bytes)
+{
+	uint16_t type = xb_get_be16(data + 2 * ETH_ALEN);
+	struct xb_l2 l2 = {.dmac = data, .smac = data + ETH_ALEN};
+
+	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) && bytes >= ETH_HLEN + 4u)
+		l2.vlan = xb_get_be16(data + ETH_HLEN) & 0xfff;
+	return l2;
+}
+
+static inline bool xb_mac_is_group(const uint8_t *mac)
+{
+	return mac[0] & 1;
+}
+
+/**
+ * Judges a packet that nobody has judged: sets `pkt->fate`. Counts the hit of a rule and charges
+ * its limit.
+ *
+ * @cache:  the calling worker's.
+ * @now_ns: coarse monotonic clock.
+ *
+ * Returns XB_DROP_LIMIT where the rule's limit is used up, otherwise XB_DROP_COUNT.
+ */
+enum xb_drop xb_bridge_judge(const struct xb_snapshot *snapshot, struct xb_rules_cache *cache,
+			     uint64_t now_ns, const struct xb_port *port, const struct xb_l2 *l2,
+			     struct xb_frame *pkt);
+
+/** Whether a frame's sender uses an address that belongs to somebody else. An uplink's own address
+ *  is this host's: nobody on the wire may use it. */
+static inline bool xb_bridge_is_taken(const struct xb_port *port, enum xb_fdb_learned learned)
+{
+	return learned == XB_FDB_TAKEN || (learned == XB_FDB_OURS && port->caps.uplink);
+}
+
+/** Where a packet goes that is not dropped by verdict. */
 struct xb_route {
 	enum {
 		XB_ROUTE_DROP,
@@ -25,6 +66,10 @@ struct xb_route {
 	struct xb_port *to;  /* XB_ROUTE_PORT */
 	enum xb_drop reason; /* XB_ROUTE_DROP */
 };
+
+/** Where a packet from `from` goes by its verdict and, for `bridge`, the forwarding table. */
+struct xb_route xb_bridge_route(const struct xb_snapshot *snapshot, const struct xb_port *from,
+				uint16_t verdict, const struct xb_l2 *l2);
 
 /** What becomes of a frame, up to the port that it leaves by. */
 struct xb_explanation {

@@ -16,23 +16,23 @@
 
 #include <errno.h>
 
-/* A port's queue, as one worker sends to it now. */
+/* A port's queue, as one sender uses it now. */
 struct lane {
-	struct xb_worker *worker;
+	struct xb_sender *sender;
 	struct xb_port *port;
 	unsigned q;
 };
 
 static void drop(const struct lane *lane, struct xb_frame *pkt, enum xb_drop reason)
 {
-	xb_port_drop(lane->port, lane->q, &lane->worker->cache, pkt, reason);
+	xb_port_drop(lane->port, lane->q, lane->sender->cache, pkt, reason);
 }
 
 /* Hands packets over; a full ring is kicked and tried once more, what is left then is dropped. */
 static void transmit(const struct lane *lane, struct xb_frame **pkts, unsigned n)
 {
 	const struct xb_port_ops *ops = lane->port->ops;
-	struct xb_cache *cache = &lane->worker->cache;
+	struct xb_cache *cache = lane->sender->cache;
 	unsigned sent;
 
 	if (!n)
@@ -90,12 +90,12 @@ static struct xb_frame *fit(const struct lane *lane, struct xb_frame *pkt)
 		drop(lane, pkt, XB_DROP_TX_TOO_LONG);
 		return NULL;
 	}
-	flat = xb_packet_copy(&lane->worker->cache, pkt);
+	flat = xb_packet_copy(lane->sender->cache, pkt);
 	if (!flat) {
 		drop(lane, pkt, XB_DROP_TX_NO_FRAME);
 		return NULL;
 	}
-	xb_packet_free(&lane->worker->cache, pkt);
+	xb_packet_free(lane->sender->cache, pkt);
 	return flat;
 }
 
@@ -135,12 +135,12 @@ static void cut(const struct lane *lane, struct xb_frame *pkt)
 		drop(lane, pkt, XB_DROP_TX_TOO_LONG);
 		return;
 	}
-	n = xb_segment(&lane->worker->cache, pkt, caps->takes, pieces, XB_SEGMENTS_MAX);
+	n = xb_segment(lane->sender->cache, pkt, caps->takes, pieces, XB_SEGMENTS_MAX);
 	if (n < 0) {
 		drop(lane, pkt, cut_failure(n));
 		return;
 	}
-	xb_count(&lane->worker->segments_added, (uint64_t)n - 1);
+	xb_count(&lane->sender->segments_added, (uint64_t)n - 1);
 	for (int i = 0; i < n; i++) {
 		struct xb_frame *piece = fit(lane, pieces[i]);
 
@@ -166,9 +166,9 @@ static void send_all(const struct lane *lane, struct xb_frame **pkts, unsigned n
 	const struct xb_port_caps *caps = &lane->port->caps;
 	struct xb_frame *ready[XB_BATCH];
 	unsigned n_ready = 0;
-	unsigned left = xb_coalesce(&lane->worker->cache, pkts, n, caps->takes, caps->frames_max);
+	unsigned left = xb_coalesce(lane->sender->cache, pkts, n, caps->takes, caps->frames_max);
 
-	xb_count(&lane->worker->frames_joined, n - left);
+	xb_count(&lane->sender->frames_joined, n - left);
 	for (unsigned i = 0; i < left; i++) {
 		struct xb_frame *pkt = pkts[i];
 
@@ -187,20 +187,26 @@ static void send_all(const struct lane *lane, struct xb_frame **pkts, unsigned n
 
 /* Remembers a queue that belongs to another worker, which may be asleep: we see to its completions
  * ourselves. */
-static void remember(struct xb_worker *worker, struct xb_port *port, unsigned q)
+static void remember(struct xb_sender *sender, struct xb_port *port, unsigned q)
 {
-	for (unsigned i = 0; i < worker->n_pending; i++)
-		if (worker->pending[i].port == port)
+	for (unsigned i = 0; i < sender->n_pending; i++)
+		if (sender->pending[i].port == port)
 			return;
-	worker->pending[worker->n_pending++] = (struct xb_pending){port, q};
+	sender->pending[sender->n_pending++] = (struct xb_pending){port, q};
 }
 
-void xb_outbox_flush(struct xb_worker *worker, const struct xb_snapshot *snapshot,
+void xb_sender_init(struct xb_sender *sender, struct xb_cache *cache, unsigned worker)
+{
+	sender->cache = cache;
+	sender->worker = worker;
+}
+
+void xb_sender_flush(struct xb_sender *sender, const struct xb_snapshot *snapshot,
 		     struct xb_port *port, unsigned rx_queue)
 {
-	struct xb_outbox *out = &worker->out[port->id];
+	struct xb_outbox *out = &sender->out[port->id];
 	bool started = snapshot->queues[port->id];
-	struct lane lane = {worker, port, 0};
+	struct lane lane = {sender, port, 0};
 	struct xb_port_queue *queue;
 	unsigned n = out->n;
 
@@ -208,7 +214,7 @@ void xb_outbox_flush(struct xb_worker *worker, const struct xb_snapshot *snapsho
 	if (!n)
 		return;
 	if (started)
-		lane.q = xb_snapshot_tx_queue(snapshot, port, worker->index, rx_queue);
+		lane.q = xb_snapshot_tx_queue(snapshot, port, sender->worker, rx_queue);
 	queue = &port->queues[lane.q];
 	pthread_mutex_lock(&queue->tx_lock);
 	if (started && atomic_load_explicit(&port->up, memory_order_relaxed))
@@ -216,8 +222,35 @@ void xb_outbox_flush(struct xb_worker *worker, const struct xb_snapshot *snapsho
 	else
 		for (unsigned i = 0; i < n; i++)
 			drop(&lane, out->pkts[i], XB_DROP_PORT_DOWN);
-	if (started && port->ops->kick(port, lane.q, &worker->cache) &&
-	    lane.q % snapshot->n_workers != worker->index)
-		remember(worker, port, lane.q);
+	if (started && port->ops->kick(port, lane.q, sender->cache) &&
+	    lane.q % snapshot->n_workers != sender->worker)
+		remember(sender, port, lane.q);
 	pthread_mutex_unlock(&queue->tx_lock);
+}
+
+unsigned xb_sender_kick(struct xb_sender *sender, struct xb_port *port, unsigned q)
+{
+	struct xb_port_queue *queue = &port->queues[q];
+	unsigned posted;
+
+	pthread_mutex_lock(&queue->tx_lock);
+	posted = port->ops->kick(port, q, sender->cache);
+	pthread_mutex_unlock(&queue->tx_lock);
+	return posted;
+}
+
+unsigned xb_sender_kick_pending(struct xb_sender *sender)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < sender->n_pending; i++)
+		if (xb_sender_kick(sender, sender->pending[i].port, sender->pending[i].q))
+			sender->pending[kept++] = sender->pending[i];
+	sender->n_pending = kept;
+	return kept;
+}
+
+void xb_sender_forget(struct xb_sender *sender)
+{
+	sender->n_pending = 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Workers: the threads that move packets, and the snapshot that tells them among which ports.
+ * Workers: the threads that move packets. Each drives a sorter of its own (core/sorter.h) round by
+ * round, among the ports of the snapshot that the control thread has published.
  *
  * clang-format off
  *
@@ -8,101 +9,33 @@
  *      ──────────────                       ──────
  *      fills a snapshot                     loop: adopts the newest snapshot (quiet)
  *      xb_workers_offer() ─── pointer ───►        rx_batch on each queue that it owns   in
- *      xb_workers_reached(): each worker          xb_bridge_batch                       decided
- *        has adopted it                           xb_outbox_flush: tx_batch             out
+ *      xb_workers_reached(): each worker          xb_bridge_judge, xb_bridge_route      decided
+ *        has adopted it                           xb_sender_flush: tx_batch             out
  *      acts on what is not published              nothing came: polls on, then sleeps
  *
  * clang-format on
  *
- * A snapshot is immutable. Queue q of each port in it belongs to worker q mod N. Before the control
- * thread touches a queue (reset, resize, removal) it publishes a snapshot without it; when the
- * workers have reached that, none holds a reference to the one before.
- *
- * A worker with work polls. One without goes on polling for as long as some wake-ups take here, if
- * lately that was often enough to meet the next packet; else, and in a dense stream, it sleeps
- * soon. After a rest it gets up as soon as a port tells that a packet is on its way.
+ * Before the control thread touches a queue (reset, resize, removal) it publishes a snapshot
+ * without it; when the workers have reached that, none holds a reference to the one before. A
+ * worker without packets may poll on, or sleep (core/idle.h); one that sleeps holds no snapshot.
  */
 #ifndef XB_CORE_WORKER_H
 #define XB_CORE_WORKER_H
 
-#include "core/capture.h"
 #include "core/error.h"
-#include "core/fdb.h"
-#include "core/loops.h"
-#include "core/port.h"
-#include "core/rules.h"
-
-/** What the workers see. Made by the control thread, immutable once published. */
-struct xb_snapshot {
-	uint16_t verdict;   /* the default verdict */
-	unsigned n_workers; /* filled by xb_workers_offer */
-	unsigned n_ports;   /* entries of port_list */
-	struct xb_port *port_list[XB_PORTS_MAX];
-	struct xb_port *ports[XB_PORTS_MAX]; /* by id; NULL: no such port */
-	uint16_t queues[XB_PORTS_MAX];       /* by id: queues that are in use */
-	struct xb_fdb *fdb;
-	struct xb_loops *loops;     /* NULL: nobody looks for any */
-	uint64_t cut[XB_PORTS_MAX]; /* by id: ports, as a mask of ids, to which it does not flood */
-	struct xb_rules rules;
-	struct xb_captures captures;
-	unsigned n_own;
-	uint64_t own[XB_OWN_MACS_MAX]; /* own MACs of uplinks, sorted; see xb_snapshot_add_own */
-};
-
-/** Adds a port, with the queues that it has started, to a snapshot under construction. Where it has
- *  started none it is down: what is for it is a drop (port_down), and none of its ops is called. */
-void xb_snapshot_add(struct xb_snapshot *snapshot, struct xb_port *port);
-
-/** Adds an own MAC of an uplink: its interface's, or that of a device stacked on it. One too many
- * is left out. */
-void xb_snapshot_add_own(struct xb_snapshot *snapshot, const struct xb_port *port,
-			 const uint8_t mac[6]);
-
-/** Whether `mac` is an own MAC of that uplink. */
-bool xb_snapshot_has_own(const struct xb_snapshot *snapshot, const struct xb_port *port,
-			 const uint8_t mac[6]);
-
-/** The queue of `port` on which worker `worker` sends what came in on its source's queue
- * `rx_queue`: one of the worker's own where it has any, so that nobody else sends there. The port
- * has started queues. */
-unsigned xb_snapshot_tx_queue(const struct xb_snapshot *snapshot, const struct xb_port *port,
-			      unsigned worker, unsigned rx_queue);
-
-/** Packets on their way to one queue of one port. */
-struct xb_outbox {
-	unsigned n;
-	struct xb_frame *pkts[XB_BATCH];
-};
-
-/** A queue on which packets wait for completion. */
-struct xb_pending {
-	struct xb_port *port;
-	unsigned q;
-};
+#include "core/idle.h"
+#include "core/snapshot.h"
+#include "core/sorter.h"
 
 struct xb_worker {
 	struct xb_workers *set;
 	unsigned index;
 	pthread_t thread;
 	bool joined;
-	int wake_fd; /* eventfd of the worker's own */
-	_Atomic bool asleep;
-	_Atomic uint64_t called_ns; /* when the control thread woke it, asleep, last; 0: known */
-	_Atomic uint64_t wake_ns;   /* how long it takes to be woken, smoothed */
-	_Atomic uint64_t seen;      /* generation of the snapshot that it works with */
-	struct xb_cache cache;
-	uint64_t now_ns;            /* coarse monotonic clock, read once a round */
-	uint64_t beat_ns;           /* when its queues' hearts beat last; 0: not in this snapshot */
-	struct xb_fdb_key last_key; /* the sender seen last, known to be fine */
-	uint16_t last_port;
-	uint32_t last_seen_s;
-	struct xb_outbox out[XB_PORTS_MAX]; /* by port id */
-	unsigned n_pending;
-	struct xb_pending pending[XB_PORTS_MAX]; /* queues of others that it sent to */
-	/* accounting, written by this worker alone */
-	xb_counter copies, segments_added, frames_joined;
-	xb_counter sleeps;
-	struct xb_rules_cache rules_cache;
+	_Atomic uint64_t seen; /* generation of the snapshot that it works with */
+	uint64_t beat_ns;      /* when its queues' hearts beat last; 0: not in this snapshot */
+	struct xb_idle idle;
+	struct xb_sorter sorter;
 };
 
 struct xb_workers {
@@ -146,6 +79,9 @@ void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot
 /** Wakes the workers, so that those that sleep see how long that takes: to be called once a second
  *  or so. Control thread. */
 void xb_workers_wake(struct xb_workers *workers);
+
+/** What the sorters of all workers have counted. Any thread, until they are stopped. */
+struct xb_sorter_counts xb_workers_counts(const struct xb_workers *workers);
 
 /** Tells all workers to end, and doesn't wait for that. */
 void xb_workers_end(struct xb_workers *workers);

@@ -124,9 +124,9 @@ static struct json_object *worker_list(const struct xb_instance *instance)
 		xb_cpus_of_thread(worker->thread, cpus);
 		xb_json_add_u64(to, "worker", w);
 		xb_json_add_text(to, "cpus", cpus);
-		xb_json_add_bool(to, "asleep", atomic_load(&worker->asleep));
-		xb_json_add_u64(to, "sleeps", xb_counted(&worker->sleeps));
-		xb_json_add_u64(to, "wake_ns", atomic_load(&worker->wake_ns));
+		xb_json_add_bool(to, "asleep", atomic_load(&worker->idle.asleep));
+		xb_json_add_u64(to, "sleeps", xb_counted(&worker->idle.sleeps));
+		xb_json_add_u64(to, "wake_ns", atomic_load(&worker->idle.wake_ns));
 		xb_json_push(list, to);
 	}
 	return list;

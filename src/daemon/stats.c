@@ -85,6 +85,8 @@ static void read_door(struct xb_door *door, struct port_books *port)
 
 static void read_books(struct xb_instance *instance, struct xb_books *books)
 {
+	struct xb_sorter_counts counts;
+
 	memset(books, 0, sizeof(*books));
 	if (instance->departed)
 		books->departed = instance->departed->departed;
@@ -92,13 +94,10 @@ static void read_books(struct xb_instance *instance, struct xb_books *books)
 	{
 		read_door(door, &books->ports[door->port->id]);
 	}
-	for (unsigned w = 0; w < instance->workers.n; w++) {
-		const struct xb_worker *worker = &instance->workers.worker[w];
-
-		books->copies += xb_counted(&worker->copies);
-		books->segments_added += xb_counted(&worker->segments_added);
-		books->frames_joined += xb_counted(&worker->frames_joined);
-	}
+	counts = xb_workers_counts(&instance->workers);
+	books->copies = counts.copies;
+	books->segments_added = counts.segments_added;
+	books->frames_joined = counts.frames_joined;
 }
 
 static void take_off(struct xb_books *books, const struct xb_books *before)

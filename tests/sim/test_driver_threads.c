@@ -3,6 +3,7 @@
  * Driver, workers and device in threads of their own: the port is taken out of the snapshot, reset
  * or resized, and put back, under traffic.
  */
+#include "core/worker.h"
 #include "sim/sim_device.h"
 #include "support/must.h"
 #include "support/room.h"
@@ -79,7 +80,7 @@ static void finish_all(void)
 	xb_workers_publish(&workers, NULL);
 	xb_virtio_net_stop(&net, &cache);
 	mem_port_reset(&mem, &cache);
-	must_balance(&arena, ports, 2, &workers);
+	must_balance(&arena, ports, 2, xb_workers_counts(&workers));
 	xb_workers_stop(&workers);
 	must_be_free(&arena);
 	sim_device_halt(&sim);

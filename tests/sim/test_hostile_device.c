@@ -41,7 +41,7 @@ static int setup(void **state)
 	sim.loop = false;
 	MUST(xb_virtio_net_init(&net, &sim.transport, &room.arena, &options, NULL) == 0);
 	net.port.id = VIRTIO_ID;
-	MUST(xb_virtio_net_start(&net, 1, &room.worker->cache, NULL) == 0);
+	MUST(xb_virtio_net_start(&net, 1, &room.sorter->cache, NULL) == 0);
 	atomic_store(&net.port.up, true);
 	room_add(&room, &net.port);
 	between = sent = 0;
@@ -51,7 +51,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	xb_virtio_net_stop(&net, &room.worker->cache);
+	xb_virtio_net_stop(&net, &room.sorter->cache);
 	MUST(!sim.wrong);
 	room_fini(&room);
 	xb_virtio_net_fini(&net);
@@ -108,9 +108,9 @@ static void restart(void)
 
 	/* what the daemon does: unpublish, reset, start, publish */
 	room.snapshot.queues[VIRTIO_ID] = 0;
-	xb_virtio_net_stop(&net, &room.worker->cache);
+	xb_virtio_net_stop(&net, &room.sorter->cache);
 	room_must_balance(&room);
-	MUST(xb_virtio_net_start(&net, 1, &room.worker->cache, NULL) == 0);
+	MUST(xb_virtio_net_start(&net, 1, &room.sorter->cache, NULL) == 0);
 	room.snapshot.queues[VIRTIO_ID] = 1;
 	MUST(!xb_virtio_net_broken(&net));
 	before = port_sums(&net.port);

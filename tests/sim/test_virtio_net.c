@@ -409,7 +409,7 @@ static void a_header_that_the_packet_contradicts_is_a_drop_and_is_accounted_for(
 {
 	struct virtio_net_hdr_v1 wrong = {
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 5000, .csum_offset = 6};
-	struct xb_workers none = {0};
+	const struct xb_sorter_counts none = {0};
 	struct xb_port *ports[] = {&b.net.port};
 	uint8_t data[60] = {0};
 	struct port_sums sums;
@@ -424,7 +424,7 @@ static void a_header_that_the_packet_contradicts_is_a_drop_and_is_accounted_for(
 	sums = port_sums(&b.net.port);
 	assert_int_equal(sums.rx,
 			 1); /* it became ours, and the room that counts is left out here */
-	must_balance(&b.arena, ports, 1, &none);
+	must_balance(&b.arena, ports, 1, none);
 	assert_false(xb_virtio_net_broken(&b.net));
 }
 

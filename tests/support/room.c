@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "support/room.h"
 
-#include "core/round.h"
 #include "support/must.h"
 
 #include <stdlib.h>
@@ -13,12 +12,10 @@ void room_init(struct room *room, uint32_t frames, unsigned ports, unsigned queu
 	MUST(ports <= ROOM_PORTS);
 	memset(room, 0, sizeof(*room));
 	MUST(xb_arena_init(&room->arena, frames, 4u << 20, NULL) == 0);
-	room->worker = calloc(1, sizeof(*room->worker));
-	MUST(room->worker);
-	room->set = (struct xb_workers){.arena = &room->arena, .n = 1, .worker = room->worker};
-	room->worker->set = &room->set;
-	room->worker->now_ns = 1000000000u;
-	xb_cache_init(&room->worker->cache, &room->arena);
+	room->sorter = malloc(sizeof(*room->sorter));
+	MUST(room->sorter);
+	xb_sorter_init(room->sorter, &room->arena, 0);
+	room->sorter->now_ns = 1000000000u;
 	room->snapshot.verdict = XB_VERDICT_BRIDGE;
 	room->snapshot.n_workers = 1;
 	room->snapshot.fdb = xb_fdb_new();
@@ -35,14 +32,14 @@ void room_init(struct room *room, uint32_t frames, unsigned ports, unsigned queu
 void room_fini(struct room *room)
 {
 	for (unsigned i = 0; i < room->n_mem; i++)
-		mem_port_reset(&room->mem[i], &room->worker->cache);
+		mem_port_reset(&room->mem[i], &room->sorter->cache);
 	room_must_balance(room);
-	xb_cache_fini(&room->worker->cache);
+	xb_sorter_fini(room->sorter);
 	must_be_free(&room->arena);
 	for (unsigned i = 0; i < room->n_mem; i++)
 		mem_port_fini(&room->mem[i]);
 	xb_fdb_free(room->snapshot.fdb);
-	free(room->worker);
+	free(room->sorter);
 	xb_arena_fini(&room->arena);
 }
 
@@ -53,7 +50,7 @@ void room_add(struct room *room, struct xb_port *port)
 
 unsigned room_round(struct room *room)
 {
-	return xb_worker_round(room->worker, &room->snapshot).packets;
+	return xb_sorter_round(room->sorter, &room->snapshot).packets;
 }
 
 void room_run(struct room *room)
@@ -101,7 +98,7 @@ struct port_sums port_sums(const struct xb_port *port)
 }
 
 void must_balance(const struct xb_arena *arena, struct xb_port *const *ports, unsigned n_ports,
-		  const struct xb_workers *workers)
+		  struct xb_sorter_counts counts)
 {
 	uint32_t owners[XB_OWNER_COUNT];
 	uint64_t in = 0, out = 0;
@@ -112,11 +109,8 @@ void must_balance(const struct xb_arena *arena, struct xb_port *const *ports, un
 		in += sums.rx;
 		out += sums.tx + sums.drops;
 	}
-	for (unsigned w = 0; w < workers->n; w++) {
-		in += xb_counted(&workers->worker[w].copies);
-		in += xb_counted(&workers->worker[w].segments_added);
-		out += xb_counted(&workers->worker[w].frames_joined);
-	}
+	in += counts.copies + counts.segments_added;
+	out += counts.frames_joined;
 	xb_arena_count(arena, owners);
 	out += owners[XB_OWNER_WORKER] + owners[XB_OWNER_TX];
 	if (in != out)
@@ -127,7 +121,8 @@ void must_balance(const struct xb_arena *arena, struct xb_port *const *ports, un
 
 void room_must_balance(struct room *room)
 {
-	must_balance(&room->arena, room->snapshot.port_list, room->snapshot.n_ports, &room->set);
+	must_balance(&room->arena, room->snapshot.port_list, room->snapshot.n_ports,
+		     xb_sorter_counts(room->sorter));
 }
 
 void must_be_free(const struct xb_arena *arena)

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A sorting room without threads: one worker that the test drives round by round, its arena, its
+ * A sorting room without threads: a sorter that the test drives round by round, its arena, its
  * table, and memory ports; and the accounting equation (the design, 6) over any set of ports and
- * workers.
+ * sorters.
  */
 #ifndef XB_TESTS_ROOM_H
 #define XB_TESTS_ROOM_H
 
-#include "core/worker.h"
+#include "core/sorter.h"
 #include "support/memory_port.h"
 
 #define ROOM_PORTS 8u
 
 struct room {
 	struct xb_arena arena;
-	struct xb_workers set;
-	struct xb_worker *worker; /* the set's only one; it has no thread */
+	struct xb_sorter *sorter; /* of worker 0 of 1; on the heap */
 	struct xb_snapshot snapshot;
 	unsigned n_mem;
 	struct mem_port mem[ROOM_PORTS];
@@ -30,7 +29,7 @@ void room_fini(struct room *room);
 /** Adds a port that isn't a memory port. */
 void room_add(struct room *room, struct xb_port *port);
 
-/** One round of the worker: each queue read once, sorted, sent, kicked. Returns packets taken in.
+/** One round of the sorter: each queue read once, sorted, sent, kicked. Returns packets taken in.
  */
 unsigned room_round(struct room *room);
 
@@ -49,10 +48,10 @@ struct port_sums {
 };
 struct port_sums port_sums(const struct xb_port *port);
 
-/** Aborts unless, exactly: Σrx + copies + segments_added = Σtx + Σdrops + frames_joined +
- * in_flight. Traffic rests. */
+/** Aborts unless, exactly, with the counts of all sorters: Σrx + copies + segments_added = Σtx +
+ * Σdrops + frames_joined + in_flight. Traffic rests. */
 void must_balance(const struct xb_arena *arena, struct xb_port *const *ports, unsigned n_ports,
-		  const struct xb_workers *workers);
+		  struct xb_sorter_counts counts);
 /** The same for a room. */
 void room_must_balance(struct room *room);
 

@@ -117,10 +117,10 @@ static void upset(struct room *room, struct rnd *rnd)
 		set_caps(mem, rnd);
 		break;
 	case 3:
-		mem_port_reset(mem, &room->worker->cache);
+		mem_port_reset(mem, &room->sorter->cache);
 		break;
 	default:
-		room->worker->now_ns += 300000000u;
+		room->sorter->now_ns += 300000000u;
 	}
 }
 

@@ -77,7 +77,7 @@ static void nothing_is_flooded_between_ports_that_are_cut(void **state)
 	pass(0, broadcast, station(1), UNTAGGED);
 	assert_int_equal(room_came_out(&room), 1u << 1);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_LOOP), 1);
-	assert_int_equal(xb_counted(&room.worker->copies), 1);
+	assert_int_equal(xb_counted(&room.sorter->copies), 1);
 	pass(1, station(9), station(2), UNTAGGED);
 	assert_int_equal(room_came_out(&room), 1u << 0 | 1u << 2);
 	pass(2, station(1), station(3), UNTAGGED); /* a known address is not flooded */
@@ -97,7 +97,7 @@ static void a_clock_that_was_read_long_ago_makes_no_storm(void **state)
 	(void)state;
 	atomic_store(&storm->pps, 1000);
 	assert_true(xb_limit_allows(storm, now_ns)); /* as another worker would */
-	room.worker->now_ns = now_ns - 1000000000u;
+	room.sorter->now_ns = now_ns - 1000000000u;
 	pass(0, broadcast, station(1), UNTAGGED);
 	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_STORM), 0);
@@ -107,7 +107,7 @@ static void group_packets_beyond_the_storm_limit_are_dropped(void **state)
 {
 	(void)state;
 	atomic_store(&room.mem[0].port.storm.pps, 10); /* one each tenth of a second */
-	room.worker->now_ns = xb_clock_ns(CLOCK_MONOTONIC_COARSE);
+	room.sorter->now_ns = xb_clock_ns(CLOCK_MONOTONIC_COARSE);
 	for (unsigned i = 0; i < 50; i++)
 		pass(0, broadcast, station(1), UNTAGGED);
 	assert_in_range(port_drops(&room.mem[0].port, XB_DROP_STORM), 1, 49);
@@ -134,12 +134,12 @@ static void an_unknown_destination_is_flooded_and_a_known_one_is_not(void **stat
 	(void)state;
 	pass(0, station(2), station(1), UNTAGGED);
 	assert_int_equal(room_came_out(&room), 1u << 1 | 1u << 2);
-	assert_int_equal(xb_counted(&room.worker->copies), 1);
+	assert_int_equal(xb_counted(&room.sorter->copies), 1);
 	pass(1, station(1), station(2), UNTAGGED);
 	assert_int_equal(room_came_out(&room), 1u << 0);
 	pass(0, station(2), station(1), UNTAGGED);
 	assert_int_equal(room_came_out(&room), 1u << 1);
-	assert_int_equal(xb_counted(&room.worker->copies), 1);
+	assert_int_equal(xb_counted(&room.sorter->copies), 1);
 }
 
 static void every_copy_of_a_flooded_packet_is_the_packet(void **state)
@@ -384,12 +384,12 @@ static void a_copy_for_which_there_is_no_frame_is_a_drop(void **state)
 	(void)state;
 	mem_inject(&room.mem[0], 0, packet(broadcast, station(1), UNTAGGED, 60));
 	while (n < 511)
-		held[n++] = xb_frame_alloc(&room.worker->cache);
+		held[n++] = xb_frame_alloc(&room.sorter->cache);
 	room_round(&room);
 	while (n)
-		xb_packet_free(&room.worker->cache, held[--n]);
+		xb_packet_free(&room.sorter->cache, held[--n]);
 	assert_int_equal(room_came_out(&room), 1u << 2);
-	assert_int_equal(xb_counted(&room.worker->copies), 1);
+	assert_int_equal(xb_counted(&room.sorter->copies), 1);
 	assert_int_equal(port_drops(&room.mem[0].port, XB_DROP_NO_FRAME), 1);
 }
 

@@ -319,7 +319,7 @@ static void what_is_explained_is_done(void **state)
 			unsigned at = i / 3;
 
 			seat_stations();
-			room.worker->last_key.bits = 0;
+			room.sorter->last_key.bits = 0;
 			explained_is_done(i % 3, at % N_STATIONS, at / N_STATIONS % N_STATIONS,
 					  (uint16_t)(at / N_STATIONS / N_STATIONS));
 		}

@@ -98,7 +98,7 @@ static void a_segment_crosses_whole_where_the_port_cuts(void **state)
 	assert_int_equal(out->len, 60054);
 	free(out);
 	nothing_more_out();
-	assert_int_equal(xb_counted(&room.worker->segments_added), 0);
+	assert_int_equal(xb_sorter_counts(room.sorter).segments_added, 0);
 	assert_int_equal(xb_counted(&room.mem[1].port.queues[0].tx_gso_packets), 1);
 	assert_int_equal(xb_counted(&room.mem[1].port.queues[0].tx_csum_left), 1);
 }
@@ -122,7 +122,7 @@ static void a_segment_is_cut_where_the_port_does_not(void **state)
 	}
 	nothing_more_out();
 	assert_int_equal(sum, 60000);
-	assert_int_equal(xb_counted(&room.worker->segments_added), 41);
+	assert_int_equal(xb_sorter_counts(room.sorter).segments_added, 41);
 }
 
 static void more_segments_than_a_batch_come_out_in_order(void **state)
@@ -293,7 +293,7 @@ static void neighbours_of_a_stream_are_joined_where_the_port_cuts(void **state)
 	assert_int_equal(out->offload.gso_size, 1448);
 	free(out);
 	nothing_more_out();
-	assert_int_equal(xb_counted(&room.worker->frames_joined), 9);
+	assert_int_equal(xb_sorter_counts(room.sorter).frames_joined, 9);
 }
 
 static void a_full_ring_drops_what_does_not_fit_after_a_kick(void **state)
@@ -321,13 +321,13 @@ static void without_frames_to_cut_into_it_is_a_drop(void **state)
 	CAPS.takes = 0;
 	mem_inject(&room.mem[0], 0, tcp(1, 60000, 1448));
 	while (n < 4096 - 20)
-		held[n++] = xb_frame_alloc(&room.worker->cache);
+		held[n++] = xb_frame_alloc(&room.sorter->cache);
 	room_run(&room);
 	while (n)
-		xb_packet_free(&room.worker->cache, held[--n]);
+		xb_packet_free(&room.sorter->cache, held[--n]);
 	nothing_more_out();
 	assert_int_equal(drops(XB_DROP_TX_NO_FRAME), 1);
-	assert_int_equal(xb_counted(&room.worker->segments_added), 0);
+	assert_int_equal(xb_sorter_counts(room.sorter).segments_added, 0);
 }
 
 static void a_segment_whose_headers_say_otherwise_is_dropped(void **state)

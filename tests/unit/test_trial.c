@@ -31,7 +31,7 @@ static int setup(void **state)
 	(void)state;
 	memset(&instance, 0, sizeof(instance));
 	memset(&worker, 0, sizeof(worker));
-	worker.wake_fd = -1;
+	worker.idle.wake_fd = -1;
 	instance.workers = (struct xb_workers){.n = 1, .worker = &worker};
 	door = (struct xb_door){.ops = &door_ops, .instance = &instance, .port = &port};
 	xb_config_init(&instance.config);

@@ -88,34 +88,24 @@ static struct xb_snapshot *snapshot_of(unsigned which, unsigned mask)
 static void stop(void)
 {
 	struct xb_port *ports[ROOM_PORTS];
-	struct xb_workers totals = crew.workers; /* xb_workers_stop frees the counters */
-	struct xb_worker *copies = calloc(totals.n, sizeof(*copies));
+	struct xb_sorter_counts counts;
 	struct xb_cache cache;
 
-	MUST(copies);
 	xb_workers_publish(&crew.workers, NULL);
-	for (unsigned w = 0; w < totals.n; w++) {
-		atomic_store(&copies[w].copies, xb_counted(&crew.workers.worker[w].copies));
-		atomic_store(&copies[w].segments_added,
-			     xb_counted(&crew.workers.worker[w].segments_added));
-		atomic_store(&copies[w].frames_joined,
-			     xb_counted(&crew.workers.worker[w].frames_joined));
-	}
-	totals.worker = copies;
+	counts = xb_workers_counts(&crew.workers); /* xb_workers_stop frees them */
 	xb_workers_stop(&crew.workers);
 	xb_cache_init(&cache, &crew.arena);
 	for (unsigned i = 0; i < crew.n_ports; i++) {
 		ports[i] = &crew.port[i].port;
 		mem_port_reset(&crew.port[i], &cache);
 	}
-	must_balance(&crew.arena, ports, crew.n_ports, &totals);
+	must_balance(&crew.arena, ports, crew.n_ports, counts);
 	must_be_free(&crew.arena);
 	for (unsigned i = 0; i < crew.n_ports; i++)
 		mem_port_fini(&crew.port[i]);
 	xb_cache_fini(&cache);
 	xb_fdb_free(crew.fdb);
 	xb_arena_fini(&crew.arena);
-	free(copies);
 }
 
 static void inject(unsigned port, unsigned q, uint8_t from, uint8_t to, uint16_t verdict)
@@ -130,7 +120,7 @@ static void inject(unsigned port, unsigned q, uint8_t from, uint8_t to, uint16_t
 static bool all_asleep(void)
 {
 	for (unsigned w = 0; w < crew.workers.n; w++)
-		if (!atomic_load(&crew.workers.worker[w].asleep))
+		if (!atomic_load(&crew.workers.worker[w].idle.asleep))
 			return false;
 	return true;
 }
@@ -182,7 +172,6 @@ static void traffic(unsigned workers, unsigned ports, unsigned queues, unsigned 
 	struct source source[ROOM_PORTS];
 	const uint32_t packets = 3000;
 	struct port_sums sums;
-	uint64_t copies = 0;
 
 	start(workers, ports, queues, 50 * MS);
 	xb_workers_publish(&crew.workers, snapshot_of(0, ALL));
@@ -208,9 +197,7 @@ static void traffic(unsigned workers, unsigned ports, unsigned queues, unsigned 
 	WAIT_FOR(all_sums().rx == (uint64_t)ports * packets, 30000);
 	xb_workers_publish(&crew.workers, NULL);
 	sums = all_sums();
-	for (unsigned w = 0; w < workers; w++)
-		copies += xb_counted(&crew.workers.worker[w].copies);
-	MUST(sums.rx + copies == sums.tx + sums.drops);
+	MUST(sums.rx + xb_workers_counts(&crew.workers).copies == sums.tx + sums.drops);
 	stop();
 }
 
@@ -302,7 +289,7 @@ static void publishing_and_stopping_do_not_wait_for_sleepers(void **state)
 
 static uint64_t price(unsigned w)
 {
-	return atomic_load(&crew.workers.worker[w].wake_ns);
+	return atomic_load(&crew.workers.worker[w].idle.wake_ns);
 }
 
 static void a_sleeper_learns_what_it_costs_to_wake_it(void **state)
@@ -333,7 +320,7 @@ static void rest_ns(long ns)
 
 static uint64_t sleeps(void)
 {
-	return xb_counted(&crew.workers.worker[0].sleeps);
+	return xb_counted(&crew.workers.worker[0].idle.sleeps);
 }
 
 static int *early_fd(void)
@@ -352,7 +339,7 @@ static void be_rested(uint64_t price_ns)
 	xb_workers_wake(&crew.workers);
 	WAIT_FOR(sleeps() > before, 5000);
 	WAIT_FOR(all_asleep(), 5000);
-	atomic_store(&crew.workers.worker[0].wake_ns, price_ns);
+	atomic_store(&crew.workers.worker[0].idle.wake_ns, price_ns);
 }
 
 /* One worker, asleep, whom a packet on its way to p0 wakes. */

@@ -69,7 +69,7 @@ static void it_wakes_up_for_the_last_of_a_thousand_queues(void **state)
 		xb_snapshot_add(&snapshot, &port[i].port);
 	}
 	xb_workers_publish(&workers, &snapshot);
-	WAIT_FOR(atomic_load(&workers.worker[0].asleep));
+	WAIT_FOR(atomic_load(&workers.worker[0].idle.asleep));
 	mem_inject(&port[PORTS - 1], QUEUES - 1, pkt);
 	WAIT_FOR(!mem_waiting(&port[PORTS - 1], QUEUES - 1));
 	xb_workers_publish(&workers, NULL);
