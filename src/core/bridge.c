@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory. Own MACs and group frames of a shared uplink never come here from its XDP program, which
- * leaves them to the uplink's own stack; what a packet socket brings as a copy is judged like any
- * other frame.
+ * Theory. One function, xb_classify, judges: in the XDP program, in the sorter and in `explain`.
+ * Here both of the latter describe to it, in the same words (scene_of), what they judge.
+ *
+ * A frame of an uplink comes to the sorter unjudged where its program could not tell the verdict,
+ * and as the copy of a group frame that the program left to a shared uplink's own stack. A frame
+ * to an own MAC that no rule takes is `pass`, and so goes no further here: the program passes it
+ * to the stack itself.
  */
 #include "core/bridge.h"
 
@@ -49,30 +53,40 @@ struct xb_route xb_bridge_route(const struct xb_snapshot *snapshot, const struct
 	return (struct xb_route){.kind = XB_ROUTE_FLOOD};
 }
 
-static enum xb_own own_of(const struct xb_snapshot *snapshot, const struct xb_port *port,
-			  const struct xb_l2 *l2)
+/* What a frame is judged in, besides its bytes. A shared uplink's own stack keeps its group frames;
+ * what comes here of them are copies (`copy`), which nobody else claims. */
+static struct xb_scene scene_of(const struct xb_snapshot *snapshot, const struct xb_port *port,
+				const struct xb_l2 *l2, bool copy)
 {
-	if (!port->caps.uplink || xb_mac_is_group(l2->dmac) ||
-	    !xb_snapshot_has_own(snapshot, port, l2->dmac))
-		return XB_OWN_NO;
-	return port->caps.shared ? XB_OWN_KEPT : XB_OWN_YES;
+	bool group = xb_mac_is_group(l2->dmac);
+
+	return (struct xb_scene){
+		.shared = port->caps.shared && !(group && copy),
+		.verdict = snapshot->verdict,
+		.in = port->id,
+		.uplink = port->caps.uplink,
+		.own = port->caps.uplink && !group && xb_snapshot_has_own(snapshot, port, l2->dmac),
+		.group = group,
+	};
+}
+
+static struct xb_origin origin_of(const struct xb_scene *scene)
+{
+	return (struct xb_origin){.in = (uint8_t)scene->in, .own = (uint8_t)xb_own_of(scene)};
 }
 
 enum xb_drop xb_bridge_judge(const struct xb_snapshot *snapshot, struct xb_rules_cache *cache,
 			     uint64_t now_ns, const struct xb_port *port, const struct xb_l2 *l2,
 			     struct xb_frame *pkt)
 {
-	struct xb_origin origin = {.in = (uint8_t)port->id};
-	/* Own MACs passed in the XDP program; what has come all the same obeys the default verdict.
-	 */
-	const struct xb_scene scene = {
-		.verdict = snapshot->verdict, .in = port->id, .uplink = port->caps.uplink};
-	struct xb_image_rule rule;
+	const struct xb_scene scene = scene_of(snapshot, port, l2, true);
 	enum xb_rules_answer answer = XB_RULES_NONE;
 	struct xb_decision decision;
+	struct xb_image_rule rule;
 
 	if (snapshot->rules.image) {
-		origin.own = (uint8_t)own_of(snapshot, port, l2);
+		const struct xb_origin origin = origin_of(&scene);
+
 		answer = xb_rules_ask(&snapshot->rules, cache, pkt, &origin, now_ns, &rule);
 	}
 	decision = xb_classify(&scene, answer == XB_RULES_NONE ? NULL : &rule);
@@ -82,52 +96,50 @@ enum xb_drop xb_bridge_judge(const struct xb_snapshot *snapshot, struct xb_rules
 
 /* ---- without touching anything ---- */
 
-static struct xb_decision decide(const struct xb_snapshot *snapshot, const struct xb_port *port,
-				 const struct xb_l2 *l2, const uint8_t *end, bool shared)
+static struct xb_decision decide(const struct xb_snapshot *snapshot, const struct xb_scene *scene,
+				 const uint8_t *data, const uint8_t *end)
 {
-	enum xb_own own = own_of(snapshot, port, l2);
-	struct xb_origin origin = {.in = (uint8_t)port->id, .own = (uint8_t)own};
-	struct xb_scene scene = {
-		.shared = shared,
-		.verdict = snapshot->verdict,
-		.in = port->id,
-		.uplink = port->caps.uplink,
-		.own = own != XB_OWN_NO,
-		.group = xb_mac_is_group(l2->dmac),
-	};
+	const struct xb_origin origin = origin_of(scene);
 	struct xb_image_rule rule;
 	struct xb_walk walk;
+	bool matches = !xb_is_kept_group(scene) &&
+		       xb_rules_look(&snapshot->rules, &walk, data, end, &origin, &rule);
 
-	if (!xb_is_kept_group(&scene) &&
-	    xb_rules_look(&snapshot->rules, &walk, l2->dmac, end, &origin, &rule))
-		return xb_classify(&scene, &rule);
-	return xb_classify(&scene, NULL);
+	return xb_classify(scene, matches ? &rule : NULL);
+}
+
+/* As the sorter: the sender is looked at, and learned, before the destination is looked up. */
+static struct xb_route explain_route(const struct xb_snapshot *snapshot, const struct xb_port *port,
+				     uint16_t verdict, const struct xb_l2 *l2)
+{
+	const struct xb_fdb_key sender = xb_fdb_key(l2->smac, l2->vlan);
+	bool here;
+
+	if (xb_mac_is_group(l2->smac))
+		return no_route(XB_DROP_SMAC_GROUP);
+	if (xb_bridge_is_taken(port, xb_fdb_ask(snapshot->fdb, sender, port->id, &here)))
+		return no_route(XB_DROP_SMAC_TAKEN);
+	if (verdict == XB_VERDICT_BRIDGE && here && !memcmp(l2->smac, l2->dmac, ETH_ALEN))
+		return no_route(XB_DROP_HAIRPIN);
+	return xb_bridge_route(snapshot, port, verdict, l2);
 }
 
 void xb_bridge_explain(const struct xb_snapshot *snapshot, const struct xb_port *port,
 		       const uint8_t *data, uint32_t bytes, struct xb_explanation *ret)
 {
-	struct xb_l2 l2 = xb_l2_parse(data, bytes);
-	struct xb_fdb_key sender = xb_fdb_key(l2.smac, l2.vlan);
+	const struct xb_l2 l2 = xb_l2_parse(data, bytes);
+	struct xb_scene scene = scene_of(snapshot, port, &l2, false);
 	uint16_t verdict;
 
-	*ret = (struct xb_explanation){
-		.decision = decide(snapshot, port, &l2, data + bytes, port->caps.shared)};
+	*ret = (struct xb_explanation){.decision = decide(snapshot, &scene, data, data + bytes)};
 	verdict = ret->decision.verdict;
 	if (ret->decision.stage == XB_STAGE_GROUP) {
+		scene = scene_of(snapshot, port, &l2, true);
 		ret->copied = true;
-		ret->copy = decide(snapshot, port, &l2, data + bytes, false);
+		ret->copy = decide(snapshot, &scene, data, data + bytes);
 		verdict = ret->copy.verdict;
 	}
-	if (verdict == XB_VERDICT_PASS || verdict == XB_VERDICT_DROP)
-		return;
-	ret->routed = true;
-	if (xb_mac_is_group(l2.smac))
-		ret->route = no_route(XB_DROP_SMAC_GROUP);
-	else if (xb_bridge_is_taken(port, xb_fdb_ask(snapshot->fdb, sender, port->id)))
-		ret->route = no_route(XB_DROP_SMAC_TAKEN);
-	else if (verdict == XB_VERDICT_BRIDGE && !memcmp(l2.smac, l2.dmac, ETH_ALEN))
-		ret->route = no_route(XB_DROP_HAIRPIN); /* it would be learned before */
-	else
-		ret->route = xb_bridge_route(snapshot, port, verdict, &l2);
+	ret->routed = !xb_bridge_ends(port, verdict);
+	if (ret->routed)
+		ret->route = explain_route(snapshot, port, verdict, &l2);
 }

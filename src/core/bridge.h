@@ -13,6 +13,9 @@
 
 #include <linux/if_ether.h>
 
+/** What forwarding looks at: an Ethernet header and a tag. */
+#define XB_L2_BYTES (ETH_HLEN + 4u)
+
 /** What forwarding needs of a frame's first bytes. */
 struct xb_l2 {
 	const uint8_t *dmac;
@@ -26,7 +29,7 @@ static inline struct xb_l2 xb_l2_parse(const uint8_t *data, uint32_t bytes)
 	uint16_t type = xb_get_be16(data + 2 * ETH_ALEN);
 	struct xb_l2 l2 = {.dmac = data, .smac = data + ETH_ALEN};
 
-	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) && bytes >= ETH_HLEN + 4u)
+	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) && bytes >= XB_L2_BYTES)
 		l2.vlan = xb_get_be16(data + ETH_HLEN) & 0xfff;
 	return l2;
 }
@@ -48,6 +51,13 @@ static inline bool xb_mac_is_group(const uint8_t *mac)
 enum xb_drop xb_bridge_judge(const struct xb_snapshot *snapshot, struct xb_rules_cache *cache,
 			     uint64_t now_ns, const struct xb_port *port, const struct xb_l2 *l2,
 			     struct xb_frame *pkt);
+
+/** Whether a frame from `port` goes no further by its verdict: it is dropped, or it belongs to the
+ *  stack of the uplink that it came from, which has it. */
+static inline bool xb_bridge_ends(const struct xb_port *port, uint16_t verdict)
+{
+	return verdict == XB_VERDICT_DROP || (verdict == XB_VERDICT_PASS && port->caps.uplink);
+}
 
 /** Whether a frame's sender uses an address that belongs to somebody else. An uplink's own address
  *  is this host's: nobody on the wire may use it. */

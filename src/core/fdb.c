@@ -85,6 +85,12 @@ static struct xb_fdb_entry *find(const struct xb_fdb *fdb, uint64_t key, uint64_
 	return NULL;
 }
 
+/* The address of all zeroes, which means that there is none. */
+static bool is_nobody(struct xb_fdb_key key)
+{
+	return !(key.bits >> 12);
+}
+
 static struct xb_fdb_key any_vlan(struct xb_fdb_key key)
 {
 	return (struct xb_fdb_key){key.bits | XB_FDB_VLAN_ANY};
@@ -135,13 +141,13 @@ static void entry_free(struct xb_fdb *fdb, struct xb_fdb_entry *entry)
 	count_change(fdb);
 }
 
-static struct xb_fdb_entry *entry_for(struct xb_fdb *fdb, uint64_t key)
+static struct xb_fdb_entry *entry_for(const struct xb_fdb *fdb, uint64_t key)
 {
-	struct xb_fdb_entry *bucket = fdb->bucket[bucket_of(fdb, key)];
+	const struct xb_fdb_entry *bucket = fdb->bucket[bucket_of(fdb, key)];
 
 	for (unsigned way = 0; way < XB_FDB_WAYS; way++)
 		if (!atomic_load_explicit(&bucket[way].key, memory_order_relaxed))
-			return &bucket[way];
+			return (struct xb_fdb_entry *)&bucket[way];
 	return NULL;
 }
 
@@ -171,7 +177,8 @@ static void entry_fill(struct xb_fdb *fdb, struct xb_fdb_entry *entry, uint64_t 
 }
 
 /* Whether an address may come to lie behind the port: below its limit, and with a place to be. */
-static bool may_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port, bool has_place)
+static bool may_learn(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,
+		      bool has_place)
 {
 	return atomic_load_explicit(&fdb->n_learned[port], memory_order_relaxed) <
 		       atomic_load_explicit(&fdb->learn_max[port], memory_order_relaxed) &&
@@ -209,13 +216,22 @@ static void learn_locked(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t por
 	entry_fill(fdb, entry, key.bits, pack(port, XB_FDB_LEARNED, now_s));
 }
 
-enum xb_fdb_learned xb_fdb_ask(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port)
+enum xb_fdb_learned xb_fdb_ask(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,
+			       bool *ret_here)
 {
 	uint64_t value;
+	const struct xb_fdb_entry *entry = find_for(fdb, key, &value);
 
-	if (!find_for((struct xb_fdb *)fdb, key, &value) || kind_of(value) == XB_FDB_LEARNED)
+	*ret_here = false;
+	if (is_nobody(key))
 		return XB_FDB_FINE;
-	if (port_of(value) != port)
+	*ret_here = entry && port_of(value) == port;
+	if (!entry || kind_of(value) == XB_FDB_LEARNED) {
+		*ret_here |= (key.bits & 0xfff) != XB_FDB_VLAN_ANY &&
+			     may_learn(fdb, key, port, entry);
+		return XB_FDB_FINE;
+	}
+	if (!*ret_here)
 		return XB_FDB_TAKEN;
 	return kind_of(value) == XB_FDB_OWN ? XB_FDB_OURS : XB_FDB_FINE;
 }
@@ -223,9 +239,12 @@ enum xb_fdb_learned xb_fdb_ask(const struct xb_fdb *fdb, struct xb_fdb_key key, 
 enum xb_fdb_learned xb_fdb_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,
 				 uint32_t now_s)
 {
+	struct xb_fdb_entry *entry;
 	uint64_t value;
-	struct xb_fdb_entry *entry = find_for(fdb, key, &value);
 
+	if (is_nobody(key))
+		return XB_FDB_FINE;
+	entry = find_for(fdb, key, &value);
 	if (entry && port_of(value) == port) {
 		/* Seen again. Where it changes under us somebody knows better: leave it. */
 		if (kind_of(value) == XB_FDB_LEARNED && seen_of(value) != now_s &&

@@ -22,7 +22,7 @@
 #define XB_FDB_AGE_S     300u  /* default ageing time of learned entries */
 #define XB_FDB_LEARN_MAX 4096u /* default limit of learned entries behind one port */
 
-/** A MAC address in a VLAN: mac << 12 | vlan, never 0 for an address that may be learned. */
+/** A MAC address in a VLAN: mac << 12 | vlan. The address of all zeroes is never learned. */
 struct xb_fdb_key {
 	uint64_t bits;
 };
@@ -71,8 +71,11 @@ void xb_fdb_free(struct xb_fdb *fdb);
 /** The id of the port behind which the address lies, or -1. Any thread. */
 int xb_fdb_lookup(const struct xb_fdb *fdb, struct xb_fdb_key key);
 
-/** What xb_fdb_learn would answer; learns nothing. Any thread. */
-enum xb_fdb_learned xb_fdb_ask(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port);
+/** What xb_fdb_learn would answer; learns nothing. Any thread.
+ *
+ * @ret_here: whether xb_fdb_lookup would then find the address behind `port`. */
+enum xb_fdb_learned xb_fdb_ask(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,
+			       bool *ret_here);
 
 /** Notes that a packet from `key` came in on `port`. Any worker. */
 enum xb_fdb_learned xb_fdb_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,

@@ -13,6 +13,7 @@
 
 #include "core/bridge.h"
 #include "core/clock.h"
+#include "core/l4.h"
 
 #include <linux/if_ether.h>
 #include <string.h>
@@ -30,14 +31,12 @@ static enum xb_drop check_sender(struct xb_sorter *sorter, const struct xb_snaps
 		return XB_DROP_COUNT;
 	if (xb_mac_is_group(l2->smac))
 		return XB_DROP_SMAC_GROUP;
-	if (key.bits >> 12) {
-		learned = xb_fdb_learn(snapshot->fdb, key, port->id, now_s);
-		if (xb_bridge_is_taken(port, learned)) {
-			if (snapshot->loops)
-				atomic_fetch_add_explicit(&snapshot->loops->strays[port->id], 1,
-							  memory_order_relaxed);
-			return XB_DROP_SMAC_TAKEN;
-		}
+	learned = xb_fdb_learn(snapshot->fdb, key, port->id, now_s);
+	if (xb_bridge_is_taken(port, learned)) {
+		if (snapshot->loops)
+			atomic_fetch_add_explicit(&snapshot->loops->strays[port->id], 1,
+						  memory_order_relaxed);
+		return XB_DROP_SMAC_TAKEN;
 	}
 	sorter->last_key = key;
 	sorter->last_port = port->id;
@@ -124,21 +123,25 @@ static enum xb_drop admit(struct xb_sorter *sorter, const struct xb_snapshot *sn
 			  struct xb_port *port, const struct xb_l2 *l2, struct xb_frame *pkt)
 {
 	enum xb_drop reason = XB_DROP_COUNT;
-	uint16_t verdict;
 
 	if (pkt->fate.verdict == XB_VERDICT_NONE)
 		reason = xb_bridge_judge(snapshot, &sorter->rules_cache, sorter->now_ns, port, l2,
 					 pkt);
-	verdict = pkt->fate.verdict;
-	/* `pass` is said of a frame from an uplink: its own stack has it, and this is a copy. */
-	if (reason == XB_DROP_COUNT &&
-	    (verdict == XB_VERDICT_DROP || (verdict == XB_VERDICT_PASS && port->caps.uplink)))
+	if (reason == XB_DROP_COUNT && xb_bridge_ends(port, pkt->fate.verdict))
 		reason = XB_DROP_VERDICT;
 	if (reason == XB_DROP_COUNT)
 		reason = check_sender(sorter, snapshot, port, l2);
 	if (reason == XB_DROP_COUNT && xb_mac_is_group(l2->dmac) && !is_calm(sorter, port))
 		reason = XB_DROP_STORM;
 	return reason;
+}
+
+/* A chain whose first frame ends within the tag is gathered into `buf`. */
+static struct xb_l2 parse_l2(const struct xb_frame *pkt, uint8_t buf[XB_L2_BYTES])
+{
+	if (pkt->len >= XB_L2_BYTES || !pkt->next)
+		return xb_l2_parse(xb_frame_data(pkt), pkt->len);
+	return xb_l2_parse(buf, xb_packet_read(pkt, buf, XB_L2_BYTES));
 }
 
 static void sort(struct xb_sorter *sorter, const struct xb_snapshot *snapshot, struct xb_port *port,
@@ -148,13 +151,14 @@ static void sort(struct xb_sorter *sorter, const struct xb_snapshot *snapshot, s
 					    XB_DROP_COUNT};
 	enum xb_drop reason;
 	struct xb_route route;
+	uint8_t buf[XB_L2_BYTES];
 	struct xb_l2 l2;
 
 	if (pkt->len < ETH_HLEN) {
 		xb_port_drop(port, rx_queue, &sorter->cache, pkt, XB_DROP_RUNT);
 		return;
 	}
-	l2 = xb_l2_parse(xb_frame_data(pkt), pkt->len);
+	l2 = parse_l2(pkt, buf);
 	if (snapshot->loops && xb_mac_is_group(l2.dmac) &&
 	    xb_probe_take(snapshot->loops, port->id, l2.dmac, pkt->len))
 		reason = XB_DROP_LOOP;
