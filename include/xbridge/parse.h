@@ -15,6 +15,7 @@
 #include <linux/types.h>
 #include <stddef.h>
 
+#include "headers.h"
 #include "rule.h"
 
 #define XB_VLAN_TAGS_MAX 2
@@ -169,6 +170,19 @@ struct xb_sight {
 	__u32 ip_end;
 };
 
+/* Notes where the transport header lies. Here and below `headers` is NULL where nobody wants to
+ * know, as in BPF: a constant, so that nothing is left of it there. */
+static inline __attribute__((always_inline)) void xb_note_l4(const struct xb_sight *sight, __u32 at,
+							     __u32 is_plain, __u32 is_fragment,
+							     struct xb_headers *headers)
+{
+	headers->l4 = (__u16)at;
+	if (is_plain)
+		headers->flags |= XB_HEADERS_PLAIN;
+	if (!is_fragment && (const void *)(sight->data + at) <= sight->end)
+		headers->flags &= (__u8)~XB_HEADERS_OPAQUE;
+}
+
 /* The `len` bytes at `at`, or NULL where they are not all there, or out of sight. */
 static inline __attribute__((always_inline)) const void *xb_see(const struct xb_sight *sight,
 								__u32 at, __u32 len)
@@ -254,13 +268,15 @@ static inline __attribute__((always_inline)) void xb_parse_transport(const struc
 	}
 }
 
-static inline __attribute__((always_inline)) void xb_parse_ipv4(struct xb_sight *sight, __u32 at,
-								struct xb_key *ret)
+static inline __attribute__((always_inline)) void
+xb_parse_ipv4(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_headers *headers)
 {
 	const __u8 *ip = xb_see(sight, at, XB_IPV4_BYTES);
 	__u32 header_bytes, total_bytes;
 	__u16 frag;
 
+	if (headers)
+		headers->flags = XB_HEADERS_IPV4 | XB_HEADERS_OPAQUE;
 	if (!ip)
 		return;
 	header_bytes = (ip[0] & 0xfu) * 4;
@@ -279,6 +295,13 @@ static inline __attribute__((always_inline)) void xb_parse_ipv4(struct xb_sight 
 	XB_COPY_AS(__u32, ret->src, ip + 12);
 	XB_COPY_AS(__u32, ret->dst, ip + 16);
 	ret->has |= XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP) | XB_HAS(FRAG) | XB_HAS(PROTO);
+	if (headers) {
+		headers->end = at + total_bytes;
+		headers->proto = ret->proto;
+	}
+	if (headers && ret->frag != XB_FRAG_LATER)
+		xb_note_l4(sight, at + header_bytes, header_bytes == XB_IPV4_BYTES,
+			   ret->frag != XB_FRAG_NO, headers);
 	if (ret->frag != XB_FRAG_LATER)
 		xb_parse_transport(sight, at + header_bytes, ret);
 }
@@ -291,8 +314,8 @@ static inline __attribute__((always_inline)) int xb_is_ext(__u8 kind)
 
 /* Passes over one extension header (RFC 8200, 4; AH: RFC 4302, 2.2). Returns where the next header
  * starts, or 0 where this one is out of sight. */
-static inline __attribute__((always_inline)) __u32 xb_pass_ext(const struct xb_sight *sight,
-							       __u32 at, struct xb_key *ret)
+static inline __attribute__((always_inline)) __u32
+xb_pass_ext(const struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_headers *headers)
 {
 	const __u8 *ext = xb_see(sight, at, 8);
 	__u8 kind = ret->proto;
@@ -301,6 +324,8 @@ static inline __attribute__((always_inline)) __u32 xb_pass_ext(const struct xb_s
 	if (!ext)
 		return 0;
 	ret->proto = ext[0];
+	if (headers && (kind == XB_PROTO_AH || (kind == XB_PROTO_ROUTING && ext[3])))
+		headers->flags |= XB_HEADERS_BOUND;
 	if (kind == XB_PROTO_AH)
 		return at + 8 + ext[1] * 4u;
 	if (kind != XB_PROTO_FRAG)
@@ -312,18 +337,22 @@ static inline __attribute__((always_inline)) __u32 xb_pass_ext(const struct xb_s
 	return at + 8;
 }
 
-static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight *sight, __u32 at,
-								struct xb_key *ret)
+static inline __attribute__((always_inline)) void
+xb_parse_ipv6(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_headers *headers)
 {
 	const __u8 *ip = xb_see(sight, at, XB_IPV6_BYTES);
-	__u32 payload_bytes;
+	__u32 payload_bytes, after_ip = at + XB_IPV6_BYTES;
 
+	if (headers)
+		headers->flags = XB_HEADERS_IPV6 | XB_HEADERS_OPAQUE;
 	if (!ip || ip[0] >> 4 != 6)
 		return;
 	payload_bytes = xb_be16_at(ip + 4);
 	at += XB_IPV6_BYTES;
 	if (payload_bytes)
 		sight->ip_end = at + payload_bytes;
+	if (headers)
+		headers->end = at + payload_bytes;
 	ret->family = 6;
 	ret->dscp = (__u8)((ip[0] & 0xf) << 2 | ip[1] >> 6);
 	ret->proto = ip[6];
@@ -334,7 +363,7 @@ static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight 
 	for (int i = 0; i < XB_PARSE_EXT_MAX && xb_is_ext(ret->proto); i++) {
 		if (ret->frag == XB_FRAG_LATER)
 			break; /* what follows is from the middle */
-		at = xb_pass_ext(sight, at, ret);
+		at = xb_pass_ext(sight, at, ret, headers);
 		if (!at)
 			break;
 	}
@@ -345,6 +374,10 @@ static inline __attribute__((always_inline)) void xb_parse_ipv6(struct xb_sight 
 		return;
 	}
 	ret->has |= XB_HAS(PROTO);
+	if (headers)
+		headers->proto = ret->proto;
+	if (headers && ret->frag != XB_FRAG_LATER)
+		xb_note_l4(sight, at, at == after_ip, ret->frag != XB_FRAG_NO, headers);
 	if (ret->frag != XB_FRAG_LATER)
 		xb_parse_transport(sight, at, ret);
 }
@@ -366,8 +399,10 @@ xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin, struct
 /* The frame that most traffic consists of: untagged, IPv4 without options, no fragment, TCP or UDP,
  * nothing cut off. Its key is put together in whole words, as it is read back soon: a word that was
  * stored in pieces makes the processor wait. Returns whether it was such a frame. */
-static inline __attribute__((always_inline)) int
-xb_key_plain(const void *data, const void *end, const struct xb_origin *origin, struct xb_key *ret)
+static inline __attribute__((always_inline)) int xb_key_plain(const void *data, const void *end,
+							      const struct xb_origin *origin,
+							      struct xb_key *ret,
+							      struct xb_headers *headers)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 	const __u64 mac_bits = 0xffffffffffffull;
@@ -403,42 +438,68 @@ xb_key_plain(const void *data, const void *end, const struct xb_origin *origin, 
 	words[5] = 0;
 	words[6] = XB_LOAD(__u32, ip + 16);
 	words[7] = 0;
+	if (headers) {
+		/* by the struct's fields: end, l3, l4; vlan, proto, flags */
+		__u64 places = (ETH_HLEN + total_bytes) | (__u64)ETH_HLEN << 32 |
+			       (__u64)(ETH_HLEN + XB_IPV4_BYTES) << 48;
+		__u32 rest = (__u32)ip[9] << 16 | (__u32)(XB_HEADERS_IPV4 | XB_HEADERS_PLAIN) << 24;
+
+		__builtin_memcpy(headers, &places, sizeof(places));
+		__builtin_memcpy((__u8 *)headers + sizeof(places), &rest, sizeof(rest));
+	}
 	return 1;
 #else
-	(void)data, (void)end, (void)origin, (void)ret;
+	(void)data, (void)end, (void)origin, (void)ret, (void)headers;
 	return 0;
 #endif
 }
 
 /**
- * Makes the key of the frame from `data` to `end`. Whole is a header only if it lies before `end`,
- * in the first XB_PARSE_BYTES, and, for a transport header, before the end of the IP packet by its
- * own length field (0: none is given, as in some packets that are yet to be cut into segments).
+ * Makes the key of the frame from `data` to `end`, and notes where its headers lie. Whole is a
+ * header only if it lies before `end`, in the first XB_PARSE_BYTES, and, for a transport header,
+ * before the end of the IP packet by its own length field (0: none is given, as in some packets
+ * that are yet to be cut into segments).
  *
  * An IPv4 or IPv6 header that can't be believed (cut off, of another version, shorter than itself)
  * leaves all that is IP's unknown; an extension header whose start is cut off, or more than
  * XB_PARSE_EXT_MAX, leaves the protocol and what it would tell unknown. Of a fragment but the first
  * only addresses, DSCP and protocol are known.
  *
+ * @ret_headers: NULL where nobody wants to know.
+ *
  * Returns 0, or -1 for a runt (xb_parse).
  */
-static inline __attribute__((always_inline)) int
-xb_parse_key(const void *data, const void *end, const struct xb_origin *origin, struct xb_key *ret)
+static inline __attribute__((always_inline)) int xb_parse_all(const void *data, const void *end,
+							      const struct xb_origin *origin,
+							      struct xb_key *ret,
+							      struct xb_headers *ret_headers)
 {
 	struct xb_sight sight = {.data = data, .end = end, .ip_end = XB_PARSE_BYTES};
 	struct xb_parsed parsed;
 
-	if (xb_key_plain(data, end, origin, ret))
+	if (xb_key_plain(data, end, origin, ret, ret_headers))
 		return 0;
 	if (xb_parse(data, end, &parsed))
 		return -1;
+	if (ret_headers)
+		*ret_headers = (struct xb_headers){
+			.l3 = parsed.l3_bytes,
+			.vlan = parsed.n_tags ? XB_NTOHS(parsed.tci[0]) & 0xfff : 0,
+		};
 	__builtin_memset(ret, 0, sizeof(*ret));
 	xb_key_l2(&parsed, origin, ret);
 	if (parsed.ethertype == XB_HTONS(ETH_P_IP))
-		xb_parse_ipv4(&sight, parsed.l3_bytes, ret);
+		xb_parse_ipv4(&sight, parsed.l3_bytes, ret, ret_headers);
 	else if (parsed.ethertype == XB_HTONS(ETH_P_IPV6))
-		xb_parse_ipv6(&sight, parsed.l3_bytes, ret);
+		xb_parse_ipv6(&sight, parsed.l3_bytes, ret, ret_headers);
 	return 0;
+}
+
+/** The key alone. */
+static inline __attribute__((always_inline)) int
+xb_parse_key(const void *data, const void *end, const struct xb_origin *origin, struct xb_key *ret)
+{
+	return xb_parse_all(data, end, origin, ret, NULL);
 }
 
 #endif

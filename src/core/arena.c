@@ -189,6 +189,7 @@ struct xb_frame *xb_packet_copy(struct xb_cache *cache, const struct xb_frame *f
 	copy->in_port = first->in_port;
 	copy->fate = first->fate;
 	copy->offload = first->offload;
+	copy->headers = first->headers;
 	return copy;
 }
 

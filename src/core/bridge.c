@@ -55,8 +55,8 @@ struct xb_route xb_bridge_route(const struct xb_snapshot *snapshot, const struct
 
 /* What a frame is judged in, besides its bytes. A shared uplink's own stack keeps its group frames;
  * what comes here of them are copies (`copy`), which nobody else claims. */
-static struct xb_scene scene_of(const struct xb_snapshot *snapshot, const struct xb_port *port,
-				const struct xb_l2 *l2, bool copy)
+XB_INLINE struct xb_scene scene_of(const struct xb_snapshot *snapshot, const struct xb_port *port,
+				   const struct xb_l2 *l2, bool copy)
 {
 	bool group = xb_mac_is_group(l2->dmac);
 
@@ -70,7 +70,7 @@ static struct xb_scene scene_of(const struct xb_snapshot *snapshot, const struct
 	};
 }
 
-static struct xb_origin origin_of(const struct xb_scene *scene)
+XB_INLINE struct xb_origin origin_of(const struct xb_scene *scene)
 {
 	return (struct xb_origin){.in = (uint8_t)scene->in, .own = (uint8_t)xb_own_of(scene)};
 }
@@ -127,7 +127,8 @@ static struct xb_route explain_route(const struct xb_snapshot *snapshot, const s
 void xb_bridge_explain(const struct xb_snapshot *snapshot, const struct xb_port *port,
 		       const uint8_t *data, uint32_t bytes, struct xb_explanation *ret)
 {
-	const struct xb_l2 l2 = xb_l2_parse(data, bytes);
+	const struct xb_l2 l2 = {
+		.dmac = data, .smac = data + ETH_ALEN, .vlan = xb_l2_vlan(data, bytes)};
 	struct xb_scene scene = scene_of(snapshot, port, &l2, false);
 	uint16_t verdict;
 

@@ -23,15 +23,14 @@ struct xb_l2 {
 	uint16_t vlan; /* identifier of the outermost tag; 0: untagged */
 };
 
-/** Reads it from a frame's first `bytes`, ETH_HLEN at least. */
-static inline struct xb_l2 xb_l2_parse(const uint8_t *data, uint32_t bytes)
+/** The VLAN of a frame, of which `bytes` stand at `data`, ETH_HLEN at least. */
+static inline uint16_t xb_l2_vlan(const uint8_t *data, uint32_t bytes)
 {
 	uint16_t type = xb_get_be16(data + 2 * ETH_ALEN);
-	struct xb_l2 l2 = {.dmac = data, .smac = data + ETH_ALEN};
 
-	if ((type == ETH_P_8021Q || type == ETH_P_8021AD) && bytes >= XB_L2_BYTES)
-		l2.vlan = xb_get_be16(data + ETH_HLEN) & 0xfff;
-	return l2;
+	if ((type != ETH_P_8021Q && type != ETH_P_8021AD) || bytes < XB_L2_BYTES)
+		return 0;
+	return xb_get_be16(data + ETH_HLEN) & 0xfff;
 }
 
 static inline bool xb_mac_is_group(const uint8_t *mac)
@@ -73,8 +72,8 @@ struct xb_route {
 		XB_ROUTE_PORT,
 		XB_ROUTE_FLOOD, /* to every port but the one that it came from */
 	} kind;
-	struct xb_port *to;  /* XB_ROUTE_PORT */
 	enum xb_drop reason; /* XB_ROUTE_DROP */
+	struct xb_port *to;  /* XB_ROUTE_PORT */
 };
 
 /** Where a packet from `from` goes by its verdict and, for `bridge`, the forwarding table. */

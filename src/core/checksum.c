@@ -117,7 +117,7 @@ static void finish_trusted(struct xb_frame *pkt)
 	uint32_t len;
 	const uint8_t *data = first_bytes(pkt, buf, &len);
 
-	xb_covers_find(data, len, pkt->bytes, &covers);
+	xb_covers_find(data, len, pkt->bytes, xb_packet_parse(pkt, data, len), &covers);
 	if (covers.tunnel)
 		finish_tunnel(pkt, data, len, &covers);
 	else if (covers.n)
@@ -137,6 +137,7 @@ static int finish_partial(struct xb_frame *pkt)
 	if (!check && pkt->offload.csum_offset == UDP_CHECK)
 		check = UINT16_MAX;
 	xb_packet_write(pkt, at, &check, sizeof(check));
+	xb_packet_forget(pkt); /* it need not be where a checksum belongs */
 	set_complete(pkt);
 	return 0;
 }
@@ -166,7 +167,7 @@ void xb_csum_make_partial(struct xb_frame *pkt)
 	if (pkt->offload.csum != XB_CSUM_TRUSTED)
 		return;
 	data = first_bytes(pkt, buf, &len);
-	xb_covers_find(data, len, pkt->bytes, &covers);
+	xb_covers_find(data, len, pkt->bytes, xb_packet_parse(pkt, data, len), &covers);
 	if (!covers.n || covers.tunnel) {
 		finish_tunnel(pkt, data, len, &covers);
 		set_complete(pkt);

@@ -100,12 +100,12 @@ static bool look_v4(const uint8_t *ip, struct look *look)
 
 /* Whether a TCP packet may be joined. `len` bytes of headers stand at `data`. */
 static bool look_tcp(const struct xb_frame *pkt, const uint8_t *data, uint32_t len,
-		     const struct xb_l4 *l4, struct look *look)
+		     const struct xb_headers *l4, struct look *look)
 {
 	const uint8_t *tcp = data + l4->l4;
 	uint32_t hdr_bytes, flags;
 
-	if (!l4->plain || len < l4->l4 + sizeof(struct tcphdr) ||
+	if (!(l4->flags & XB_HEADERS_PLAIN) || len < l4->l4 + sizeof(struct tcphdr) ||
 	    !offload_fits(&pkt->offload, l4->l4))
 		return false;
 	flags = xb_get_be16(tcp + TCP_FLAGS_AT);
@@ -114,9 +114,9 @@ static bool look_tcp(const struct xb_frame *pkt, const uint8_t *data, uint32_t l
 	if (flags >> 12 < 5 || hdr_bytes > pkt->len || hdr_bytes >= l4->end ||
 	    l4->end > pkt->bytes || (flags & TCP_FLAGS_MASK & ~TCP_PSH) != TCP_ACK)
 		return false;
-	if (l4->v4 && !look_v4(data + l4->l3, look))
+	if (xb_l4_is_v4(l4) && !look_v4(data + l4->l3, look))
 		return false;
-	look->v4 = l4->v4;
+	look->v4 = xb_l4_is_v4(l4);
 	look->push = flags & TCP_PSH;
 	look->l3 = l4->l3;
 	look->l4 = l4->l4;
@@ -126,28 +126,28 @@ static bool look_tcp(const struct xb_frame *pkt, const uint8_t *data, uint32_t l
 	return true;
 }
 
-static enum kind look_at(const struct xb_frame *pkt, uint32_t takes, struct look *look)
+static enum kind look_at(struct xb_frame *pkt, uint32_t takes, struct look *look)
 {
 	uint8_t buf[XB_HEADERS_BYTES];
-	struct xb_l4 l4;
 	uint32_t len;
 	const uint8_t *data = xb_packet_headers(pkt, buf, &len);
+	const struct xb_headers *l4 = xb_packet_parse(pkt, data, len);
 
-	switch (xb_l4_find(data, len, &l4)) {
+	switch (xb_l4_found(l4)) {
 	case XB_L4_NOT_IP:
 		return NO_FLOW;
 	case XB_L4_OPAQUE:
-		return l4.proto == IPPROTO_UDP ? NO_FLOW : ANY_FLOW;
+		return l4->proto == IPPROTO_UDP ? NO_FLOW : ANY_FLOW;
 	case XB_L4_FOUND:
 		break;
 	}
-	if (l4.proto != IPPROTO_TCP || !takes_gso(l4.v4, takes))
+	if (l4->proto != IPPROTO_TCP || !takes_gso(xb_l4_is_v4(l4), takes))
 		return NO_FLOW;
-	if (len < l4.l4 + 4u)
+	if (len < l4->l4 + 4u)
 		return ANY_FLOW;
-	look->flow = xb_l4_flow_hash(data, &l4);
+	look->flow = xb_l4_flow_hash(data, l4);
 	look->verified = pkt->offload.csum != XB_CSUM_COMPLETE;
-	look->may_join = look_tcp(pkt, data, len, &l4, look);
+	look->may_join = look_tcp(pkt, data, len, l4, look);
 	return ONE_FLOW;
 }
 
@@ -155,17 +155,11 @@ static enum kind look_at(const struct xb_frame *pkt, uint32_t takes, struct look
 
 static bool verify(const struct xb_frame *pkt, struct look *look)
 {
-	struct xb_l4 l4 = {
-		.v4 = look->v4,
-		.proto = IPPROTO_TCP,
-		.l3 = look->l3,
-		.l4 = look->l4,
-	};
 	uint32_t len = look->hdr_bytes - look->l4 + look->payload;
 	uint64_t sum;
 
 	if (!look->verified) {
-		sum = xb_l4_pseudo(xb_frame_data(pkt), &l4, len);
+		sum = xb_l4_pseudo(xb_frame_data(pkt), &pkt->headers, len);
 		sum = xb_csum_join(sum, xb_csum_packet(pkt, look->l4, len));
 		look->verified = xb_csum_fold(sum) == UINT16_MAX;
 		look->may_join = look->verified;
@@ -276,7 +270,6 @@ static void seal(struct run *run)
 	uint8_t *data = xb_frame_data(head);
 	uint8_t *ip = data + look->l3;
 	uint8_t *tcp = data + look->l4;
-	struct xb_l4 l4 = {.v4 = look->v4, .proto = IPPROTO_TCP, .l3 = look->l3, .l4 = look->l4};
 	uint16_t check = 0;
 
 	if (run->segments == 1)
@@ -291,8 +284,9 @@ static void seal(struct run *run)
 	}
 	if (run->push)
 		tcp[TCP_FLAGS_AT + 1] |= TCP_PSH;
-	check = xb_csum_fold(xb_l4_pseudo(data, &l4, head->bytes - look->l4));
+	check = xb_csum_fold(xb_l4_pseudo(data, &head->headers, head->bytes - look->l4));
 	memcpy(tcp + TCP_CHECK, &check, sizeof(check));
+	head->headers.end = head->bytes;
 	head->offload = (struct xb_offload){
 		.csum = XB_CSUM_PARTIAL,
 		.gso = look->v4 ? XB_GSO_TCP4 : XB_GSO_TCP6,

@@ -73,7 +73,7 @@ static bool cover_udp(const uint8_t *data, uint32_t len, struct xb_cover *cover)
 }
 
 /* False where there is nothing to compute, or the headers can't be believed. */
-static bool cover_find(const uint8_t *data, uint32_t len, const struct xb_l4 *l4,
+static bool cover_find(const uint8_t *data, uint32_t len, const struct xb_headers *l4,
 		       struct xb_cover *cover)
 {
 	cover->l4 = *l4;
@@ -206,7 +206,7 @@ static bool enter_udp(struct walk *walk, uint32_t at)
 }
 
 /* Goes on to what the transport header carries; false where that is no packet. */
-static bool enter(struct walk *walk, const struct xb_l4 *l4)
+static bool enter(struct walk *walk, const struct xb_headers *l4)
 {
 	walk->end = l4->end;
 	walk->exact = false;
@@ -250,7 +250,15 @@ static bool pass_labels(struct walk *walk)
 	return false;
 }
 
-static bool find_l4(struct walk *walk, struct xb_covers *covers, struct xb_l4 *l4)
+/* Whether what is there is a packet with a transport header that fits the packet around it. */
+static bool is_whole(const struct walk *walk, const struct xb_headers *l4)
+{
+	if (xb_l4_found(l4) != XB_L4_FOUND || l4->end > walk->end || l4->end < l4->l4)
+		return false;
+	return !walk->exact || l4->end == walk->end;
+}
+
+static bool find_l4(struct walk *walk, struct xb_covers *covers, struct xb_headers *ret_l4)
 {
 	if (walk->type == ETH_P_TEB && !xb_l2_pass(walk->data, walk->len, &walk->at, &walk->type))
 		return false;
@@ -259,28 +267,40 @@ static bool find_l4(struct walk *walk, struct xb_covers *covers, struct xb_l4 *l
 			return false;
 		covers->tunnel = true;
 	}
-	if (xb_l3_find(walk->data, walk->len, walk->at, walk->type, l4) != XB_L4_FOUND)
+	xb_headers_find_l3(walk->data, walk->len, walk->at, walk->type, ret_l4);
+	return is_whole(walk, ret_l4);
+}
+
+/* The outermost one's is known already, unless labels come first. */
+static bool outer_l4(struct walk *walk, const struct xb_headers *outer, struct xb_covers *covers,
+		     struct xb_headers *ret_l4)
+{
+	if (!outer->l3)
 		return false;
-	if (l4->end > walk->end || l4->end < l4->l4)
-		return false;
-	return !walk->exact || l4->end == walk->end;
+	walk->at = outer->l3;
+	walk->type = xb_get_be16(walk->data + outer->l3 - sizeof(walk->type));
+	if (xb_l4_found(outer) == XB_L4_NOT_IP)
+		return find_l4(walk, covers, ret_l4);
+	*ret_l4 = *outer;
+	return is_whole(walk, ret_l4);
 }
 
 void xb_covers_find(const uint8_t *data, uint32_t len, uint32_t packet_bytes,
-		    struct xb_covers *ret_covers)
+		    const struct xb_headers *headers, struct xb_covers *ret_covers)
 {
-	struct walk walk = {.data = data, .len = len, .end = packet_bytes, .type = ETH_P_TEB};
-	struct xb_l4 l4;
+	struct walk walk = {.data = data, .len = len, .end = packet_bytes};
+	struct xb_headers l4;
+	bool found;
 
 	ret_covers->n = 0;
 	ret_covers->tunnel = false;
-	for (unsigned depth = 0; depth < XB_COVERS_MAX && find_l4(&walk, ret_covers, &l4);
-	     depth++) {
+	found = outer_l4(&walk, headers, ret_covers, &l4);
+	for (unsigned depth = 0; found; found = find_l4(&walk, ret_covers, &l4)) {
 		if (depth || l4.proto == IPPROTO_GRE)
 			ret_covers->tunnel = true;
 		if (cover_find(data, len, &l4, &ret_covers->cover[ret_covers->n]))
 			ret_covers->n++;
-		if (!enter(&walk, &l4))
+		if (++depth == XB_COVERS_MAX || !enter(&walk, &l4))
 			break;
 	}
 }

@@ -21,7 +21,7 @@
 /** One checksum. With l4.proto TCP and UDP it includes the pseudo header; GRE's has none; SCTP's is
  *  a CRC32c of four bytes. */
 struct xb_cover {
-	struct xb_l4 l4;
+	struct xb_headers l4;
 	uint32_t len;   /* bytes that it covers, from l4.l4 on; all lie within the packet */
 	uint32_t check; /* where it stands: bytes from l4.l4 */
 };
@@ -34,12 +34,13 @@ struct xb_covers {
 };
 
 /**
- * Finds all checksums in a packet of `packet_bytes` of which `data` holds the first `len`. What
- * contradicts itself, and all within it, is left out: a length beyond the packet around it, UDP
- * without checksum, fragments, a protocol without a checksum of its own.
+ * Finds all checksums in a packet of `packet_bytes` of which `data` holds the first `len`, and
+ * whose own `headers` were found (xb_packet_parse). What contradicts itself, and all within it, is
+ * left out: a length beyond the packet around it, UDP without checksum, fragments, a protocol
+ * without a checksum of its own.
  */
 void xb_covers_find(const uint8_t *data, uint32_t len, uint32_t packet_bytes,
-		    struct xb_covers *ret_covers);
+		    const struct xb_headers *headers, struct xb_covers *ret_covers);
 
 /**
  * Whether a checksum was left to somebody else: its field holds the sum of the pseudo header, as

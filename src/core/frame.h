@@ -16,6 +16,7 @@
 #define XB_CORE_FRAME_H
 
 #include "core/offload.h"
+#include "xbridge/headers.h"
 
 #include <assert.h>
 #include <stdalign.h>
@@ -67,7 +68,9 @@ struct xb_frame {
 	uint32_t bytes;                    /* bytes of the packet (first frame only) */
 	struct xb_fate fate;               /* (first frame only) */
 	struct xb_offload offload;         /* (first frame only) */
-	_Atomic uint32_t next_bundle;      /* the pool's own */
+	struct xb_headers headers;    /* found in the packet's first bytes; l3 0: not looked for
+					 since they changed (first frame only) */
+	_Atomic uint32_t next_bundle; /* the pool's own */
 };
 
 static_assert(sizeof(struct xb_frame) == 64, "one cache line for each frame");
@@ -91,6 +94,13 @@ static inline void xb_frame_give(struct xb_frame *frame, enum xb_owner from, enu
 	atomic_store_explicit(&frame->owner, (uint8_t)to, memory_order_relaxed);
 }
 
+/** Forgets where the packet's headers lie. Whoever changes one of them, or where they start, calls
+ *  it; a new checksum moves nothing. */
+static inline void xb_packet_forget(struct xb_frame *first)
+{
+	first->headers.l3 = 0;
+}
+
 /** Makes a packet of one frame from one in the worker's hands: `head` and `len` say where its data
  *  lies. Everything else that is known about a packet starts at nothing. */
 static inline void xb_packet_init(struct xb_frame *frame, uint32_t head, uint32_t len)
@@ -103,6 +113,7 @@ static inline void xb_packet_init(struct xb_frame *frame, uint32_t head, uint32_
 	frame->bytes = len;
 	frame->fate = (struct xb_fate){0};
 	frame->offload = (struct xb_offload){0};
+	xb_packet_forget(frame);
 }
 
 /** Chains `rest` (one frame, in the worker's hands, data set) behind `last`, which is the last

@@ -10,158 +10,67 @@
 #include <linux/ipv6.h>
 #include <string.h>
 
-#define VLAN_TAG_BYTES     4u
-#define VLAN_TAGS_MAX      2u
-#define IPV4_MORE_OR_LATER 0x3fffu /* MF, or an offset: a fragment */
-#define IPV6_MORE_OR_LATER 0xfff9u
-#define EXT_UNIT_BYTES     8u
+static const struct xb_origin nowhere;
 
-static enum xb_l4_found find_v4(const uint8_t *data, uint32_t len, uint32_t l3, struct xb_l4 *l4)
+void xb_headers_find(const uint8_t *data, uint32_t len, struct xb_headers *ret_headers)
 {
-	struct iphdr ip;
-	uint32_t behind;
+	uint32_t reach = len < XB_HEADERS_BYTES ? len : XB_HEADERS_BYTES;
+	struct xb_key key; /* nobody asks for it */
 
-	if (len < l3 + sizeof(ip))
-		return XB_L4_OPAQUE;
-	memcpy(&ip, data + l3, sizeof(ip));
-	behind = l3 + ip.ihl * 4u;
-	if (ip.version != 4 || ip.ihl < 5 || behind > len)
-		return XB_L4_OPAQUE;
-	l4->proto = ip.protocol;
-	if (ntohs(ip.frag_off) & IPV4_MORE_OR_LATER)
-		return XB_L4_OPAQUE;
-	l4->v4 = true;
-	l4->plain = ip.ihl == 5;
-	l4->l3 = (uint16_t)l3;
-	l4->l4 = (uint16_t)behind;
-	l4->end = l3 + ntohs(ip.tot_len);
-	return XB_L4_FOUND;
+	if (xb_parse_all(data, data + reach, &nowhere, &key, ret_headers))
+		*ret_headers = (struct xb_headers){0};
 }
 
-/* Passes over one extension header at `*at`; FOUND where there is none. Both outputs move on only
- * where it returns NOT_IP, that is: look again. */
-static enum xb_l4_found pass_over(const uint8_t *data, uint32_t len, uint32_t *at, uint8_t *proto)
+void xb_headers_find_l3(const uint8_t *data, uint32_t len, uint32_t at, uint16_t type,
+			struct xb_headers *ret_headers)
 {
-	uint8_t ext[EXT_UNIT_BYTES];
-	uint32_t ext_bytes = EXT_UNIT_BYTES;
+	struct xb_sight sight = {.data = data + at, .end = data + len, .ip_end = XB_PARSE_BYTES};
+	struct xb_key key = {0}; /* nobody asks for it */
 
-	switch (*proto) {
-	case IPPROTO_HOPOPTS:
-	case IPPROTO_DSTOPTS:
-	case IPPROTO_ROUTING:
-	case IPPROTO_FRAGMENT:
-		break;
-	default:
-		return XB_L4_FOUND;
-	}
-	if (len < *at + sizeof(ext))
-		return XB_L4_OPAQUE;
-	memcpy(ext, data + *at, sizeof(ext));
-	if (*proto == IPPROTO_FRAGMENT) {
-		if (xb_get_be16(ext + 2) & IPV6_MORE_OR_LATER) {
-			*proto = ext[0];
-			return XB_L4_OPAQUE;
-		}
-	} else {
-		ext_bytes += ext[1] * EXT_UNIT_BYTES;
-		if (*proto == IPPROTO_ROUTING && ext[3])
-			return XB_L4_OPAQUE;
-	}
-	if (len < *at + ext_bytes)
-		return XB_L4_OPAQUE;
-	*at += ext_bytes;
-	*proto = ext[0];
-	return XB_L4_NOT_IP;
-}
-
-static enum xb_l4_found find_v6(const uint8_t *data, uint32_t len, uint32_t l3, struct xb_l4 *l4)
-{
-	enum xb_l4_found found = XB_L4_NOT_IP;
-	uint32_t at = l3 + (uint32_t)sizeof(struct ipv6hdr);
-	struct ipv6hdr ip;
-
-	if (len < at)
-		return XB_L4_OPAQUE;
-	memcpy(&ip, data + l3, sizeof(ip));
-	if (ip.version != 6)
-		return XB_L4_OPAQUE;
-	l4->proto = ip.nexthdr;
-	for (unsigned n = 0; n <= XB_EXT_HEADERS_MAX && found == XB_L4_NOT_IP; n++)
-		found = pass_over(data, len, &at, &l4->proto);
-	if (found != XB_L4_FOUND)
-		return XB_L4_OPAQUE;
-	l4->v4 = false;
-	l4->plain = at == l3 + sizeof(ip);
-	l4->l3 = (uint16_t)l3;
-	l4->l4 = (uint16_t)at;
-	l4->end = l3 + (uint32_t)sizeof(ip) + ntohs(ip.payload_len);
-	return XB_L4_FOUND;
+	*ret_headers = (struct xb_headers){0};
+	if (at > len || (type != ETH_P_IP && type != ETH_P_IPV6))
+		return;
+	if (type == ETH_P_IP)
+		xb_parse_ipv4(&sight, 0, &key, ret_headers);
+	else
+		xb_parse_ipv6(&sight, 0, &key, ret_headers);
+	ret_headers->l3 = (uint16_t)at;
+	ret_headers->l4 = (uint16_t)(ret_headers->l4 + at);
+	ret_headers->end += at;
 }
 
 bool xb_l2_pass(const uint8_t *data, uint32_t len, uint32_t *at, uint16_t *ret_type)
 {
-	uint32_t behind = *at + ETH_HLEN;
-	uint16_t type;
+	struct xb_parsed parsed;
 
-	if (len < behind)
+	if (*at > len || xb_parse(data + *at, data + len, &parsed))
 		return false;
-	type = xb_get_be16(data + *at + 2 * ETH_ALEN);
-	for (unsigned tags = 0; tags < VLAN_TAGS_MAX; tags++) {
-		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
-			break;
-		if (len < behind + VLAN_TAG_BYTES)
-			return false;
-		type = xb_get_be16(data + behind + 2);
-		behind += VLAN_TAG_BYTES;
-	}
-	*at = behind;
-	*ret_type = type;
+	*at += parsed.l3_bytes;
+	*ret_type = XB_NTOHS(parsed.ethertype);
 	return true;
 }
 
-enum xb_l4_found xb_l3_find(const uint8_t *data, uint32_t len, uint32_t at, uint16_t type,
-			    struct xb_l4 *ret_l4)
-{
-	ret_l4->proto = 0;
-	if (type == ETH_P_IP)
-		return find_v4(data, len, at, ret_l4);
-	if (type == ETH_P_IPV6)
-		return find_v6(data, len, at, ret_l4);
-	return XB_L4_NOT_IP;
-}
-
-enum xb_l4_found xb_l4_find(const uint8_t *data, uint32_t len, struct xb_l4 *ret_l4)
-{
-	uint32_t at = 0;
-	uint16_t type;
-
-	ret_l4->proto = 0;
-	if (!xb_l2_pass(data, len, &at, &type))
-		return XB_L4_NOT_IP;
-	return xb_l3_find(data, len, at, type, ret_l4);
-}
-
-uint64_t xb_l4_pseudo(const uint8_t *data, const struct xb_l4 *l4, uint32_t len)
+uint64_t xb_l4_pseudo(const uint8_t *data, const struct xb_headers *headers, uint32_t len)
 {
 	/* length and protocol are 32-bit words in the order of the wire */
-	uint64_t sum = (uint64_t)htonl(len) + htonl(l4->proto);
+	uint64_t sum = (uint64_t)htonl(len) + htonl(headers->proto);
 
-	if (l4->v4)
-		return xb_csum_add(sum, data + l4->l3 + offsetof(struct iphdr, saddr), 8);
-	return xb_csum_add(sum, data + l4->l3 + offsetof(struct ipv6hdr, saddr), 32);
+	if (xb_l4_is_v4(headers))
+		return xb_csum_add(sum, data + headers->l3 + offsetof(struct iphdr, saddr), 8);
+	return xb_csum_add(sum, data + headers->l3 + offsetof(struct ipv6hdr, saddr), 32);
 }
 
-uint32_t xb_l4_flow_hash(const uint8_t *data, const struct xb_l4 *l4)
+uint32_t xb_l4_flow_hash(const uint8_t *data, const struct xb_headers *headers)
 {
 	uint64_t words[4] = {0};
 	uint32_t ports;
 	uint64_t mix;
 
-	if (l4->v4)
-		memcpy(words, data + l4->l3 + offsetof(struct iphdr, saddr), 8);
+	if (xb_l4_is_v4(headers))
+		memcpy(words, data + headers->l3 + offsetof(struct iphdr, saddr), 8);
 	else
-		memcpy(words, data + l4->l3 + offsetof(struct ipv6hdr, saddr), 32);
-	memcpy(&ports, data + l4->l4, sizeof(ports));
+		memcpy(words, data + headers->l3 + offsetof(struct ipv6hdr, saddr), 32);
+	memcpy(&ports, data + headers->l4, sizeof(ports));
 	mix = words[0] + words[1] * 0x9e3779b97f4a7c15u;
 	mix ^= words[2] * 0xc2b2ae3d27d4eb4fu + words[3] * 0x165667b19e3779f9u;
 	mix = (mix ^ ports * 0x27d4eb2f165667c5u) * 0x9e3779b97f4a7c15u;
@@ -179,17 +88,6 @@ uint32_t xb_packet_read(const struct xb_frame *pkt, uint8_t *buf, uint32_t max)
 		len += part;
 	}
 	return len;
-}
-
-const uint8_t *xb_packet_headers(const struct xb_frame *pkt, uint8_t buf[XB_HEADERS_BYTES],
-				 uint32_t *ret_len)
-{
-	if (pkt->len >= XB_HEADERS_BYTES || !pkt->next) {
-		*ret_len = pkt->len < XB_HEADERS_BYTES ? pkt->len : XB_HEADERS_BYTES;
-		return xb_frame_data(pkt);
-	}
-	*ret_len = xb_packet_read(pkt, buf, XB_HEADERS_BYTES);
-	return buf;
 }
 
 void xb_packet_write(struct xb_frame *pkt, uint32_t at, const void *data, uint32_t len)

@@ -5,12 +5,8 @@
 #include "core/l4.h"
 #include "xbridge/gcra.h"
 
-static_assert(XB_HEADERS_BYTES >= XB_PARSE_BYTES,
-	      "a packet's headers hold what the parser looks at");
-
-static bool find(const struct xb_image *image, struct xb_rules_cache *cache,
-		 const struct xb_frame *pkt, const struct xb_origin *origin,
-		 struct xb_image_rule *ret_rule)
+static bool find(const struct xb_image *image, struct xb_rules_cache *cache, struct xb_frame *pkt,
+		 const struct xb_origin *origin, struct xb_image_rule *ret_rule)
 {
 	uint8_t buf[XB_HEADERS_BYTES];
 	struct xb_key key;
@@ -18,7 +14,7 @@ static bool find(const struct xb_image *image, struct xb_rules_cache *cache,
 	uint32_t len, rank;
 
 	data = xb_packet_headers(pkt, buf, &len);
-	if (xb_parse_key(data, data + len, origin, &key))
+	if (xb_parse_all(data, data + len, origin, &key, &pkt->headers))
 		return false;
 	rank = xb_flow_find(&cache->flows[xb_flow_place(&key, image)], image, &key, &cache->walk);
 	if (rank >= image->head.n_rules)
@@ -28,7 +24,7 @@ static bool find(const struct xb_image *image, struct xb_rules_cache *cache,
 }
 
 enum xb_rules_answer xb_rules_ask(const struct xb_rules *rules, struct xb_rules_cache *cache,
-				  const struct xb_frame *pkt, const struct xb_origin *origin,
+				  struct xb_frame *pkt, const struct xb_origin *origin,
 				  uint64_t now_ns, struct xb_image_rule *ret_rule)
 {
 	struct xb_rule_stats *stats;

@@ -36,13 +36,14 @@ enum xb_rules_answer {
 
 /**
  * Finds the first rule that matches a packet, counts the hit and charges the rule's limit, unless
- * the XDP program has done so (XB_STAGE_UNTOLD). The packet is no runt.
+ * the XDP program has done so (XB_STAGE_UNTOLD). The packet is no runt. Where there are rules its
+ * headers are found on the way (pkt->headers).
  *
  * @now_ns:   the coarse monotonic clock, for the rule's last hit.
  * @ret_rule: set where a rule matches.
  */
 enum xb_rules_answer xb_rules_ask(const struct xb_rules *rules, struct xb_rules_cache *cache,
-				  const struct xb_frame *pkt, const struct xb_origin *origin,
+				  struct xb_frame *pkt, const struct xb_origin *origin,
 				  uint64_t now_ns, struct xb_image_rule *ret_rule);
 
 /**

@@ -33,7 +33,7 @@
 /* How a packet will be cut. */
 struct plan {
 	uint8_t headers[XB_HEADERS_BYTES]; /* the template */
-	struct xb_l4 l4;
+	struct xb_headers l4;
 	uint32_t hdr_bytes;
 	uint32_t payload;  /* bytes of it, all segments together */
 	uint32_t size;     /* bytes of it in each segment but the last */
@@ -82,7 +82,7 @@ static void plan_ipv4(struct plan *plan)
 }
 
 /* The headers that the packet must have, given what its offload says. */
-static int plan_headers(struct plan *plan, const struct xb_frame *pkt)
+static int plan_headers(struct plan *plan, struct xb_frame *pkt)
 {
 	const struct xb_offload *offload = &pkt->offload;
 	uint32_t len = xb_packet_read(pkt, plan->headers, sizeof(plan->headers));
@@ -91,11 +91,12 @@ static int plan_headers(struct plan *plan, const struct xb_frame *pkt)
 
 	if (!tcp && offload->gso != XB_GSO_UDP_L4)
 		return -EINVAL;
-	if (xb_l4_find(plan->headers, len, &plan->l4) != XB_L4_FOUND)
+	plan->l4 = *xb_packet_parse(pkt, plan->headers, len);
+	if (xb_l4_found(&plan->l4) != XB_L4_FOUND)
 		return -EINVAL;
 	if (plan->l4.proto != (tcp ? IPPROTO_TCP : IPPROTO_UDP))
 		return -EINVAL;
-	if (tcp && plan->l4.v4 != (offload->gso == XB_GSO_TCP4))
+	if (tcp && xb_l4_is_v4(&plan->l4) != (offload->gso == XB_GSO_TCP4))
 		return -EINVAL;
 	if (offload->csum != XB_CSUM_PARTIAL || offload->csum_start != plan->l4.l4 ||
 	    offload->csum_offset != check)
@@ -106,13 +107,13 @@ static int plan_headers(struct plan *plan, const struct xb_frame *pkt)
 		plan->hdr_bytes = plan->l4.l4 + (uint32_t)sizeof(struct udphdr);
 	if (plan->hdr_bytes > len || plan->l4.end > pkt->bytes)
 		return -EINVAL;
-	if (plan->l4.v4)
+	if (xb_l4_is_v4(&plan->l4))
 		plan_ipv4(plan);
 	plan->l4_sum = xb_l4_pseudo(plan->headers, &plan->l4, 0);
 	return 0;
 }
 
-static int plan_make(struct plan *plan, const struct xb_frame *pkt)
+static int plan_make(struct plan *plan, struct xb_frame *pkt)
 {
 	uint32_t longest;
 
@@ -215,7 +216,7 @@ static void set_ip(struct plan *plan, uint32_t i, uint32_t payload)
 	uint16_t id = (uint16_t)(plan->id + i);
 	uint16_t check;
 
-	if (!plan->l4.v4) {
+	if (!xb_l4_is_v4(&plan->l4)) {
 		xb_put_be16(ip + offsetof(struct ipv6hdr, payload_len),
 			    ip_bytes - (uint32_t)sizeof(struct ipv6hdr));
 		return;
@@ -287,7 +288,7 @@ static void finish(struct xb_frame *segment, const struct plan *plan, uint64_t s
 	memcpy(l4 + check_at, &check, sizeof(check));
 }
 
-int xb_segment_headers(const struct xb_frame *pkt)
+int xb_segment_headers(struct xb_frame *pkt)
 {
 	struct plan plan;
 

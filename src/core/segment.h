@@ -37,6 +37,6 @@ int xb_segment(struct xb_cache *cache, struct xb_frame *pkt, uint32_t takes,
 
 /** Bytes of all headers that each segment of `pkt` would repeat (what hdr_bytes should say), or
  *  -EINVAL as xb_segment. */
-int xb_segment_headers(const struct xb_frame *pkt);
+int xb_segment_headers(struct xb_frame *pkt);
 
 #endif

@@ -117,10 +117,29 @@ static bool is_calm(struct xb_sorter *sorter, struct xb_port *port)
 	return xb_limit_allows(&port->storm, sorter->now_ns);
 }
 
+/* Where the first frame of a chain ends within the tag. */
+static __attribute__((noinline)) uint16_t gather_vlan(const struct xb_frame *pkt)
+{
+	uint8_t buf[XB_L2_BYTES];
+
+	return xb_l2_vlan(buf, xb_packet_read(pkt, buf, XB_L2_BYTES));
+}
+
+/* The packet's VLAN: what was found with all other headers, where somebody has asked for them; for
+ * forwarding alone the tag is enough. */
+static uint16_t vlan_of(const struct xb_frame *pkt)
+{
+	if (pkt->headers.l3)
+		return pkt->headers.vlan;
+	if (pkt->len >= XB_L2_BYTES || !pkt->next)
+		return xb_l2_vlan(xb_frame_data(pkt), pkt->len);
+	return gather_vlan(pkt);
+}
+
 /* Judges a packet, and looks at its sender: whom a rule turns away teaches us nothing. Returns the
  * reason to drop it, or XB_DROP_COUNT. */
 static enum xb_drop admit(struct xb_sorter *sorter, const struct xb_snapshot *snapshot,
-			  struct xb_port *port, const struct xb_l2 *l2, struct xb_frame *pkt)
+			  struct xb_port *port, struct xb_l2 *l2, struct xb_frame *pkt)
 {
 	enum xb_drop reason = XB_DROP_COUNT;
 
@@ -129,19 +148,12 @@ static enum xb_drop admit(struct xb_sorter *sorter, const struct xb_snapshot *sn
 					 pkt);
 	if (reason == XB_DROP_COUNT && xb_bridge_ends(port, pkt->fate.verdict))
 		reason = XB_DROP_VERDICT;
+	l2->vlan = vlan_of(pkt);
 	if (reason == XB_DROP_COUNT)
 		reason = check_sender(sorter, snapshot, port, l2);
 	if (reason == XB_DROP_COUNT && xb_mac_is_group(l2->dmac) && !is_calm(sorter, port))
 		reason = XB_DROP_STORM;
 	return reason;
-}
-
-/* A chain whose first frame ends within the tag is gathered into `buf`. */
-static struct xb_l2 parse_l2(const struct xb_frame *pkt, uint8_t buf[XB_L2_BYTES])
-{
-	if (pkt->len >= XB_L2_BYTES || !pkt->next)
-		return xb_l2_parse(xb_frame_data(pkt), pkt->len);
-	return xb_l2_parse(buf, xb_packet_read(pkt, buf, XB_L2_BYTES));
 }
 
 static void sort(struct xb_sorter *sorter, const struct xb_snapshot *snapshot, struct xb_port *port,
@@ -151,14 +163,13 @@ static void sort(struct xb_sorter *sorter, const struct xb_snapshot *snapshot, s
 					    XB_DROP_COUNT};
 	enum xb_drop reason;
 	struct xb_route route;
-	uint8_t buf[XB_L2_BYTES];
-	struct xb_l2 l2;
+	const uint8_t *data = xb_frame_data(pkt);
+	struct xb_l2 l2 = {.dmac = data, .smac = data + ETH_ALEN};
 
 	if (pkt->len < ETH_HLEN) {
 		xb_port_drop(port, rx_queue, &sorter->cache, pkt, XB_DROP_RUNT);
 		return;
 	}
-	l2 = parse_l2(pkt, buf);
 	if (snapshot->loops && xb_mac_is_group(l2.dmac) &&
 	    xb_probe_take(snapshot->loops, port->id, l2.dmac, pkt->len))
 		reason = XB_DROP_LOOP;

@@ -20,7 +20,7 @@ static const uint8_t gso_types[] = {
 };
 
 /* Is the checksum that is left open TCP's or UDP's, in its place? */
-static bool is_usual(const struct xb_l4 *l4, uint16_t start, uint16_t offset)
+static bool is_usual(const struct xb_headers *l4, uint16_t start, uint16_t offset)
 {
 	if (start != l4->l4)
 		return false;
@@ -30,7 +30,7 @@ static bool is_usual(const struct xb_l4 *l4, uint16_t start, uint16_t offset)
 }
 
 /* Bytes of all headers before the payload, 0 where they are not all there. */
-static uint32_t header_bytes(const uint8_t *data, uint32_t len, const struct xb_l4 *l4)
+static uint32_t header_bytes(const uint8_t *data, uint32_t len, const struct xb_headers *l4)
 {
 	uint32_t l4_bytes = sizeof(struct udphdr);
 
@@ -45,16 +45,16 @@ static uint32_t header_bytes(const uint8_t *data, uint32_t len, const struct xb_
 }
 
 /* The kind of GSO that a packet with these headers can be. */
-static enum xb_gso gso_of(const struct xb_l4 *l4)
+static enum xb_gso gso_of(const struct xb_headers *l4)
 {
 	if (l4->proto == IPPROTO_UDP)
 		return XB_GSO_UDP_L4;
-	return l4->v4 ? XB_GSO_TCP4 : XB_GSO_TCP6;
+	return xb_l4_is_v4(l4) ? XB_GSO_TCP4 : XB_GSO_TCP6;
 }
 
 /* Adds the segmentation that `hdr` asks for to `offload`. `l4` holds TCP or UDP. */
 static int accept_gso(const struct virtio_net_hdr_v1 *hdr, const struct xb_frame *pkt,
-		      const uint8_t *data, uint32_t len, const struct xb_l4 *l4,
+		      const uint8_t *data, uint32_t len, const struct xb_headers *l4,
 		      struct xb_offload *offload)
 {
 	uint8_t type = hdr->gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
@@ -98,18 +98,19 @@ static int accept_partial(const struct virtio_net_hdr_v1 *hdr, struct xb_frame *
 	};
 	uint8_t buf[XB_HEADERS_BYTES];
 	const uint8_t *data;
-	struct xb_l4 l4;
+	const struct xb_headers *l4;
 	uint32_t len;
 	int ret;
 
 	if ((uint32_t)offload.csum_start + offload.csum_offset + sizeof(uint16_t) > pkt->bytes)
 		return -EINVAL;
 	data = xb_packet_headers(pkt, buf, &len);
-	if (xb_l4_find(data, len, &l4) != XB_L4_FOUND ||
-	    !is_usual(&l4, offload.csum_start, offload.csum_offset))
+	l4 = xb_packet_parse(pkt, data, len);
+	if (xb_l4_found(l4) != XB_L4_FOUND ||
+	    !is_usual(l4, offload.csum_start, offload.csum_offset))
 		return hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE ? finish(pkt, &offload) : -EINVAL;
 	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-		ret = accept_gso(hdr, pkt, data, len, &l4, &offload);
+		ret = accept_gso(hdr, pkt, data, len, l4, &offload);
 		if (ret < 0)
 			return ret;
 	}

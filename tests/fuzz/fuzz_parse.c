@@ -57,7 +57,7 @@ static void must_be(bool found, const struct xb_image_rule *rule, uint32_t rank)
 static void ask(uint8_t *frame, uint32_t len, const struct xb_origin *origin, uint32_t rank)
 {
 	const uint16_t bytes = len < UINT16_MAX ? (uint16_t)len : UINT16_MAX;
-	const struct xb_frame pkt = {.base = frame, .len = bytes, .bytes = bytes};
+	struct xb_frame pkt = {.base = frame, .len = bytes, .bytes = bytes};
 	struct xb_image_rule rule = {0};
 	struct xb_walk walk;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "support/memory_port.h"
 
+#include "core/l4.h"
 #include "support/must.h"
 
 #include <stdlib.h>
@@ -109,6 +110,19 @@ static unsigned rx_batch(struct xb_port *port, unsigned q, struct xb_cache *cach
 	return n;
 }
 
+/* What travels with a packet about its headers is what stands there: whatever changed them has
+ * cleared or changed it, too. */
+static void check_headers(const struct xb_frame *pkt)
+{
+	uint8_t bytes[XB_HEADERS_BYTES];
+	struct xb_headers found;
+
+	if (!pkt->headers.l3)
+		return;
+	xb_headers_find(bytes, xb_packet_read(pkt, bytes, sizeof(bytes)), &found);
+	MUST(!memcmp(&found, &pkt->headers, sizeof(found)));
+}
+
 /* What the sorting room promises about every packet that it sends. */
 static void check_caps(const struct xb_port_caps *caps, const struct xb_frame *pkt)
 {
@@ -133,6 +147,7 @@ static void check_caps(const struct xb_port_caps *caps, const struct xb_frame *p
 	}
 	MUST((caps->takes & needs) == needs);
 	MUST(wire <= caps->bytes_max);
+	check_headers(pkt);
 }
 
 static unsigned tx_batch(struct xb_port *port, unsigned q, struct xb_cache *cache,

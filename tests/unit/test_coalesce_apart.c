@@ -321,7 +321,7 @@ static void find_collision(uint32_t place, uint32_t ret_values[2])
 {
 	const uint32_t n = 1u << 19; /* of 2^31 hashes: some 60 pairs */
 	struct hashed *all = malloc(n * sizeof(*all));
-	const struct xb_l4 l4 = {.v4 = true, .l3 = 14, .l4 = 34};
+	const struct xb_headers l4 = {.flags = XB_HEADERS_IPV4, .l3 = 14, .l4 = 34};
 	struct ref_place at;
 	uint32_t i;
 

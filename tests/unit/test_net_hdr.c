@@ -374,14 +374,15 @@ static void check_promise(const struct xb_frame *pkt)
 	const struct xb_offload *offload = &pkt->offload;
 	uint8_t bytes[XB_HEADERS_BYTES];
 	uint32_t len = xb_packet_read(pkt, bytes, sizeof(bytes));
-	struct xb_l4 l4;
+	struct xb_headers l4;
 
 	assert_true(offload->csum <= XB_CSUM_TRUSTED && offload->gso <= XB_GSO_UDP_L4);
 	if (offload->csum != XB_CSUM_PARTIAL) {
 		assert_int_equal(offload->gso, XB_GSO_NONE);
 		return;
 	}
-	assert_int_equal(xb_l4_find(bytes, len, &l4), XB_L4_FOUND);
+	xb_headers_find(bytes, len, &l4);
+	assert_int_equal(xb_l4_found(&l4), XB_L4_FOUND);
 	assert_int_equal(offload->csum_start, l4.l4);
 	assert_int_equal(offload->csum_offset, l4.proto == 6 ? 16 : 6);
 	assert_true(offload->csum_start + offload->csum_offset + 2u <= pkt->bytes);
