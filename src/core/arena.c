@@ -85,6 +85,8 @@ static void cache_spill(struct xb_cache *cache, unsigned n)
 void xb_cache_init(struct xb_cache *cache, struct xb_arena *arena)
 {
 	cache->arena = arena;
+	cache->frames = arena->frames;
+	cache->frames_end = arena->frames + arena->n_frames;
 	cache->captures = NULL;
 	cache->thread = 0;
 	cache->n = 0;
@@ -130,6 +132,13 @@ bool xb_frame_alloc_many(struct xb_cache *cache, struct xb_frame **ret_frames, u
 	return false;
 }
 
+/* A bug of ours. Named so that a stack trace says it. */
+static _Noreturn __attribute__((noinline, cold)) void frame_of_another_arena(void)
+{
+	assert(false && "the frame belongs to this arena");
+	__builtin_trap();
+}
+
 void xb_packet_free(struct xb_cache *cache, struct xb_frame *first)
 {
 	enum xb_owner owner = XB_OWNER_WORKER;
@@ -137,6 +146,8 @@ void xb_packet_free(struct xb_cache *cache, struct xb_frame *first)
 	while (first) {
 		struct xb_frame *next = first->next;
 
+		if (first < cache->frames || first >= cache->frames_end)
+			frame_of_another_arena();
 		if (cache->n == 2 * XB_BUNDLE)
 			cache_spill(cache, XB_BUNDLE);
 		xb_frame_give(first, owner, XB_OWNER_POOL);

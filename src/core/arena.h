@@ -47,8 +47,9 @@ struct xb_captures;
 /** A worker's own stock of free frames, and who watches its packets. Not shared. */
 struct xb_cache {
 	struct xb_arena *arena;
-	const struct xb_captures *captures; /* NULL: nobody (core/capture.h) */
-	unsigned thread;                    /* its number there */
+	const struct xb_captures *captures;         /* NULL: nobody (core/capture.h) */
+	unsigned thread;                            /* its number there */
+	const struct xb_frame *frames, *frames_end; /* the arena's */
 	unsigned n;
 	struct xb_frame *slot[2 * XB_BUNDLE];
 };
@@ -118,7 +119,9 @@ struct xb_frame *xb_frame_alloc(struct xb_cache *cache);
 /** Takes `n` free frames, or none. Returns whether it did. */
 bool xb_frame_alloc_many(struct xb_cache *cache, struct xb_frame **ret_frames, unsigned n);
 
-/** Gives back a packet in the worker's hands, with all its frames. NULL is allowed. */
+/** Gives back a packet in the worker's hands, with all its frames. NULL is allowed. A frame of
+ * another arena ends the process: handed out again, it would have somebody read or write a place
+ * that is not the packet's. */
 void xb_packet_free(struct xb_cache *cache, struct xb_frame *first);
 
 /** A copy of a packet with all that is known about it, data behind the headroom; NULL where frames

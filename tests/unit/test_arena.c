@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -61,6 +62,54 @@ static void all_frames_can_be_taken_once_and_no_more(void **state)
 	xb_cache_fini(&cache);
 	xb_arena_fini(&arena);
 	xb_arena_fini(&arena); /* a second time is allowed */
+}
+
+/* In a process of its own; returns how it ended. */
+static int free_elsewhere(struct xb_cache *cache, struct xb_frame *pkt)
+{
+	const struct rlimit no_core = {0};
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		setrlimit(RLIMIT_CORE, &no_core);
+		signal(SIGABRT, SIG_DFL); /* cmocka's handlers are for its own process */
+		signal(SIGILL, SIG_DFL);
+		xb_packet_free(cache, pkt);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void a_frame_of_another_arena_is_not_taken_back(void **state)
+{
+	struct xb_arena arena[2];
+	struct xb_cache cache[2];
+	struct xb_frame *pkt[2];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		arena_new(&arena[i], 64, 0);
+		xb_cache_init(&cache[i], &arena[i]);
+		pkt[i] = xb_frame_alloc(&cache[i]);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(WIFSIGNALED(free_elsewhere(&cache[i], pkt[!i])));
+	/* nor one that comes later in a packet */
+	pkt[1]->next = pkt[0];
+	xb_frame_give(pkt[0], XB_OWNER_WORKER, XB_OWNER_REST);
+	assert_true(WIFSIGNALED(free_elsewhere(&cache[1], pkt[1])));
+	xb_frame_give(pkt[0], XB_OWNER_REST, XB_OWNER_WORKER);
+	pkt[1]->next = NULL;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(free_elsewhere(&cache[i], pkt[i]), 0);
+		xb_packet_free(&cache[i], pkt[i]);
+		must_be_free(&arena[i]);
+		xb_cache_fini(&cache[i]);
+		xb_arena_fini(&arena[i]);
+	}
 }
 
 static void many_are_taken_together_or_not_at_all(void **state)
@@ -373,6 +422,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_frames_can_be_taken_once_and_no_more),
+		cmocka_unit_test(a_frame_of_another_arena_is_not_taken_back),
 		cmocka_unit_test(many_are_taken_together_or_not_at_all),
 		cmocka_unit_test(a_copy_has_the_same_bytes_and_all_that_is_known),
 		cmocka_unit_test(a_copy_that_runs_out_of_frames_leaves_nothing_behind),
