@@ -14,7 +14,7 @@ XB_CALL(control, madvise);
 #define PAGE_BYTES 4096u
 #define HUGE_BYTES (2u << 20)
 
-/* How much the kernel is to clear at once: no signal is heard meanwhile. */
+/* How much the kernel is to clear at once: until it has done so, no signal is delivered. */
 #define POPULATE_BYTES (4u << 20)
 
 static size_t round_up(size_t n, size_t unit)
@@ -47,8 +47,8 @@ static struct xb_frame *depot_pop(struct xb_arena *arena)
 	do {
 		if (!(uint32_t)old)
 			return NULL;
-		/* Another worker may take this bundle meanwhile and reuse it: then what we read
-		 * here is stale, the tag has moved on, and the exchange fails. */
+		/* Another worker may take this bundle now and reuse it. Then what we read here is
+		 * stale, but the tag has changed, and the exchange fails. */
 		head = &arena->frames[(uint32_t)old - 1];
 		new = ((old >> 32) + 1) << 32 |
 		      atomic_load_explicit(&head->next_bundle, memory_order_relaxed);

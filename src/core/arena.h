@@ -7,9 +7,9 @@
  *      ├── frame 0 ── frame 1 ── … ──┼── rings (xb_arena_ring_alloc) ────┤
  *
  * Its pool hands out frames. The depot holds free frames in bundles of XB_BUNDLE on a lock-free
- * stack; each worker has a cache in front of it that it alone touches, refilled and spilled a
- * bundle at a time. The stack's head carries a tag that grows with each change, so that a head
- * which was taken off and put back meanwhile is noticed.
+ * stack. Each worker has a cache of its own in front of it, refilled and spilled a bundle at a
+ * time. The stack's head carries a tag that grows with each change, so that an exchange fails if
+ * the same head was taken off and put back in between.
  */
 #ifndef XB_CORE_ARENA_H
 #define XB_CORE_ARENA_H
@@ -44,10 +44,10 @@ struct xb_arena {
 
 struct xb_captures;
 
-/** A worker's own stock of free frames, and who watches its packets. Not shared. */
+/** A worker's own stock of free frames, and the captures that see its packets. Not shared. */
 struct xb_cache {
 	struct xb_arena *arena;
-	const struct xb_captures *captures;         /* NULL: nobody (core/capture.h) */
+	const struct xb_captures *captures;         /* NULL: none (core/capture.h) */
 	unsigned thread;                            /* its number there */
 	const struct xb_frame *frames, *frames_end; /* the arena's */
 	unsigned n;
@@ -60,7 +60,7 @@ struct xb_cache {
  * Huge pages (2 MiB) are taken where enough are reserved, silently ordinary ones elsewhere.
  *
  * @n_frames:   rounded up to a multiple of XB_BUNDLE.
- * @ring_bytes: room for virtqueues behind the frames, rounded up to a page.
+ * @ring_bytes: room for virtqueues after the frames, rounded up to a page.
  *
  * Returns 0, or -ENOMEM, -EMFILE or what xb_memfd_make and mmap say.
  */
@@ -112,7 +112,7 @@ void xb_cache_init(struct xb_cache *cache, struct xb_arena *arena);
 /** Gives all frames in the cache back to the depot. */
 void xb_cache_fini(struct xb_cache *cache);
 
-/** A free frame, now in the worker's hands, as an empty packet behind the headroom; NULL where none
+/** A free frame, now in the worker's hands, as an empty packet after the headroom; NULL where none
  *  is left. */
 struct xb_frame *xb_frame_alloc(struct xb_cache *cache);
 
@@ -120,11 +120,11 @@ struct xb_frame *xb_frame_alloc(struct xb_cache *cache);
 bool xb_frame_alloc_many(struct xb_cache *cache, struct xb_frame **ret_frames, unsigned n);
 
 /** Gives back a packet in the worker's hands, with all its frames. NULL is allowed. A frame of
- * another arena ends the process: handed out again, it would have somebody read or write a place
- * that is not the packet's. */
+ * another arena ends the process: once handed out again, it would make the kernel or a guest read
+ * or write a place that is not the packet's. */
 void xb_packet_free(struct xb_cache *cache, struct xb_frame *first);
 
-/** A copy of a packet with all that is known about it, data behind the headroom; NULL where frames
+/** A copy of a packet with all that is known about it, data after the headroom; NULL where frames
  *  are short. */
 struct xb_frame *xb_packet_copy(struct xb_cache *cache, const struct xb_frame *first);
 

@@ -25,7 +25,7 @@ static struct xb_route no_route(enum xb_drop reason)
 	return (struct xb_route){.kind = XB_ROUTE_DROP, .reason = reason};
 }
 
-/* NULL: a port that isn't there just now; nobody else is asked. */
+/* NULL: a port that isn't there just now; the forwarding table is not asked instead. */
 static struct xb_route route_to(const struct xb_port *from, struct xb_port *to)
 {
 	if (!to)
@@ -53,8 +53,8 @@ struct xb_route xb_bridge_route(const struct xb_snapshot *snapshot, const struct
 	return (struct xb_route){.kind = XB_ROUTE_FLOOD};
 }
 
-/* What a frame is judged in, besides its bytes. A shared uplink's own stack keeps its group frames;
- * what comes here of them are copies (`copy`), which nobody else claims. */
+/* What a frame is judged by, besides its bytes. A shared uplink's own stack keeps its group frames;
+ * what comes here are copies of them (`copy`), which are xbridge's alone. */
 XB_INLINE struct xb_scene scene_of(const struct xb_snapshot *snapshot, const struct xb_port *port,
 				   const struct xb_l2 *l2, bool copy)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What becomes of a frame: who is asked for its verdict, and where the verdict and the forwarding
- * table send it. The sorter (core/sorter.h) does with packets what is decided here; `explain` asks
+ * What becomes of a frame: how its verdict is found, and where the verdict and the forwarding table
+ * send it. The sorter (core/sorter.h) does with packets what is decided here; `explain` asks
  * the same questions without a packet.
  */
 #ifndef XB_CORE_BRIDGE_H
@@ -39,7 +39,7 @@ static inline bool xb_mac_is_group(const uint8_t *mac)
 }
 
 /**
- * Judges a packet that nobody has judged: sets `pkt->fate`. Counts the hit of a rule and charges
+ * Judges a packet that has not been judged: sets `pkt->fate`. Counts the hit of a rule and charges
  * its limit.
  *
  * @cache:  the calling worker's.
@@ -58,8 +58,8 @@ static inline bool xb_bridge_ends(const struct xb_port *port, uint16_t verdict)
 	return verdict == XB_VERDICT_DROP || (verdict == XB_VERDICT_PASS && port->caps.uplink);
 }
 
-/** Whether a frame's sender uses an address that belongs to somebody else. An uplink's own address
- *  is this host's: nobody on the wire may use it. */
+/** Whether a frame's sender uses an address that is another's. An uplink's own address is this
+ *  host's: no station on the wire may use it. */
 static inline bool xb_bridge_is_taken(const struct xb_port *port, enum xb_fdb_learned learned)
 {
 	return learned == XB_FDB_TAKEN || (learned == XB_FDB_OURS && port->caps.uplink);

@@ -3,7 +3,7 @@
  * The system calls that each kind of thread makes, named beside the code that makes them.
  *
  * What no file names is refused to that kind of thread (daemon/filter.h joins the names to a filter
- * for each). So whoever adds a call to code that a worker runs adds a line there:
+ * for each). So a new call in code that a worker runs needs a line beside it:
  *
  *      XB_CALL(worker, readv);
  *

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Copies of packets for those who watch: what crosses a port, or is dropped there, is written into
- * a ring of the thread that handles it (xbridge/capture.h), at the very places where it is counted.
+ * Copies of packets for `xbridge capture`: what crosses a port, or is dropped there, is written
+ * into a ring of the thread that handles it (xbridge/capture.h), at the very places where it is
+ * counted.
  *
- * The control thread makes captures and publishes them with a snapshot; a thread finds them by its
- * cache. A ring that is full loses packets and counts them: nobody waits for who watches.
+ * The control thread makes captures and publishes them with a snapshot; a thread finds them through
+ * its cache. A ring that is full loses packets and counts them: no worker waits for a reader.
  */
 #ifndef XB_CORE_CAPTURE_H
 #define XB_CORE_CAPTURE_H
@@ -69,7 +70,7 @@ void xb_capture_unmap(struct xb_capture_tap *tap, uint32_t ring_bytes);
  */
 int xb_capture_new(const struct xb_capture_filter *filter, unsigned n_threads, uint32_t ring_bytes,
 		   struct xb_capture **ret_capture, int ret_fds[XB_CAPTURE_FDS]);
-/** After nobody sees it any more. */
+/** Frees a capture that is in no snapshot any more. */
 void xb_capture_free(struct xb_capture *capture);
 
 /** Where a packet is, and what becomes of it there. */
@@ -80,7 +81,7 @@ struct xb_capture_event {
 };
 
 /** Copies a packet into all captures that want it; xb_capture does it where there are any. `pkt`
- * may be NULL: `bytes` that nobody has seen. */
+ * may be NULL: `bytes` of which nothing was kept. */
 void xb_capture_write(const struct xb_cache *cache, const struct xb_capture_event *event,
 		      const struct xb_frame *pkt, uint32_t bytes);
 

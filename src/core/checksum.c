@@ -85,8 +85,8 @@ static void write_anew(struct xb_frame *pkt, const uint8_t *data, const struct x
 	}
 }
 
-/* The packet's first bytes in one piece: as many as there are without a copy, and all headers that
- * are looked for. */
+/* The packet's first bytes in one piece: the whole first frame if it holds XB_HEADERS_BYTES or is
+ * the only one, otherwise a copy of so many. */
 static const uint8_t *first_bytes(const struct xb_frame *pkt, uint8_t buf[XB_HEADERS_BYTES],
 				  uint32_t *ret_len)
 {
@@ -97,8 +97,8 @@ static const uint8_t *first_bytes(const struct xb_frame *pkt, uint8_t buf[XB_HEA
 	return data;
 }
 
-/* The innermost first: what surrounds a packet sums up its finished checksum. Each is written where
- * it was left open and nowhere else, as the port vouches for no more than it knows. An outer
+/* The innermost first: what surrounds a packet sums up its finished checksum. Only those that were
+ * left open are written: the port vouches for no others. An outer
  * checksum that the sender completed around an open one (local checksum offload) is right once that
  * one is finished: the bytes from an open checksum's start on then sum up to the complement of its
  * pseudo header, which the sender knew. */
@@ -161,7 +161,7 @@ void xb_csum_make_partial(struct xb_frame *pkt)
 	struct xb_covers covers;
 	const struct xb_cover *cover = &covers.cover[0];
 	const uint8_t *data;
-	uint32_t len, behind;
+	uint32_t len, after;
 	uint16_t check;
 
 	if (pkt->offload.csum != XB_CSUM_TRUSTED)
@@ -174,9 +174,9 @@ void xb_csum_make_partial(struct xb_frame *pkt)
 		return;
 	}
 	/* A PARTIAL checksum runs to the packet's end: padding must not count. */
-	behind = cover->l4.l4 + cover->len;
+	after = cover->l4.l4 + cover->len;
 	if (cover->l4.proto == IPPROTO_SCTP || cover->l4.proto == IPPROTO_GRE ||
-	    xb_csum_packet(pkt, behind, pkt->bytes - behind) != 0) {
+	    xb_csum_packet(pkt, after, pkt->bytes - after) != 0) {
 		write_anew(pkt, data, cover);
 		set_complete(pkt);
 		return;

@@ -32,11 +32,11 @@ int xb_csum_finish(struct xb_frame *pkt);
 
 /**
  * Turns a TRUSTED packet into a PARTIAL one for a port that takes such: finds the transport header
- * (behind up to two VLAN tags, IPv4 options, IPv6 extension headers), writes the pseudo header's
+ * (after up to two VLAN tags, IPv4 options, IPv6 extension headers), writes the pseudo header's
  * sum into its checksum field and sets csum_start and csum_offset.
  *
  * Where a PARTIAL checksum can't say it, the packet is finished as by xb_csum_finish and becomes
- * COMPLETE: SCTP, padding behind the IP packet that isn't zero, UDP without checksum, tunnels, all
+ * COMPLETE: SCTP, padding after the IP packet that isn't zero, UDP without checksum, tunnels, all
  * that xb_csum_finish leaves alone.
  */
 void xb_csum_make_partial(struct xb_frame *pkt);

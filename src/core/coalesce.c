@@ -2,7 +2,7 @@
 /*
  * Theory. A batch is walked once. Each TCP packet is looked at (look), which says to which flow it
  * belongs and whether it may be joined at all. For up to XB_COALESCE_FLOWS flows a run is kept: a
- * packet and what was chained behind it. A packet that continues its flow's run is appended; any
+ * packet and what was chained after it. A packet that continues its flow's run is appended; any
  * other packet of that flow closes the run, so that nothing overtakes it, and may open the next.
  * Where the flow of a packet can't be told (a fragment), all runs are closed.
  *
@@ -37,7 +37,7 @@
 /* What was seen of a packet. */
 struct look {
 	uint32_t flow; /* hash of addresses and ports, never 0 */
-	bool may_join; /* nothing but its checksum speaks against it; the rest is valid if so */
+	bool may_join; /* only its checksum may still forbid it; what follows is valid if so */
 	bool verified; /* its checksum is right, or will be made */
 	bool push;
 	bool v4;
@@ -87,7 +87,7 @@ static bool offload_fits(const struct xb_offload *offload, uint32_t l4)
 	       (offload->csum_start == l4 && offload->csum_offset == TCP_CHECK);
 }
 
-/* The IPv4 header of a packet that may be joined: it says of itself what a cut will make anew. */
+/* The IPv4 header of a packet that may be joined: its fields are what a cut will write again. */
 static bool look_v4(const uint8_t *ip, struct look *look)
 {
 	uint32_t frag = xb_get_be16(ip + offsetof(struct iphdr, frag_off));
@@ -167,7 +167,7 @@ static bool verify(const struct xb_frame *pkt, struct look *look)
 	return look->verified;
 }
 
-/* Whether two IP headers, without options, are alike but for what a cut makes anew. */
+/* Whether two IP headers, without options, are alike except for what a cut writes again. */
 static bool ip_alike(const uint8_t *a, const uint8_t *b, bool v4)
 {
 	if (v4) /* version to TOS, fragment to protocol, addresses */
@@ -205,7 +205,7 @@ static bool continues(struct run *run, const struct xb_frame *pkt, struct look *
 	return verify(run->head, &run->look) && verify(pkt, look);
 }
 
-/* Cuts a packet off behind `bytes` (more than none) and returns its last frame. */
+/* Cuts a packet off after `bytes` (more than none) and returns its last frame. */
 static struct xb_frame *trim(struct xb_cache *cache, struct xb_frame *pkt, uint32_t bytes)
 {
 	struct xb_frame *last = pkt;

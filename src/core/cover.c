@@ -174,8 +174,8 @@ static bool enter_geneve(struct walk *walk, uint32_t at)
 	return true;
 }
 
-/* VXLAN and Geneve run on other ports too: there a header without any option that is followed by a
- * packet of exactly the length that is left is taken for one. */
+/* VXLAN and Geneve run on other ports too. There a header is taken for one of theirs if it has no
+ * option and is followed by a packet of exactly the length that is left. */
 static bool enter_udp(struct walk *walk, uint32_t at)
 {
 	static const uint8_t plain_vxlan[] = {VXLAN_HAS_VNI, 0, 0, 0};

@@ -43,7 +43,7 @@ void xb_covers_find(const uint8_t *data, uint32_t len, uint32_t packet_bytes,
 		    const struct xb_headers *headers, struct xb_covers *ret_covers);
 
 /**
- * Whether a checksum was left to somebody else: its field holds the sum of the pseudo header, as
+ * Whether a checksum was left open by its sender: its field holds the sum of the pseudo header, as
  * that of the kernel's CHECKSUM_PARTIAL does (0 for GRE, which has none, and for SCTP). A finished
  * checksum may look like that by chance: to finish it again gives the same value.
  */

@@ -39,8 +39,8 @@ int xb_refuse(struct xb_error *err, int code, const char *fmt, ...)
 /** Adds what to do about a recorded failure. The first hint stands. */
 void xb_hint(struct xb_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/** Whether a code says that this process or host is short of something (descriptors, memory), and
- * so nothing about what was asked for. */
+/** Whether a code says that this process or host is short of something (descriptors, memory), which
+ *  says nothing about what was asked for. */
 bool xb_is_shortage(int code);
 
 /** Writes "WHAT: REASON; HINT", or "WHAT; HINT" where it is whole, into `buf` (always terminated)

@@ -64,7 +64,7 @@ void xb_fdb_free(struct xb_fdb *fdb)
 	free(fdb);
 }
 
-/* The entry of a key and its value, or NULL. The key is read again behind the value: an entry that
+/* The entry of a key and its value, or NULL. The key is read again after the value: an entry that
  * was freed and filled anew in between is not taken for the old one. */
 static struct xb_fdb_entry *find(const struct xb_fdb *fdb, uint64_t key, uint64_t *ret_value)
 {
@@ -96,7 +96,7 @@ static struct xb_fdb_key any_vlan(struct xb_fdb_key key)
 	return (struct xb_fdb_key){key.bits | XB_FDB_VLAN_ANY};
 }
 
-/* The entry that speaks for a key: its own, else that of the address in any VLAN. */
+/* The entry that speaks for a key: that of the address in any VLAN, otherwise the key's own. */
 static struct xb_fdb_entry *find_for(const struct xb_fdb *fdb, struct xb_fdb_key key,
 				     uint64_t *ret_value)
 {
@@ -114,7 +114,7 @@ int xb_fdb_lookup(const struct xb_fdb *fdb, struct xb_fdb_key key)
 	return find_for(fdb, key, &value) ? port_of(value) : -1;
 }
 
-/* Behind each change of an entry: whoever reads the count sees the change, too. */
+/* After each change of an entry: a thread that reads the count sees the change, too. */
 static void count_change(struct xb_fdb *fdb)
 {
 	atomic_fetch_add_explicit(&fdb->n_changes, 1, memory_order_release);
@@ -176,7 +176,8 @@ static void entry_fill(struct xb_fdb *fdb, struct xb_fdb_entry *entry, uint64_t 
 	count_change(fdb);
 }
 
-/* Whether an address may come to lie behind the port: below its limit, and with a place to be. */
+/* Whether an address may come to lie behind the port: below its limit, and with room in the bucket.
+ */
 static bool may_learn(const struct xb_fdb *fdb, struct xb_fdb_key key, uint16_t port,
 		      bool has_place)
 {
@@ -246,7 +247,8 @@ enum xb_fdb_learned xb_fdb_learn(struct xb_fdb *fdb, struct xb_fdb_key key, uint
 		return XB_FDB_FINE;
 	entry = find_for(fdb, key, &value);
 	if (entry && port_of(value) == port) {
-		/* Seen again. Where it changes under us somebody knows better: leave it. */
+		/* Seen again. If the entry changes now, another thread has seen it more recently:
+		 * leave it. */
 		if (kind_of(value) == XB_FDB_LEARNED && seen_of(value) != now_s &&
 		    atomic_compare_exchange_strong_explicit(
 			    &entry->value, &value, pack(port, XB_FDB_LEARNED, now_s),

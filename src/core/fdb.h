@@ -2,10 +2,10 @@
 /*
  * The forwarding table: which port a MAC address in a VLAN lies behind.
  *
- * Workers look up and refresh without a lock. Whoever changes the set of entries (a worker that
- * learns, the control thread) holds the table's mutex; a worker only tries it, and where it is
- * taken it learns from a later packet instead. Buckets hash with a seed of the table's own, so that
- * a guest can't aim at one.
+ * Workers look up and refresh without a lock. A thread that changes the set of entries (a worker
+ * that learns, the control thread) holds the table's mutex. A worker only tries the mutex; if it is
+ * taken, the address is learned from a later packet instead. Buckets hash with a seed of the
+ * table's own, so that a guest can't aim at one.
  */
 #ifndef XB_CORE_FDB_H
 #define XB_CORE_FDB_H
@@ -106,8 +106,8 @@ static inline uint64_t xb_fdb_changes(const struct xb_fdb *fdb)
 	return atomic_load_explicit(&fdb->n_changes, memory_order_acquire);
 }
 
-/** Calls `see` for each entry, while workers go on learning: what they change meanwhile may be seen
- * or not. Control thread. */
+/** Calls `see` for each entry, while workers go on learning: what they change during the walk may
+ * be seen or not. Control thread. */
 void xb_fdb_walk(const struct xb_fdb *fdb, void (*see)(const struct xb_fdb_row *row, void *arg),
 		 void *arg);
 

@@ -3,14 +3,14 @@
  * Frames: fixed-size chunks of an arena. A packet is one frame or a chain of them.
  *
  * What we know about a frame lives here, in private memory, never in the arena, which the kernel
- * and other processes can write. A frame has one owner at any time; whoever holds it may change it,
- * nobody else may look inside (but for `owner`, which the accounting reads from afar).
+ * and other processes can write. A frame has one owner at any time. Only the owner may read or
+ * change it, except for `owner`, which the accounting reads from any thread.
  *
  *      pool ──alloc──► worker ──post──► rx ring ──harvest──► worker ──tx_batch──► tx ring ──┐
  *        ▲                │                                                                │
  *        └────── free ────┴────────────────────────── completion ──────────────────────────┘
  *
- * The owner is written on the first frame of a packet; the frames behind it are REST.
+ * The owner is written on the first frame of a packet; the frames after it are REST.
  */
 #ifndef XB_CORE_FRAME_H
 #define XB_CORE_FRAME_H
@@ -32,10 +32,10 @@
  *  virtio-net header and XDP metadata fit in front of it. */
 #define XB_FRAME_HEADROOM 256u
 
-/** Bytes that fit behind the headroom. */
+/** Bytes that fit after the headroom. */
 #define XB_FRAME_ROOM (XB_FRAME_BYTES - XB_FRAME_HEADROOM)
 
-/** Longest packet: 64 KiB of IP behind Ethernet with two VLAN tags. */
+/** Longest packet: 64 KiB of IP after Ethernet with two VLAN tags. */
 #define XB_PACKET_BYTES_MAX (65535u + 22u)
 
 /** Longest chain: 64 KiB as TCP segments of an Ethernet MTU, one in each frame. */
@@ -46,11 +46,11 @@ enum xb_owner {
 	XB_OWNER_RX,     /* posted for receiving: the kernel or a device may write it */
 	XB_OWNER_WORKER, /* a packet in a worker's hands */
 	XB_OWNER_TX,     /* a packet posted for sending: the kernel or a device may read it */
-	XB_OWNER_REST,   /* behind the first frame of a packet */
+	XB_OWNER_REST,   /* after the first frame of a packet */
 	XB_OWNER_COUNT
 };
 
-/** Verdict and classification that came with a packet; 0 where nobody has classified it yet. */
+/** A packet's verdict, and what gave it; all 0 until it is judged. */
 struct xb_fate {
 	uint16_t verdict; /* enum xb_verdict or XB_VERDICT_PORT(id), see xbridge/steer.h */
 	uint16_t stage;   /* enum xb_stage */
@@ -94,15 +94,15 @@ static inline void xb_frame_give(struct xb_frame *frame, enum xb_owner from, enu
 	atomic_store_explicit(&frame->owner, (uint8_t)to, memory_order_relaxed);
 }
 
-/** Forgets where the packet's headers lie. Whoever changes one of them, or where they start, calls
- *  it; a new checksum moves nothing. */
+/** Forgets where the packet's headers lie. To be called by code that changes a header, or where the
+ *  packet starts. A new checksum changes nothing that is remembered. */
 static inline void xb_packet_forget(struct xb_frame *first)
 {
 	first->headers.l3 = 0;
 }
 
 /** Makes a packet of one frame from one in the worker's hands: `head` and `len` say where its data
- *  lies. Everything else that is known about a packet starts at nothing. */
+ *  lies. Nothing else is known about the packet then. */
 static inline void xb_packet_init(struct xb_frame *frame, uint32_t head, uint32_t len)
 {
 	assert(head + len <= XB_FRAME_BYTES);
@@ -116,7 +116,7 @@ static inline void xb_packet_init(struct xb_frame *frame, uint32_t head, uint32_
 	xb_packet_forget(frame);
 }
 
-/** Chains `rest` (one frame, in the worker's hands, data set) behind `last`, which is the last
+/** Chains `rest` (one frame, in the worker's hands, data set) after `last`, which is the last
  * frame of the packet that starts at `first`. */
 static inline void xb_packet_append(struct xb_frame *first, struct xb_frame *last,
 				    struct xb_frame *rest)

@@ -8,9 +8,9 @@
  * soon. After a rest also when a port tells that a packet is on its way.
  *
  * The control thread's calls tell how long it takes to be woken on this machine. That price decides
- * how long polling is worth while.
+ * how long polling is worthwhile.
  *
- * One thread, the worker's, but for what says otherwise.
+ * For the worker's thread alone, except where a function says otherwise.
  */
 #ifndef XB_CORE_IDLE_H
 #define XB_CORE_IDLE_H

@@ -15,7 +15,7 @@ static const struct xb_origin nowhere;
 void xb_headers_find(const uint8_t *data, uint32_t len, struct xb_headers *ret_headers)
 {
 	uint32_t reach = len < XB_HEADERS_BYTES ? len : XB_HEADERS_BYTES;
-	struct xb_key key; /* nobody asks for it */
+	struct xb_key key; /* not needed here */
 
 	if (xb_parse_all(data, data + reach, &nowhere, &key, ret_headers))
 		*ret_headers = (struct xb_headers){0};
@@ -25,7 +25,7 @@ void xb_headers_find_l3(const uint8_t *data, uint32_t len, uint32_t at, uint16_t
 			struct xb_headers *ret_headers)
 {
 	struct xb_sight sight = {.data = data + at, .end = data + len, .ip_end = XB_PARSE_BYTES};
-	struct xb_key key = {0}; /* nobody asks for it */
+	struct xb_key key = {0}; /* not needed here */
 
 	*ret_headers = (struct xb_headers){0};
 	if (at > len || (type != ETH_P_IP && type != ETH_P_IPV6))

@@ -4,8 +4,8 @@
  * place in the packet.
  *
  * A packet is parsed once (xbridge/parse.h): what was found travels with it (pkt->headers), and
- * rules, coalescing, segmentation and checksums use it. Where no rule is asked, whoever needs the
- * headers first has them found.
+ * rules, coalescing, segmentation and checksums use it. If no rule is asked, the headers are found
+ * when one of the others first needs them.
  */
 #ifndef XB_CORE_L4_H
 #define XB_CORE_L4_H

@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/** A port's storm limit unless somebody says otherwise: group frames a second that are handled with
- *  a few percent of a CPU, and more than hosts send in a quiet network by a factor of a hundred. */
+/** A port's storm limit by default: so many group frames a second cost a few percent of a CPU, and
+ *  are a hundred times what hosts send in a quiet network. */
 #define XB_STORM_PPS 20000u
 
 struct xb_limit {

@@ -5,9 +5,9 @@
  *
  * Workers count them: an address that moves from one port to another (fdb.h), a frame that comes
  * in with the address of another port of ours, and probes that come back. A probe is a group frame
- * that the control thread sends out of a port, with a secret in it: whoever receives one on
- * another port knows that the two are joined outside. What follows from the signs is the control
- * thread's to decide; which pairs are cut stands in the snapshot.
+ * that the control thread sends out of a port, with a secret in it: if it comes in on another port,
+ * the two are joined outside. The control thread decides what follows from the signs; the snapshot
+ * says which pairs are cut.
  */
 #ifndef XB_CORE_LOOPS_H
 #define XB_CORE_LOOPS_H

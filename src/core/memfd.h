@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Memory that others map, too. Whoever has its descriptor could shrink it, and the next access
- * beyond its end would be a SIGBUS here; or write what only we write. Seals forbid both, to every
- * holder of a descriptor and for good.
+ * Memory that other processes map, too. One that has its descriptor could shrink it, and the next
+ * access beyond its end would be a SIGBUS here; or it could write what only we write. Seals forbid
+ * both, to every holder of a descriptor and for good.
  */
 #ifndef XB_CORE_MEMFD_H
 #define XB_CORE_MEMFD_H
@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 /**
- * Makes `bytes` of shared memory that nobody can shrink or grow.
+ * Makes `bytes` of shared memory that no process can shrink or grow.
  *
  * @name:  shown in /proc/PID/maps.
  * @flags: MFD_HUGETLB or 0.
@@ -20,8 +20,8 @@
  */
 int xb_memfd_make(const char *name, size_t bytes, unsigned flags);
 
-/** Forbids to write the memory, except through the mappings that there are, and to seal it further.
- * 0 or what fcntl(2) says. */
+/** Forbids writing the memory, except through existing mappings, and further seals. Returns 0 or
+ * what fcntl(2) says. */
 int xb_memfd_seal_writes(int fd);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What is left to do on a packet: a checksum that somebody else will finish, a TCP or UDP segment
- * that somebody else will cut. It travels beside the packet (struct xb_frame) and means what the
- * fields of the same names mean in struct virtio_net_hdr (virtio 1.2, 5.1.6), in host byte order.
+ * What is left to do on a packet: a checksum that is to be finished, a TCP or UDP segment that is
+ * to be cut, by a port or before one. It travels beside the packet (struct xb_frame) and means what
+ * the fields of the same names mean in struct virtio_net_hdr (virtio 1.2, 5.1.6), in host byte
+ * order.
  */
 #ifndef XB_CORE_OFFLOAD_H
 #define XB_CORE_OFFLOAD_H
@@ -13,8 +14,8 @@ enum xb_csum {
 	XB_CSUM_COMPLETE, /* the packet holds its checksum, nothing is known about it */
 	XB_CSUM_PARTIAL,  /* csum_start/csum_offset say where one is to be finished; the field
 			     holds the folded, not inverted sum of the pseudo header */
-	XB_CSUM_TRUSTED,  /* held to be right by the receiving port's word, whatever the field says:
-			     where it leaves towards a port without offload it is computed anew */
+	XB_CSUM_TRUSTED,  /* right by the receiving port's word, whatever the field says: for a port
+			     without offload it is computed anew */
 };
 
 enum xb_gso {
@@ -34,7 +35,7 @@ struct xb_offload {
 	uint16_t csum_offset; /* bytes from csum_start */
 };
 
-/** What a port takes in tx_batch, as a mask; what it doesn't take, the sorting room does before. */
+/** What a port takes in tx_batch, as a mask; the sorting room does the rest before. */
 enum {
 	XB_TAKES_CSUM = 1u << 0, /* XB_CSUM_PARTIAL and XB_CSUM_TRUSTED packets */
 	XB_TAKES_TSO4 = 1u << 1,

@@ -11,7 +11,7 @@
 #define WINDOW_NS 4000000u
 
 /* The share of gaps between packets that such polling covered, smoothed over the last eight or so,
- * from which on it is worth while. */
+ * from which on it is worthwhile. */
 #define COVERED_ALL   256u
 #define COVERED_WORTH (COVERED_ALL / 8)
 
@@ -74,7 +74,7 @@ enum xb_pace_next xb_pace_idle(struct xb_pace *pace, uint64_t now_ns, uint64_t w
 									   : XB_PACE_POLL;
 }
 
-/* Only a packet that comes after a rest finds everybody asleep. */
+/* Only a packet that comes after a rest finds the worker asleep. */
 bool xb_pace_heeds(const struct xb_pace *pace, uint64_t now_ns)
 {
 	return now_ns - pace->since_ns >= SPIN_MAX_NS && !pace->foretold_ns;

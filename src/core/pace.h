@@ -2,14 +2,14 @@
 /*
  * When a worker without packets polls on, and when it sleeps.
  *
- * Theory. To be woken costs time: `wake_ns`, as it was measured here. A gap between packets that is
- * short beside it is polled through, where lately polling met the next packet often enough. In a
- * dense stream, with more than one packet in the time of a wake-up, there is nothing to gain: who
- * sleeps finds several packets when it is woken, which cost less together. After a rest a worker
- * also heeds that a packet is on its way, and polls for it; what was foretold and did not come is
- * not believed again until something has.
+ * Theory. To be woken costs time: `wake_ns`, as measured on this machine. A worker polls through a
+ * gap between packets that is short compared with that, if lately polling met the next packet often
+ * enough. In a dense stream, with more than one packet in the time of a wake-up, there is nothing
+ * to gain: a worker that sleeps finds several packets when it is woken, which cost less together.
+ * After a rest a worker also heeds a port that tells of a packet on its way, and polls for it. If
+ * that packet does not come, it heeds none again until one has.
  *
- * All of it depends on nothing but what it is told, times (CLOCK_MONOTONIC) among it. One thread.
+ * The policy depends only on what it is told, times (CLOCK_MONOTONIC) included. One thread.
  */
 #ifndef XB_CORE_PACE_H
 #define XB_CORE_PACE_H
@@ -32,7 +32,7 @@ struct xb_pace {
 
 enum xb_pace_next {
 	XB_PACE_POLL,
-	XB_PACE_YIELD, /* poll, but let others have the CPU: those for whom we wait may need it */
+	XB_PACE_YIELD, /* poll, but let others have the CPU: the sender may need it */
 	XB_PACE_SLEEP,
 };
 

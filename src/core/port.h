@@ -3,8 +3,8 @@
  * A port: where packets enter and leave. The sorting room knows nothing but this interface.
  *
  * Queue q of a port belongs to worker q mod N while the port is in the published snapshot, and to
- * the control thread otherwise; `rx_batch`, `arm` and `disarm` are called by the queue's owner
- * alone, `tx_batch` and `kick` by whoever sends there, under the queue's tx_lock.
+ * the control thread otherwise. Only the queue's owner calls `rx_batch`, `arm` and `disarm`. Any
+ * thread that sends on the queue calls `tx_batch` and `kick`, under the queue's tx_lock.
  *
  * A port implementation embeds struct xb_port as its first member.
  */
@@ -45,31 +45,31 @@ struct xb_port_ops {
 	/**
 	 * Takes up to `max` packets (at most XB_BATCH) that have arrived on queue `q` into `pkts`,
 	 * now in the worker's hands, with `bytes`, `offload` and, where the port knows it, `fate`
-	 * set. Posts fresh frames for what it took and tells the other side where it must (one
-	 * system call). Counts in `rx_missed` what was lost before it was ours, as received and in
-	 * `drops` what it refuses; packets that it hands over are counted by the caller.
+	 * set. Posts fresh frames for what it took and, where it must, tells the other side (one
+	 * system call). Counts what it refuses, as received and in `drops`; the caller counts the
+	 * packets that it hands over.
 	 */
 	unsigned (*rx_batch)(struct xb_port *port, unsigned q, struct xb_cache *cache,
 			     struct xb_frame **pkts, unsigned max);
 	/**
 	 * Posts packets from the front of `pkts` for sending on queue `q` and returns how many it
-	 * took: those are the port's until completed, the others stay the caller's. A packet moves
-	 * whole or not at all. Every packet obeys port->caps. Completed frames go back to `cache`,
-	 * counted as tx (xb_port_sent), here and in kick.
+	 * took: those are the port's until they are completed, the others stay the caller's. A
+	 * packet moves whole or not at all. Every packet obeys port->caps. Here and in kick,
+	 * completed frames go back to `cache` and are counted as sent (xb_port_sent).
 	 */
 	unsigned (*tx_batch)(struct xb_port *port, unsigned q, struct xb_cache *cache,
 			     struct xb_frame **pkts, unsigned n);
 	/** Tells the other side what tx_batch has posted (one system call a batch) and takes back
-	 * what was completed. Touches nothing that rx_batch changes: its caller need not own the
-	 * queue. Returns the packets still posted for sending. */
+	 * what was completed. Touches nothing that rx_batch changes, since its caller need not own
+	 * the queue. Returns the packets still posted for sending. */
 	unsigned (*kick)(struct xb_port *port, unsigned q, struct xb_cache *cache);
 	/** Before the worker sleeps: asks for a wake-up on queue `q`'s wake_fd as soon as a packet
-	 *  arrives. Returns false where one is there already: don't sleep. */
+	 *  arrives. Returns false if one is there already: then the worker doesn't sleep. */
 	bool (*arm)(struct xb_port *port, unsigned q);
 	/** After the worker slept: no more wake-ups, the worker polls again. */
 	void (*disarm)(struct xb_port *port, unsigned q);
-	/** Says that the queue's owner is alive: called at least every quarter of the stall limit,
-	 *  by sleeping workers too. NULL where nobody asks. */
+	/** Says that the queue's owner is alive. Called at least every quarter of the stall limit,
+	 *  by sleeping workers too. NULL for a port that has no use for it. */
 	void (*beat)(struct xb_port *port, unsigned q, uint64_t now_ns);
 };
 
@@ -86,21 +86,27 @@ struct xb_port_caps {
 /** One queue pair and its counters. */
 struct xb_port_queue {
 	alignas(64) int wake_fd; /* readable when an armed queue has a packet; -1: none */
-	int early_fd; /* readable when a packet is on its way to the queue; -1: nobody tells */
-	pthread_mutex_t tx_lock; /* the data path's only lock; taken once a batch */
+	int early_fd; /* readable when a packet is on its way to the queue; -1: not known */
+	/* Taken once a batch by any thread that sends here. The data path has two more locks: an
+	 * uplink with fewer TX than RX queues takes one for each lane, under this one (xsk/lane.h),
+	 * and a worker that learns an address tries the forwarding table's, without waiting for it
+	 * (core/fdb.h). */
+	pthread_mutex_t tx_lock;
 	/* written by the queue's owner */
 	alignas(64) xb_counter rx_packets;
 	xb_counter rx_bytes;
-	xb_counter rx_missed;      /* lost before they were ours */
 	xb_counter rx_csum_left;   /* packets with a checksum left to us, or trusted */
 	xb_counter rx_gso_packets; /* packets of more than one segment */
-	/* written by whoever sends, under tx_lock */
+	/* Lost before they were ours. For an uplink the control thread alone writes it, from the
+	 * kernel's counters; for any other port the queue's owner. */
+	xb_counter rx_missed;
+	/* written by the thread that sends, under tx_lock */
 	alignas(64) xb_counter tx_packets;
 	xb_counter tx_bytes;
 	xb_counter tx_csum_left; /* packets whose checksum was left to the other side */
 	xb_counter tx_gso_packets;
 	xb_counter drops[XB_DROP_COUNT]; /* on behalf of the port: rx reasons by the queue's owner,
-					    tx reasons by whoever sends */
+					    tx reasons by the thread that sends */
 };
 
 struct xb_port {
@@ -128,8 +134,8 @@ void xb_port_fini(struct xb_port *port);
  *  packet is XB_OWNER_TX. */
 void xb_port_sent(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt);
 
-/** Throws a packet away that was posted for sending and will not be completed: counts
- *  `reason` (a tx reason) and frees. For resets. */
+/** Drops a packet that was posted for sending and will not be completed: counts `reason` (a tx
+ *  reason) and frees it. For resets. */
 void xb_port_unsent(struct xb_port *port, unsigned q, struct xb_cache *cache, struct xb_frame *pkt,
 		    enum xb_drop reason);
 

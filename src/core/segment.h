@@ -19,8 +19,8 @@
  * packet is one frame where it fits, its checksum finished, its fate and in_port those of `pkt`.
  *
  * Where the headers end is read from the packet itself: hdr_bytes, for some peers a mere hint, is
- * not used. Where the payload ends the packet's own bytes say, since some guests leave the IP and
- * UDP length fields to whoever cuts; an IP length beyond the packet is refused. A payload that fits
+ * not used. The payload ends where the packet ends, since some guests leave the IP and UDP length
+ * fields to the device that cuts; an IP length beyond the packet is refused. A payload that fits
  * in one segment, even an empty one, gives one packet.
  *
  * On success `pkt` is freed and ret_pkts[0..n) are in the worker's hands.

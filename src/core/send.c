@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory. A port says in its caps what it takes. What it doesn't take is done here, in this order:
- * neighbours of a TCP stream are joined where the port cuts again (fewer packets cross a ring);
- * segments are cut where it doesn't; checksums are finished or left; a chain longer than it takes
- * is laid out in fewer. Whatever fails then is a drop on the port that should have sent it.
+ * Theory. A port says in its caps what it takes. What it doesn't take is done here, in this order.
+ * Neighbours of a TCP stream are joined if the port cuts them again, so that fewer packets cross a
+ * ring; otherwise segments are cut. Checksums are finished, or left to a port that finishes them. A
+ * chain that is longer than the port takes is laid out in fewer frames. A packet for which one of
+ * these fails is dropped, and counted on the port that should have sent it.
  *
- * All of this runs under the queue's lock, taken once a batch: its counters have one writer at a
- * time.
+ * All of this runs under the queue's tx_lock, taken once a batch, so that the queue's counters have
+ * one writer at a time.
  */
 #include "core/send.h"
 
@@ -28,7 +29,7 @@ static void drop(const struct lane *lane, struct xb_frame *pkt, enum xb_drop rea
 	xb_port_drop(lane->port, lane->q, lane->sender->cache, pkt, reason);
 }
 
-/* Hands packets over; a full ring is kicked and tried once more, what is left then is dropped. */
+/* Hands packets over. A full ring is kicked and tried once more; what is left then is dropped. */
 static void transmit(const struct lane *lane, struct xb_frame **pkts, unsigned n)
 {
 	const struct xb_port_ops *ops = lane->port->ops;
@@ -71,13 +72,13 @@ static uint32_t wire_bytes(const struct xb_frame *pkt)
 /* Whether a packet fits in as many frames as the port takes, laid out anew if need be. */
 static bool fits(const struct xb_port_caps *caps, const struct xb_frame *pkt)
 {
-	uint32_t behind = pkt->bytes > XB_FRAME_ROOM ? pkt->bytes - XB_FRAME_ROOM : 0;
+	uint32_t rest = pkt->bytes > XB_FRAME_ROOM ? pkt->bytes - XB_FRAME_ROOM : 0;
 
 	return pkt->count <= caps->frames_max ||
-	       1 + (behind + XB_FRAME_BYTES - 1) / XB_FRAME_BYTES <= caps->frames_max;
+	       1 + (rest + XB_FRAME_BYTES - 1) / XB_FRAME_BYTES <= caps->frames_max;
 }
 
-/* Lays a chain that is longer than the port takes out in as few frames as hold it; NULL where it
+/* Copies a chain that is longer than the port takes into as few frames as hold it; NULL where it
  * had to be dropped. */
 static struct xb_frame *fit(const struct lane *lane, struct xb_frame *pkt)
 {
@@ -152,8 +153,8 @@ static void cut(const struct lane *lane, struct xb_frame *pkt)
 			 n_ready - done < XB_BATCH ? n_ready - done : XB_BATCH);
 }
 
-/* Whether a packet of many segments has to be cut here: because the port doesn't, or can't take it
- * in so many frames. */
+/* Whether a packet of many segments has to be cut here: because the port doesn't cut, or can't take
+ * it in so many frames. */
 static bool must_cut(const struct xb_port_caps *caps, const struct xb_frame *pkt)
 {
 	uint32_t needs = gso_bit(pkt);

@@ -23,7 +23,7 @@ struct xb_snapshot {
 	struct xb_port *ports[XB_PORTS_MAX]; /* by id; NULL: no such port */
 	uint16_t queues[XB_PORTS_MAX];       /* by id: queues that are in use */
 	struct xb_fdb *fdb;
-	struct xb_loops *loops;     /* NULL: nobody looks for any */
+	struct xb_loops *loops;     /* NULL: not looked for */
 	uint64_t cut[XB_PORTS_MAX]; /* by id: ports, as a mask of ids, to which it does not flood */
 	struct xb_rules rules;
 	struct xb_captures captures;

@@ -2,7 +2,7 @@
 /*
  * Theory. A packet that the XDP program has judged (pkt->fate) keeps that verdict; any other is
  * judged here (core/bridge.h). One that the verdict lets through teaches its sender's address,
- * unless that address is somebody else's, in which case it is dropped; then a group packet is
+ * unless that address is another's, in which case the packet is dropped. Then a group packet is
  * charged to its port's storm limit. What is left is routed and put into the outbox of its port,
  * or of several.
  *
@@ -76,8 +76,8 @@ static bool may_flood(const struct xb_snapshot *snapshot, const struct xb_port *
 }
 
 /* Sends a group frame, or one to an unknown address, to every other port: copies to all but the
- * last. To those from which it would come back none goes: that is a drop, of a copy where another
- * port gets the packet itself. */
+ * last, which gets the packet itself. It is not sent to a port from which it would come back: that
+ * counts as a drop, of the packet if no port gets it and of a copy otherwise. */
 static void flood(struct xb_sorter *sorter, const struct xb_snapshot *snapshot,
 		  struct xb_port *port, unsigned rx_queue, struct xb_frame *pkt)
 {
@@ -106,9 +106,9 @@ static void flood(struct xb_sorter *sorter, const struct xb_snapshot *snapshot,
 			     n_cut ? XB_DROP_LOOP : XB_DROP_NO_PORT);
 }
 
-/* Whether the port is within its storm limit. The worker's clock was read when the round began: if
- * the worker has lost its CPU since, others have gone on by the clock of now, and by an old one it
- * would be over the limit. */
+/* Whether the port is within its storm limit. Our clock was read before the round: if we have lost
+ * the CPU since, other workers have charged the limit by a later clock, and by the old one this
+ * packet would be over it. */
 static bool is_calm(struct xb_sorter *sorter, struct xb_port *port)
 {
 	if (xb_limit_allows(&port->storm, sorter->now_ns))
@@ -125,8 +125,8 @@ static __attribute__((noinline)) uint16_t gather_vlan(const struct xb_frame *pkt
 	return xb_l2_vlan(buf, xb_packet_read(pkt, buf, XB_L2_BYTES));
 }
 
-/* The packet's VLAN: what was found with all other headers, where somebody has asked for them; for
- * forwarding alone the tag is enough. */
+/* The packet's VLAN. If the headers have been found it is among them; for forwarding alone the tag
+ * is enough. */
 static uint16_t vlan_of(const struct xb_frame *pkt)
 {
 	if (pkt->headers.l3)
@@ -136,8 +136,8 @@ static uint16_t vlan_of(const struct xb_frame *pkt)
 	return gather_vlan(pkt);
 }
 
-/* Judges a packet, and looks at its sender: whom a rule turns away teaches us nothing. Returns the
- * reason to drop it, or XB_DROP_COUNT. */
+/* Judges a packet, then learns its sender: nothing is learned from a packet that the verdict drops.
+ * Returns the reason to drop it, or XB_DROP_COUNT. */
 static enum xb_drop admit(struct xb_sorter *sorter, const struct xb_snapshot *snapshot,
 			  struct xb_port *port, struct xb_l2 *l2, struct xb_frame *pkt)
 {

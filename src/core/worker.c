@@ -22,8 +22,8 @@ void xb_workers_wake(struct xb_workers *workers)
 		xb_idle_wake(&workers->worker[w].idle);
 }
 
-/* One that sleeps is woken: its poll(2) would hold on to descriptors that are to be closed. The
- * sequentially consistent accesses pair with those in adopt(). */
+/* A worker that sleeps is woken, since its poll(2) holds on to descriptors that are to be closed.
+ * The sequentially consistent accesses pair with those in adopt(). */
 uint64_t xb_workers_offer(struct xb_workers *workers, struct xb_snapshot *snapshot)
 {
 	uint64_t generation;
@@ -53,7 +53,7 @@ void xb_workers_publish(struct xb_workers *workers, struct xb_snapshot *snapshot
 		nanosleep(&pause, NULL);
 }
 
-/* Adopts the newest snapshot. What is remembered about the one before goes. */
+/* Adopts the newest snapshot, and forgets what was remembered about the one before. */
 static const struct xb_snapshot *adopt(struct xb_worker *worker, const struct xb_snapshot *old)
 {
 	/* Read first: the snapshot that is read after it is of this generation or a later one. */
