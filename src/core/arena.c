@@ -218,8 +218,8 @@ uint32_t xb_arena_share(const struct xb_arena *arena, unsigned n, uint32_t wante
 
 	xb_arena_count(arena, owners);
 	share = owners[XB_OWNER_POOL] / 2 / (n ? n : 1);
-	if (share < XB_BUNDLE)
-		share = XB_BUNDLE;
+	if (share < 2 * XB_BUNDLE)
+		share = 2 * XB_BUNDLE;
 	return share < wanted ? share : wanted;
 }
 

@@ -101,7 +101,7 @@ static inline struct xb_frame *xb_arena_frame(const struct xb_arena *arena, stru
 }
 
 /** How many frames each of `n` queues may keep posted: as many as it wants, but so that half of the
- * arena's free frames stay free for others, and XB_BUNDLE at least. Any thread. */
+ * arena's free frames stay free for others, and 2 * XB_BUNDLE at least. Any thread. */
 uint32_t xb_arena_share(const struct xb_arena *arena, unsigned n, uint32_t wanted);
 
 /** Counts the frames of each owner into `ret_counts`. While traffic runs, a snapshot of no single

@@ -6,31 +6,13 @@
 #include "daemon/doors.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
+#include "daemon/port_add.h"
 #include "daemon/ports.h"
 #include "daemon/stats.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-int xb_done(const struct xb_request *request)
-{
-	*request->ret_result = json_object_new_object();
-	return 0;
-}
-
-int xb_read_count(const struct xb_request *request, const char *what, const char *word,
-		  unsigned long max, unsigned long *ret_count)
-{
-	char *end;
-
-	errno = 0;
-	*ret_count = strtoul(word, &end, 10);
-	if (errno || *end || end == word || *word == '-' || !*ret_count || *ret_count > max)
-		return xb_usage(request->err, "%s '%.32s': a number from 1 to %lu is expected",
-				what, word, max);
-	return 0;
-}
 
 /* ---- queries ---- */
 
@@ -76,13 +58,6 @@ static int fdb_list(const struct xb_request *request)
 }
 
 /* ---- ports ---- */
-
-int xb_no_port(const struct xb_request *request, const char *name)
-{
-	xb_refuse(request->err, -ENOENT, "there is no port '%.64s'", name);
-	xb_hint(request->err, "`xbridge port list` names them");
-	return -ENOENT;
-}
 
 /* What `port set` changes; -1: not named. */
 struct port_change {

@@ -9,7 +9,7 @@
 #ifndef XB_DAEMON_DOOR_H
 #define XB_DAEMON_DOOR_H
 
-#include "core/worker.h"
+#include "core/snapshot.h"
 #include "daemon/change.h"
 #include "daemon/job.h"
 #include "daemon/remarks.h"

@@ -9,7 +9,6 @@
  */
 #include "daemon/doors.h"
 
-#include "daemon/own.h"
 #include "netdev/ifname.h"
 
 #include <string.h>
@@ -43,8 +42,7 @@ void xb_doors_remove(struct xb_door *door)
 	door->instance->doors[door->port->id] = NULL;
 }
 
-/* One that comes or goes can't be named. */
-static bool is_there(const struct xb_door *door)
+bool xb_door_is_there(const struct xb_door *door)
 {
 	return !door->coming && !door->going;
 }
@@ -53,7 +51,7 @@ const struct xb_door *xb_doors_first_uplink(const struct xb_instance *instance)
 {
 	xb_for_each_door(instance, door)
 	{
-		if (is_there(door) && door->port->caps.uplink)
+		if (xb_door_is_there(door) && door->port->caps.uplink)
 			return door;
 	}
 	return NULL;
@@ -72,18 +70,19 @@ struct xb_door *xb_doors_find(const struct xb_instance *instance, const char *na
 
 	xb_for_each_door(instance, door)
 	{
-		if (is_there(door) && is_called(door, name))
+		if (xb_door_is_there(door) && is_called(door, name))
 			return door;
 	}
 	ifindex = xb_ifname_index(name);
 	xb_for_each_door(instance, door)
 	{
-		if (is_there(door) && ifindex && ifindex == door->ifindex && !door->lost)
+		if (xb_door_is_there(door) && ifindex && ifindex == door->ifindex && !door->lost)
 			return door;
 	}
 	xb_for_each_door(instance, door)
 	{
-		if (is_there(door) && door->ops->was_called && door->ops->was_called(door, name))
+		if (xb_door_is_there(door) && door->ops->was_called &&
+		    door->ops->was_called(door, name))
 			return door;
 	}
 	return NULL;
@@ -99,21 +98,4 @@ struct xb_port *xb_instance_port(const struct xb_instance *instance, const char 
 const char *xb_port_name(const struct xb_instance *instance, unsigned id)
 {
 	return id < XB_PORTS_MAX && instance->doors[id] ? instance->doors[id]->port->name : "?";
-}
-
-/* ---- looked after ---- */
-
-void xb_doors_check(struct xb_instance *instance, bool links)
-{
-	xb_for_each_door(instance, door)
-	{
-		if (is_there(door))
-			door->ops->check(door, links);
-	}
-	xb_for_each_door(instance, door)
-	{
-		if (is_there(door))
-			door->ops->follow(door);
-	}
-	xb_own_enter(instance);
 }

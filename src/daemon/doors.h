@@ -35,8 +35,11 @@ const char *xb_port_name(const struct xb_instance *instance, unsigned id);
 
 /** Lets each door look at what it stands on, and then follow what others have become: takes out
  * what is gone or broken, brings back what has returned, adopts what has changed. After link events
- * (`links`) and once a second. */
+ * (`links`) and once a second. doors_check.c */
 void xb_doors_check(struct xb_instance *instance, bool links);
+
+/** Whether a port is neither coming nor going: one that is can't be named. */
+bool xb_door_is_there(const struct xb_door *door);
 
 /** The first door that is an uplink's; NULL: there is none. */
 const struct xb_door *xb_doors_first_uplink(const struct xb_instance *instance);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/ports.h"
 
-#include "daemon/door_uplink.h"
 #include "daemon/doors.h"
 #include "daemon/log.h"
 #include "daemon/stats.h"
@@ -10,22 +9,6 @@
 #include <string.h>
 
 /* ---- coming ---- */
-
-int xb_ports_add(struct xb_instance *instance, int argc, const char *const *argv,
-		 struct xb_change *change, struct xb_error *err)
-{
-	struct xb_config config;
-	int ret;
-
-	xb_config_init(&config);
-	ret = xb_config_parse_port(&config, argc, argv, err);
-	if (!ret) {
-		config.uplinks[0].stall_ns = (uint64_t)instance->config.stall_ms * 1000000u;
-		ret = xb_uplink_door_add(instance, &config.uplinks[0], change, err);
-	}
-	xb_config_fini(&config);
-	return ret;
-}
 
 void xb_ports_came(struct xb_door *door)
 {

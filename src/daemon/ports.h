@@ -15,17 +15,6 @@
 
 #include "daemon/door.h"
 
-/**
- * Begins to add the ports that `run`'s options describe; one of them.
- *
- * @change: filled when it is done, perhaps before this returns.
- *
- * Returns 0, or why that can't be begun: -EINVAL (the options), -ENOSPC (there are as many ports as
- * can be), or another -errno.
- */
-int xb_ports_add(struct xb_instance *instance, int argc, const char *const *argv,
-		 struct xb_change *change, struct xb_error *err);
-
 /** Begins to remove a port. Returns 0, -EAGAIN (it is at something: ask again), or -EBUSY: rules
  * name it. */
 int xb_ports_remove(struct xb_door *door, struct xb_change *change, struct xb_error *err);

@@ -541,31 +541,6 @@ int xb_uplink_refresh_macs(struct xb_uplink *uplink, struct xb_error *err)
 	return ret < 0 ? ret : write_own_macs(uplink, stack, err);
 }
 
-uint64_t xb_uplink_read_missed(const struct xb_uplink *uplink, unsigned q)
-{
-	const struct xb_uplink_private *own = uplink->own;
-	struct xdp_statistics stats = {0};
-	socklen_t bytes = sizeof(stats);
-
-	if (getsockopt(own->set.queue[q].fd, SOL_XDP, XDP_STATISTICS, &stats, &bytes) < 0)
-		return own->missed[q];
-	/* rx_dropped holds what found the fill ring empty */
-	return stats.rx_dropped + stats.rx_ring_full;
-}
-
-void xb_uplink_refresh_stats(struct xb_uplink *uplink)
-{
-	struct xb_uplink_private *own = uplink->own;
-
-	for (unsigned q = 0; uplink->running && q < own->set.n; q++) {
-		uint64_t missed = xb_uplink_read_missed(uplink, q);
-
-		xb_count(&uplink->port.queues[q].rx_missed, missed - own->missed[q]);
-		own->missed[q] = missed;
-	}
-	xb_count(&uplink->port.queues[0].rx_missed, xb_group_tap_missed(&own->tap));
-}
-
 void xb_uplink_mark(struct xb_uplink *uplink)
 {
 	struct xb_uplink_private *own = uplink->own;

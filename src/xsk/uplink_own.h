@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the uplink keeps to itself, for uplink*.c: uplink.c makes, starts and stops it, uplink_rx.c
- * receives, uplink_tx.c chooses the way out and sends.
+ * receives, uplink_tx.c chooses the way out and sends, uplink_stats.c reads what the kernel counts.
  */
 #ifndef XB_XSK_UPLINK_OWN_H
 #define XB_XSK_UPLINK_OWN_H
@@ -58,8 +58,7 @@ bool xb_uplink_arm(struct xb_port *port, unsigned q);
 void xb_uplink_disarm(struct xb_port *port, unsigned q);
 void xb_uplink_beat(struct xb_port *port, unsigned q, uint64_t now_ns);
 
-/** What a queue's socket has counted as lost since it was opened. uplink.c */
-uint64_t xb_uplink_read_missed(const struct xb_uplink *uplink, unsigned q);
+/* ---- uplink_stats.c ---- */
 
 /** Starts to watch whether what is redirected arrives: the sockets are open. */
 void xb_uplink_start_delivery(struct xb_uplink *uplink);
