@@ -371,7 +371,7 @@ unsigned frame_for(const struct xb_rule *rule, uint8_t *frame)
 	put(at + 2, XB_RULE_TESTS(rule, XB_MATCH_DPORT) ? rule->dport.first : 80u);
 	if (proto == IPPROTO_TCP) {
 		at[12] = 5 << 4; /* the header's length, in words of 32 bits */
-		at[13] = rule->tcp_flags;
+		at[13] = rule->tcp_flags.set;
 		at += 20;
 	} else {
 		put(at + 4, 30);

@@ -31,11 +31,14 @@
 #define XB_SET_WORDS   (XB_RULES_MAX / 64)
 #define XB_DENSE_BYTES ((1 + XB_SET_WORDS) * 8u)
 
-/** The axes: one for each enum xb_match, where SRC and DST are those of IPv4, and two more. */
+/** The axes: one for each enum xb_match, where an address is that of IPv4, and one more for each
+ * address, of IPv6: XB_AXIS_SRC6. */
 enum xb_axis_id {
-	XB_AXIS_SRC6 = XB_MATCH_COUNT,
-	XB_AXIS_DST6,
-	XB_AXIS_COUNT,
+#define XB_AXIS_6_(NAME, name, KIND, BITS, ...) XB_IF_128(BITS, XB_AXIS_##NAME##6, )
+	XB_AXIS_BEFORE_6 = XB_MATCH_COUNT - 1, /* the next one is XB_MATCH_COUNT */
+	XB_FIELDS(XB_AXIS_6_)
+#undef XB_AXIS_6_
+		XB_AXIS_COUNT
 };
 
 /** Intervals that share a base set. */
@@ -78,6 +81,9 @@ struct xb_axis_list {
 	__u32 n;
 	__u8 ids[20]; /* enum xb_axis_id */
 };
+
+_Static_assert(XB_AXIS_COUNT <= sizeof(((struct xb_axis_list *)0)->ids),
+	       "there is room for all axes");
 
 struct xb_image_head {
 	__u32 generation;
@@ -274,32 +280,28 @@ struct xb_walk {
 };
 
 #define XB_AXIS_BIT(axis) (1u << (axis))
-#define XB_AXES_V4        (XB_AXIS_BIT(XB_MATCH_SRC) | XB_AXIS_BIT(XB_MATCH_DST))
-#define XB_AXES_V6        (XB_AXIS_BIT(XB_AXIS_SRC6) | XB_AXIS_BIT(XB_AXIS_DST6))
+
+/** The axes of IPv4 addresses, and those of IPv6 addresses: bits 1 << axis. */
+#define XB_AXES_V4_(NAME, name, KIND, BITS, ...) XB_IF_128(BITS, | XB_AXIS_BIT(XB_MATCH_##NAME))
+#define XB_AXES_V6_(NAME, name, KIND, BITS, ...) XB_IF_128(BITS, | XB_AXIS_BIT(XB_AXIS_##NAME##6))
+#define XB_AXES_V4                               (0u XB_FIELDS(XB_AXES_V4_))
+#define XB_AXES_V6                               (0u XB_FIELDS(XB_AXES_V6_))
+
+/* A field's value on its axis, by its size. */
+#define XB_PLACE_8_(walk, NAME, key, name)  (walk)->upper[XB_MATCH_##NAME] = (key)->name;
+#define XB_PLACE_16_(walk, NAME, key, name) (walk)->upper[XB_MATCH_##NAME] = (key)->name;
+#define XB_PLACE_48_(walk, NAME, key, name) \
+	(walk)->upper[XB_MATCH_##NAME] = xb_mac_value((key)->name);
+#define XB_PLACE_128_(walk, NAME, key, name)                               \
+	(walk)->upper[XB_AXIS_##NAME##6] = xb_be64_value((key)->name);     \
+	(walk)->lower[XB_AXIS_##NAME##6] = xb_be64_value((key)->name + 8); \
+	(walk)->upper[XB_MATCH_##NAME] = (walk)->upper[XB_AXIS_##NAME##6] >> 32;
 
 XB_INLINE void xb_walk_start(struct xb_walk *walk, const struct xb_key *key)
 {
-	__u64 src = xb_be64_value(key->src), dst = xb_be64_value(key->dst);
-
-	walk->upper[XB_MATCH_IN] = key->in;
-	walk->upper[XB_MATCH_VLAN] = key->vlan;
-	walk->upper[XB_MATCH_SMAC] = xb_mac_value(key->smac);
-	walk->upper[XB_MATCH_DMAC] = xb_mac_value(key->dmac);
-	walk->upper[XB_MATCH_DMAC_OWN] = key->own;
-	walk->upper[XB_MATCH_ETHERTYPE] = key->ethertype;
-	walk->upper[XB_MATCH_PROTO] = key->proto;
-	walk->upper[XB_MATCH_SRC] = src >> 32;
-	walk->upper[XB_MATCH_DST] = dst >> 32;
-	walk->upper[XB_MATCH_SPORT] = key->sport;
-	walk->upper[XB_MATCH_DPORT] = key->dport;
-	walk->upper[XB_MATCH_TCP_FLAGS] = key->tcp_flags;
-	walk->upper[XB_MATCH_ICMP_TYPE] = key->icmp_type;
-	walk->upper[XB_MATCH_DSCP] = key->dscp;
-	walk->upper[XB_MATCH_FRAG] = key->frag;
-	walk->upper[XB_AXIS_SRC6] = src;
-	walk->lower[XB_AXIS_SRC6] = xb_be64_value(key->src + 8);
-	walk->upper[XB_AXIS_DST6] = dst;
-	walk->lower[XB_AXIS_DST6] = xb_be64_value(key->dst + 8);
+#define XB_PLACE_(NAME, name, KIND, BITS, ...) XB_PLACE_##BITS##_(walk, NAME, key, name)
+	XB_FIELDS(XB_PLACE_)
+#undef XB_PLACE_
 	walk->known = key->has & ~XB_AXES_V4;
 	if (key->family == 4)
 		walk->known |= XB_AXES_V4;

@@ -56,24 +56,24 @@ struct xb_origin {
 	__u8 own; /* enum xb_own */
 };
 
-/** All that rules can ask of a frame, in host order. A field holds something where its bit in `has`
- *  is set, and 0 elsewhere, so that frames are the same to any rule where their keys' bytes are. */
+/* The members of a key, by size: the largest first, so that each is aligned and nothing lies
+ * between them. */
+#define XB_KEY_128_(NAME, name, KIND, BITS, ...) XB_IF_128(BITS, __u8 name[16];)
+#define XB_KEY_48_(NAME, name, KIND, BITS, ...)  XB_IF_48(BITS, __u8 name[6];)
+#define XB_KEY_16_(NAME, name, KIND, BITS, ...)  XB_IF_16(BITS, __u16 name;)
+#define XB_KEY_8_(NAME, name, KIND, BITS, ...)   XB_IF_8(BITS, __u8 name;)
+
+/** All that rules can ask of a frame (field.h), numbers in host order. A field holds something
+ * where its bit in `has` is set, and 0 elsewhere, so that frames are the same to any rule where
+ * their keys' bytes are. Of an IPv4 address there are the first four bytes; `vlan` may be
+ * XB_VLAN_NONE; `own` is enum xb_own. */
 struct xb_key {
+	XB_FIELDS(XB_KEY_128_)
 	__u32 has; /* bits 1 << enum xb_match */
-	__u8 in;
-	__u8 own;   /* enum xb_own */
-	__u16 vlan; /* identifier of the outermost tag, or XB_VLAN_NONE */
-	__u8 smac[ETH_ALEN];
-	__u16 ethertype; /* behind the tags */
-	__u8 dmac[ETH_ALEN];
-	__u8 proto; /* IPv6: behind the extension headers */
-	__u8 dscp;
-	__u16 sport, dport;
-	__u8 tcp_flags;
-	__u8 icmp_type;
-	__u8 frag;             /* enum xb_frag */
-	__u8 family;           /* of the addresses: 4 or 6; 0: not IP, or not to be believed */
-	__u8 src[16], dst[16]; /* IPv4: the first four bytes */
+	XB_FIELDS(XB_KEY_48_)
+	XB_FIELDS(XB_KEY_16_)
+	XB_FIELDS(XB_KEY_8_)
+	__u8 family; /* of the addresses: 4 or 6; 0: not IP, or not to be believed */
 } __attribute__((aligned(8)));
 
 /** A key as its words, for who compares or masks it whole. */
@@ -197,11 +197,14 @@ static inline __attribute__((always_inline)) const void *xb_see(const struct xb_
 
 #define XB_HAS(what) (1u << XB_MATCH_##what)
 
-/* What is known of a plain frame (xb_key_plain). */
-#define XB_HAS_PLAIN                                                                   \
-	(XB_HAS(IN) | XB_HAS(VLAN) | XB_HAS(SMAC) | XB_HAS(DMAC) | XB_HAS(ETHERTYPE) | \
-	 XB_HAS(PROTO) | XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(SPORT) | XB_HAS(DPORT) |   \
-	 XB_HAS(DSCP) | XB_HAS(FRAG))
+/** The fields of a layer, as bits of xb_key.has. */
+static inline __attribute__((always_inline)) __u32 xb_has_of(enum xb_layer layer)
+{
+#define XB_OF_(NAME, name, KIND, BITS, FIRST, LAST, LAYER, ...) \
+	| (layer == XB_LAYER_##LAYER ? XB_HAS(NAME) : 0u)
+	return 0u XB_FIELDS(XB_OF_);
+#undef XB_OF_
+}
 
 #define XB_TCP_BYTES     20u
 #define XB_IPV4_BYTES    20u
@@ -243,7 +246,7 @@ static inline __attribute__((always_inline)) void xb_parse_transport(const struc
 		bytes = xb_see(sight, at + 13, 1);
 		if (bytes) {
 			ret->tcp_flags = *bytes;
-			ret->has |= XB_HAS(TCP_FLAGS);
+			ret->has |= xb_has_of(XB_LAYER_TCP);
 		}
 		/* fallthrough */
 	case XB_PROTO_UDP:
@@ -253,7 +256,7 @@ static inline __attribute__((always_inline)) void xb_parse_transport(const struc
 			break;
 		ret->sport = xb_be16_at(bytes);
 		ret->dport = xb_be16_at(bytes + 2);
-		ret->has |= XB_HAS(SPORT) | XB_HAS(DPORT);
+		ret->has |= xb_has_of(XB_LAYER_PORTS);
 		break;
 	case XB_PROTO_ICMP:
 	case XB_PROTO_ICMPV6:
@@ -261,7 +264,7 @@ static inline __attribute__((always_inline)) void xb_parse_transport(const struc
 		if (!bytes)
 			break;
 		ret->icmp_type = *bytes;
-		ret->has |= XB_HAS(ICMP_TYPE);
+		ret->has |= xb_has_of(XB_LAYER_ICMP);
 		break;
 	default:
 		break;
@@ -294,7 +297,7 @@ xb_parse_ipv4(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_he
 	ret->frag = xb_frag_of(frag & XB_IPV4_OFFSET, frag & XB_IPV4_MF);
 	XB_COPY_AS(__u32, ret->src, ip + 12);
 	XB_COPY_AS(__u32, ret->dst, ip + 16);
-	ret->has |= XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP) | XB_HAS(FRAG) | XB_HAS(PROTO);
+	ret->has |= xb_has_of(XB_LAYER_IP) | xb_has_of(XB_LAYER_CHAIN);
 	if (headers) {
 		headers->end = at + total_bytes;
 		headers->proto = ret->proto;
@@ -358,7 +361,7 @@ xb_parse_ipv6(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_he
 	ret->proto = ip[6];
 	xb_copy_ipv6(ret->src, ip + 8);
 	xb_copy_ipv6(ret->dst, ip + 24);
-	ret->has |= XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(DSCP);
+	ret->has |= xb_has_of(XB_LAYER_IP);
 
 	for (int i = 0; i < XB_PARSE_EXT_MAX && xb_is_ext(ret->proto); i++) {
 		if (ret->frag == XB_FRAG_LATER)
@@ -385,7 +388,7 @@ xb_parse_ipv6(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_he
 static inline __attribute__((always_inline)) void
 xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin, struct xb_key *ret)
 {
-	ret->has = XB_HAS(IN) | XB_HAS(VLAN) | XB_HAS(SMAC) | XB_HAS(DMAC) | XB_HAS(ETHERTYPE);
+	ret->has = xb_has_of(XB_LAYER_FRAME);
 	ret->in = origin->in;
 	xb_copy_mac(ret->smac, parsed->smac);
 	xb_copy_mac(ret->dmac, parsed->dmac);
@@ -393,8 +396,23 @@ xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin, struct
 	ret->vlan = parsed->n_tags ? XB_NTOHS(parsed->tci[0]) & 0xfff : XB_VLAN_NONE;
 	ret->own = origin->own;
 	if (origin->own)
-		ret->has |= XB_HAS(DMAC_OWN);
+		ret->has |= xb_has_of(XB_LAYER_OWN);
 }
+
+/* Puts a value into a key that is made in words: what the compiler sees of it is shifts by
+ * constants. */
+static inline __attribute__((always_inline)) void xb_key_put(__u64 *words, __u32 at, __u32 bytes,
+							     __u64 value)
+{
+	__u32 shift = at % 8 * 8;
+
+	words[at / 8] |= value << shift;
+	if (shift && shift + bytes * 8 > 64) /* it goes on in the next word */
+		words[at / 8 + 1] |= value >> (64 - shift);
+}
+
+#define XB_KEY_PUT(words, name, value) \
+	xb_key_put(words, offsetof(struct xb_key, name), sizeof(((struct xb_key *)0)->name), value)
 
 /* The frame that most traffic consists of: untagged, IPv4 without options, no fragment, TCP or UDP,
  * nothing cut off. Its key is put together in whole words, as it is read back soon: a word that was
@@ -407,9 +425,10 @@ static inline __attribute__((always_inline)) int xb_key_plain(const void *data, 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 	const __u64 mac_bits = 0xffffffffffffull;
 	const __u8 *frame = data, *ip = frame + ETH_HLEN, *transport = ip + XB_IPV4_BYTES;
-	xb_key_word *words = (xb_key_word *)ret;
-	__u64 has = XB_HAS_PLAIN, tcp_flags = 0;
-	__u32 ports, total_bytes;
+	__u32 has = xb_has_of(XB_LAYER_FRAME) | xb_has_of(XB_LAYER_IP) | xb_has_of(XB_LAYER_CHAIN) |
+		    xb_has_of(XB_LAYER_PORTS);
+	__u64 words[XB_KEY_WORDS] = {0};
+	__u32 total_bytes, tcp_flags = 0;
 
 	if (transport + XB_TCP_BYTES > (const __u8 *)end)
 		return 0;
@@ -419,25 +438,34 @@ static inline __attribute__((always_inline)) int xb_key_plain(const void *data, 
 	    XB_LOAD(__u16, ip + 6) & XB_HTONS(XB_IPV4_MF | XB_IPV4_OFFSET))
 		return 0;
 	if (ip[9] == XB_PROTO_TCP) {
-		has |= XB_HAS(TCP_FLAGS);
+		has |= xb_has_of(XB_LAYER_TCP);
 		tcp_flags = transport[13];
 	} else if (ip[9] != XB_PROTO_UDP) {
 		return 0;
 	}
 	if (origin->own)
-		has |= XB_HAS(DMAC_OWN);
-	ports = __builtin_bswap32(XB_LOAD(__u32, transport)); /* source, destination */
-	words[0] = has | (__u64)origin->in << 32 | (__u64)origin->own << 40 |
-		   (__u64)XB_VLAN_NONE << 48;
-	words[1] = (XB_LOAD(__u64, frame + 6) & mac_bits) | (__u64)ETH_P_IP << 48;
-	words[2] = (XB_LOAD(__u64, frame) & mac_bits) | (__u64)ip[9] << 48 |
-		   (__u64)(ip[1] >> 2) << 56;
-	words[3] = ports >> 16 | (__u64)(ports & 0xffff) << 16 | tcp_flags << 32 |
-		   (__u64)XB_FRAG_NO << 48 | 4ull << 56;
-	words[4] = XB_LOAD(__u32, ip + 12);
-	words[5] = 0;
-	words[6] = XB_LOAD(__u32, ip + 16);
-	words[7] = 0;
+		has |= xb_has_of(XB_LAYER_OWN);
+	XB_KEY_PUT(words, src, XB_LOAD(__u32, ip + 12));
+	XB_KEY_PUT(words, dst, XB_LOAD(__u32, ip + 16));
+	XB_KEY_PUT(words, has, has);
+	XB_KEY_PUT(words, smac, XB_LOAD(__u64, frame + 6) & mac_bits);
+	XB_KEY_PUT(words, dmac, XB_LOAD(__u64, frame) & mac_bits);
+	XB_KEY_PUT(words, vlan, XB_VLAN_NONE);
+	XB_KEY_PUT(words, ethertype, ETH_P_IP);
+	XB_KEY_PUT(words, sport, XB_NTOHS(XB_LOAD(__u16, transport)));
+	XB_KEY_PUT(words, dport, XB_NTOHS(XB_LOAD(__u16, transport + 2)));
+	XB_KEY_PUT(words, in, origin->in);
+	XB_KEY_PUT(words, own, origin->own);
+	XB_KEY_PUT(words, proto, ip[9]);
+	XB_KEY_PUT(words, tcp_flags, tcp_flags);
+	XB_KEY_PUT(words, dscp, ip[1] >> 2);
+	XB_KEY_PUT(words, frag, XB_FRAG_NO);
+	XB_KEY_PUT(words, family, 4);
+#ifdef __clang__
+#pragma clang loop unroll(full)
+#endif
+	for (__u32 i = 0; i < XB_KEY_WORDS; i++)
+		((xb_key_word *)ret)[i] = words[i];
 	if (headers) {
 		/* by the struct's fields: end, l3, l4; vlan, proto, flags */
 		__u64 places = (ETH_HLEN + total_bytes) | (__u64)ETH_HLEN << 32 |

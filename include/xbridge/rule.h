@@ -7,6 +7,8 @@
 #ifndef XBRIDGE_RULE_H
 #define XBRIDGE_RULE_H
 
+#include "field.h"
+
 #include <linux/types.h>
 
 #define XB_RULES_MAX          4096u
@@ -23,22 +25,10 @@
 /** What a rule can ask of a frame, in the order in which a rule is printed; bits of xb_rule.match.
  */
 enum xb_match {
-	XB_MATCH_IN,        /* it came in by one of those ports */
-	XB_MATCH_VLAN,      /* the identifier of its outermost tag, or that it has none */
-	XB_MATCH_SMAC,      /* source MAC */
-	XB_MATCH_DMAC,      /* destination MAC */
-	XB_MATCH_DMAC_OWN,  /* the destination is an own MAC of the uplink */
-	XB_MATCH_ETHERTYPE, /* behind its tags, two at most */
-	XB_MATCH_PROTO,     /* IPv4 protocol; IPv6: what follows the extension headers */
-	XB_MATCH_SRC,       /* source address, IPv4 or IPv6 */
-	XB_MATCH_DST,       /* destination address, IPv4 or IPv6 */
-	XB_MATCH_SPORT,     /* of TCP, UDP or SCTP; never in a fragment but the first */
-	XB_MATCH_DPORT,     /* the same */
-	XB_MATCH_TCP_FLAGS, /* those that a mask names */
-	XB_MATCH_ICMP_TYPE, /* of ICMP or ICMPv6 */
-	XB_MATCH_DSCP,      /* of IPv4 or IPv6 */
-	XB_MATCH_FRAG,      /* whether it is a fragment, and which */
-	XB_MATCH_COUNT,
+#define XB_MATCH_(NAME, ...) XB_MATCH_##NAME,
+	XB_FIELDS(XB_MATCH_)
+#undef XB_MATCH_
+		XB_MATCH_COUNT
 };
 
 /** The VLAN of a frame without a tag; no tag can say it. */
@@ -64,6 +54,28 @@ struct xb_range {
 	__u16 last;  /* the highest; equal to the lowest: this one */
 };
 
+/** The bits that a mask names, and what each of them is to be; other bits are zero in both. */
+struct xb_flags {
+	__u8 set;  /* those that are to be set */
+	__u8 mask; /* those that are looked at */
+};
+
+/* What a rule holds of a field, by the field's kind. */
+#define XB_RULE_OWN(name)      __u16 name; /* 1 */
+#define XB_RULE_PORTS(name)    char name[XB_RULE_IN_BYTES];
+#define XB_RULE_NUMBER(name)   __u16 name;
+#define XB_RULE_PROTOCOL(name) __u16 name;
+#define XB_RULE_HEX(name)      __u16 name;
+#define XB_RULE_NAME(name)     __u16 name;
+#define XB_RULE_MAC(name)      __u8 name[6];
+#define XB_RULE_DMAC(name)     __u8 name[6];
+#define XB_RULE_PREFIX(name)   struct xb_prefix name;
+#define XB_RULE_RANGE(name)    struct xb_range name;
+#define XB_RULE_SERVICE(name)  struct xb_range name;
+#define XB_RULE_FLAGS(name)    struct xb_flags name;
+
+#define XB_RULE_FIELD_(NAME, name, KIND, ...) XB_RULE_##KIND(name)
+
 /** One rule: an element of the hash map `rules`, which holds those that are there, at its slot,
  * which `xbridge steer list --json` tells. Numbers are in host order; what a rule does not test is
  * zero. */
@@ -71,26 +83,21 @@ struct xb_rule {
 	__u32 id;                         /* as `xbridge steer list` prints it */
 	__u32 prio;                       /* the highest is asked first; of equals the lowest id */
 	__u32 match;                      /* what is tested: bits 1 << enum xb_match */
-	char in[XB_RULE_IN_BYTES];        /* ports by which the frame came in, joined by commas;
-					     uplink: any uplink */
 	char verdict[XB_RULE_NAME_BYTES]; /* pass, bridge, drop or the name of a port */
-	struct xb_prefix src, dst;        /* source and destination address */
-	struct xb_range sport, dport;     /* ports of TCP, UDP or SCTP */
-	struct xb_range icmp_type;        /* of ICMP or ICMPv6 */
-	__u16 vlan;                       /* identifier of the outermost tag; 4096: untagged */
-	__u16 ethertype;                  /* behind the tags, two at most */
-	__u16 proto;              /* IPv4 protocol; IPv6: what follows the extension headers */
-	__u16 dscp;               /* 0 to 63 */
-	__u16 frag;               /* enum xb_frag */
-	__u8 tcp_flags, tcp_mask; /* the byte of CWR ECE URG ACK PSH RST SYN FIN: what it is where
-				     the mask has ones */
-	__u8 smac[6], dmac[6];    /* source and destination MAC address */
-	__u32 dmac_kernel;        /* 1: the destination is the kernel port's address, whatever that
-				     is at the moment; `dmac` is zero */
-	__u32 limit_pps;          /* frames a second; 0: no limit */
-	__u32 limit_burst;        /* frames that a rule which has rested lets through at once */
+	__u32 limit_pps;                  /* frames a second; 0: no limit */
+	__u32 limit_burst; /* frames that a rule which has rested lets through at once */
 	char comment[XB_RULE_COMMENT_BYTES]; /* what a person says about it */
+	XB_FIELDS(XB_RULE_FIELD_)
+	__u16 dmac_kernel; /* 1: the destination is the kernel port's address, whatever that is at
+			      the moment; `dmac` is zero */
 };
+
+/* Rules are compared and hashed byte by byte: there is nothing between the members. */
+#define XB_SIZE_(NAME, name, KIND, ...) +sizeof(struct {XB_RULE_##KIND(name)})
+_Static_assert(sizeof(struct xb_rule) == 5 * sizeof(__u32) + sizeof(__u16) + XB_RULE_NAME_BYTES +
+						 XB_RULE_COMMENT_BYTES XB_FIELDS(XB_SIZE_),
+	       "a hole between the members, or after them: fill it");
+#undef XB_SIZE_
 
 #define XB_RULE_TESTS(rule, what) ((rule)->match >> (what)&1)
 

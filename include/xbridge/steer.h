@@ -14,7 +14,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define XB_SCHEMA   8u
+#define XB_SCHEMA   9u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge" /* by default */
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */

@@ -14,6 +14,7 @@
 #include "core/port.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
+#include "steer/field.h"
 #include "steer/text.h"
 #include "xbridge/parse.h"
 #include "xbridge/steer.h"

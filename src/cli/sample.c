@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/sample.h"
 
+#include "steer/field.h"
 #include "xbridge/parse.h"
 
 #include <linux/if_ether.h>
@@ -15,10 +16,6 @@
 #define PROTO_NONE     59u /* IPv6: nothing follows. 0 would be an extension header */
 
 static const uint8_t nobody[6] = {0x02, 0, 0, 0, 0, 1}, nobody_else[6] = {0x02, 0, 0, 0, 0, 2};
-
-#define PORTS (XB_HAS(SPORT) | XB_HAS(DPORT))
-#define L4    (PORTS | XB_HAS(TCP_FLAGS) | XB_HAS(ICMP_TYPE))
-#define L3    (L4 | XB_HAS(SRC) | XB_HAS(DST) | XB_HAS(PROTO) | XB_HAS(DSCP) | XB_HAS(FRAG))
 
 static uint8_t *put_be16(uint8_t *at, unsigned value)
 {
@@ -35,7 +32,7 @@ static unsigned pick_ethertype(const struct xb_rule *match)
 		return match->src.family == 6 || match->dst.family == 6 ? ETH_P_IPV6 : ETH_P_IP;
 	if (match->proto == XB_PROTO_ICMPV6)
 		return ETH_P_IPV6;
-	return match->match & L3 ? ETH_P_IP : ETHERTYPE_NONE;
+	return match->match & xb_fields_of_ip() ? ETH_P_IP : ETHERTYPE_NONE;
 }
 
 static bool is_tag(unsigned ethertype)
@@ -57,7 +54,8 @@ static uint8_t pick_proto(const struct xb_rule *match, uint8_t otherwise)
 {
 	if (XB_RULE_TESTS(match, XB_MATCH_PROTO))
 		return (uint8_t)match->proto;
-	return match->match & (PORTS | XB_HAS(TCP_FLAGS)) ? XB_PROTO_TCP : otherwise;
+	return match->match & (xb_has_of(XB_LAYER_PORTS) | xb_has_of(XB_LAYER_TCP)) ? XB_PROTO_TCP
+										    : otherwise;
 }
 
 static unsigned transport_bytes(uint8_t proto)
@@ -92,7 +90,7 @@ static uint8_t *put_transport(const struct xb_rule *match, uint8_t proto, uint8_
 	}
 	if (proto == XB_PROTO_TCP) {
 		at[12] = TCP_BYTES / 4 << 4;
-		at[13] = match->tcp_flags;
+		at[13] = match->tcp_flags.set;
 	} else if (proto == XB_PROTO_UDP) {
 		put_be16(at + 4, UDP_BYTES);
 	}

@@ -5,6 +5,7 @@
 #include "daemon/commands.h"
 #include "daemon/instance.h"
 #include "daemon/json.h"
+#include "steer/field.h"
 #include "steer/text.h"
 #include "xbridge/parse.h"
 
@@ -53,40 +54,6 @@ static int parse_sample(const char *text, struct sample *ret_sample, struct xb_e
 }
 
 /* ---- what was parsed ---- */
-
-static void add_prefix(const struct xb_key *key, const uint8_t *addr, struct xb_prefix *ret_prefix)
-{
-	ret_prefix->family = key->family;
-	ret_prefix->bits = key->family == 4 ? 32 : 128;
-	memcpy(ret_prefix->addr, addr, ret_prefix->bits / 8);
-}
-
-struct xb_rule xb_rule_of_key(const struct xb_key *key, const char *in)
-{
-	struct xb_rule rule = {
-		.match = key->has,
-		.vlan = key->vlan,
-		.ethertype = key->ethertype,
-		.proto = key->proto,
-		.sport = {key->sport, key->sport},
-		.dport = {key->dport, key->dport},
-		.icmp_type = {key->icmp_type, key->icmp_type},
-		.dscp = key->dscp,
-		.frag = key->frag,
-		.tcp_flags = key->tcp_flags,
-		.tcp_mask = 0xff,
-	};
-
-	snprintf(rule.in, sizeof(rule.in), "%s", in);
-	memcpy(rule.smac, key->smac, sizeof(rule.smac));
-	memcpy(rule.dmac, key->dmac, sizeof(rule.dmac));
-	if (XB_RULE_TESTS(&rule, XB_MATCH_SRC)) {
-		add_prefix(key, key->src, &rule.src);
-		add_prefix(key, key->dst, &rule.dst);
-	}
-	rule.match &= ~(1u << XB_MATCH_DMAC_OWN); /* the address itself says more */
-	return rule;
-}
 
 static void say_match(void *to, const char *keyword, const char *value)
 {

@@ -29,10 +29,6 @@ struct json_object *xb_explain_frames(const struct xb_instance *instance,
 				      const struct xb_port *port, int n, const char *const *frames,
 				      struct xb_error *err);
 
-/** The rule that asks for all that was parsed of a frame; `in` is the port that it came in by. Its
- *  verdict is empty. */
-struct xb_rule xb_rule_of_key(const struct xb_key *key, const char *in);
-
 /** What `stage` says of an enum xb_stage. */
 const char *xb_stage_name(unsigned stage);
 

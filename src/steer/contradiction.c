@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "steer/contradiction.h"
 
+#include "steer/field.h"
 #include "xbridge/parse.h"
 
 #include <linux/if_ether.h>
 #include <netinet/in.h>
-
-#define PORTS (1u << XB_MATCH_SPORT | 1u << XB_MATCH_DPORT)
-#define L4    (PORTS | 1u << XB_MATCH_TCP_FLAGS | 1u << XB_MATCH_ICMP_TYPE)
-#define ADDRS (1u << XB_MATCH_SRC | 1u << XB_MATCH_DST)
-#define L3    (L4 | ADDRS | 1u << XB_MATCH_PROTO | 1u << XB_MATCH_DSCP | 1u << XB_MATCH_FRAG)
 
 static bool has_ports(unsigned proto)
 {
@@ -43,7 +39,7 @@ static bool ip_contradicts(const struct xb_rule *rule, struct xb_rule_fault *ret
 			     "in IPv6, proto is what follows the extension headers");
 	if (rule->src.family && rule->dst.family && rule->src.family != rule->dst.family)
 		return fault(ret, XB_MATCH_DST, "src and dst are of different families");
-	if (!XB_RULE_TESTS(rule, XB_MATCH_ETHERTYPE) || !tests_any(rule, L3))
+	if (!XB_RULE_TESTS(rule, XB_MATCH_ETHERTYPE) || !tests_any(rule, xb_fields_of_ip()))
 		return false;
 	if (!v4 && !v6)
 		return fault(ret, XB_MATCH_ETHERTYPE,
@@ -60,16 +56,16 @@ static bool transport_contradicts(const struct xb_rule *rule, struct xb_rule_fau
 	bool any = !XB_RULE_TESTS(rule, XB_MATCH_PROTO);
 	enum xb_match port = XB_RULE_TESTS(rule, XB_MATCH_SPORT) ? XB_MATCH_SPORT : XB_MATCH_DPORT;
 
-	if (tests_any(rule, PORTS) && !any && !has_ports(rule->proto))
+	if (tests_any(rule, xb_has_of(XB_LAYER_PORTS)) && !any && !has_ports(rule->proto))
 		return fault(ret, port, "only tcp, udp and sctp have ports");
 	if (XB_RULE_TESTS(rule, XB_MATCH_TCP_FLAGS)) {
 		if (!any && rule->proto != IPPROTO_TCP)
 			return fault(ret, XB_MATCH_TCP_FLAGS, "only tcp has tcp-flags");
-		if (rule->tcp_flags & ~rule->tcp_mask)
+		if (rule->tcp_flags.set & ~rule->tcp_flags.mask)
 			return fault(ret, XB_MATCH_TCP_FLAGS,
 				     "tcp-flags: SET names flags that MASK leaves out");
 	}
-	if (tests_any(rule, L4) && XB_RULE_TESTS(rule, XB_MATCH_FRAG) &&
+	if (tests_any(rule, xb_fields_of_transport()) && XB_RULE_TESTS(rule, XB_MATCH_FRAG) &&
 	    rule->frag == XB_FRAG_LATER)
 		return fault(ret, XB_MATCH_FRAG, "a later fragment has no ports, flags or types");
 	return false;

@@ -12,6 +12,7 @@
 #include "steer/image.h"
 
 #include "core/cleanup.h"
+#include "steer/field.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -114,38 +115,29 @@ static struct span span_of_number(uint64_t n)
 
 /* ---- axes ---- */
 
-/* Whether the axis has a place for each value, and how many. */
-static unsigned places_of(unsigned axis)
-{
-	switch (axis) {
-	case XB_MATCH_IN:
-		return XB_PORTS_MAX;
-	case XB_MATCH_DMAC_OWN:
-		return XB_OWN_KEPT + 1;
-	case XB_MATCH_PROTO:
-	case XB_MATCH_TCP_FLAGS:
-	case XB_MATCH_ICMP_TYPE:
-		return 256;
-	case XB_MATCH_DSCP:
-		return 64;
-	case XB_MATCH_FRAG:
-		return 3;
-	default:
-		return 0;
-	}
-}
-
 static bool is_wide(unsigned axis)
 {
-	return axis == XB_AXIS_SRC6 || axis == XB_AXIS_DST6;
+	return XB_AXES_V6 >> axis & 1;
 }
 
 /* What the axis asks for in a rule. */
 static enum xb_match match_of(unsigned axis)
 {
-	if (axis == XB_AXIS_SRC6)
-		return XB_MATCH_SRC;
-	return axis == XB_AXIS_DST6 ? XB_MATCH_DST : (enum xb_match)axis;
+	static const enum xb_match matches[XB_AXIS_COUNT] = {
+#define MATCH_OF(NAME, name, KIND, BITS, ...) \
+	[XB_MATCH_##NAME] = XB_MATCH_##NAME,  \
+	XB_IF_128(BITS, [XB_AXIS_##NAME##6] = XB_MATCH_##NAME, )
+		XB_FIELDS(MATCH_OF)
+#undef MATCH_OF
+	};
+
+	return matches[axis];
+}
+
+/* How many places the axis has, one for each value; 0: its values are looked for. */
+static unsigned places_of(unsigned axis)
+{
+	return xb_fields[match_of(axis)].places;
 }
 
 static bool asks(const struct xb_ranked_rule *ranked, unsigned axis)
@@ -159,51 +151,38 @@ static bool asks(const struct xb_ranked_rule *ranked, unsigned axis)
  * the other family. */
 static bool span_of(const struct xb_ranked_rule *ranked, unsigned axis, struct span *ret_span)
 {
-	const struct xb_rule *rule = ranked->rule;
-	const struct xb_prefix *prefix = match_of(axis) == XB_MATCH_SRC ? &rule->src : &rule->dst;
+	const struct xb_field *field = &xb_fields[match_of(axis)];
+	const void *wanted = xb_field_of(field, ranked->rule);
 
-	switch (axis) {
-	case XB_MATCH_VLAN:
-		*ret_span = span_of_number(rule->vlan);
-		return true;
-	case XB_MATCH_SMAC:
-		*ret_span = span_of_number(xb_mac_value(rule->smac));
-		return true;
-	case XB_MATCH_DMAC:
-		*ret_span = span_of_number(xb_mac_value(ranked->dmac));
-		return true;
-	case XB_MATCH_DMAC_OWN:
+	switch (field->kind) {
+	case XB_FIELD_OWN:
 		*ret_span = (struct span){number(XB_OWN_YES), number(XB_OWN_KEPT), 0};
-		return true;
-	case XB_MATCH_ETHERTYPE:
-		*ret_span = span_of_number(rule->ethertype);
-		return true;
-	case XB_MATCH_PROTO:
-		*ret_span = span_of_number(rule->proto);
-		return true;
-	case XB_MATCH_SPORT:
-		*ret_span = span_of_range(&rule->sport);
-		return true;
-	case XB_MATCH_DPORT:
-		*ret_span = span_of_range(&rule->dport);
-		return true;
-	case XB_MATCH_ICMP_TYPE:
-		*ret_span = span_of_range(&rule->icmp_type);
-		return true;
-	case XB_MATCH_DSCP:
-		*ret_span = span_of_number(rule->dscp);
-		return true;
-	case XB_MATCH_FRAG:
-		*ret_span = span_of_number(rule->frag);
-		return true;
-	case XB_MATCH_IN:
-	case XB_MATCH_TCP_FLAGS:
-		*ret_span = (struct span){0}; /* a mask is no interval: see is_wanted */
-		return true;
-	default:
-		*ret_span = span_of_prefix(prefix);
-		return prefix->family == (is_wide(axis) ? 6 : 4);
+		break;
+	case XB_FIELD_PORTS:
+	case XB_FIELD_FLAGS:
+		*ret_span = (struct span){0}; /* a set is no interval: see is_wanted */
+		break;
+	case XB_FIELD_NUMBER:
+	case XB_FIELD_PROTOCOL:
+	case XB_FIELD_HEX:
+	case XB_FIELD_NAME:
+		*ret_span = span_of_number(*(const uint16_t *)wanted);
+		break;
+	case XB_FIELD_MAC:
+		*ret_span = span_of_number(xb_mac_value(wanted));
+		break;
+	case XB_FIELD_DMAC:
+		*ret_span = span_of_number(xb_mac_value(ranked->dmac));
+		break;
+	case XB_FIELD_RANGE:
+	case XB_FIELD_SERVICE:
+		*ret_span = span_of_range(wanted);
+		break;
+	case XB_FIELD_PREFIX:
+		*ret_span = span_of_prefix(wanted);
+		return ((const struct xb_prefix *)wanted)->family == (is_wide(axis) ? 6 : 4);
 	}
+	return true;
 }
 
 /* ---- writing ---- */
@@ -340,12 +319,14 @@ static bool is_wanted(const struct build *build, unsigned id, const struct span 
 		      unsigned place)
 {
 	const struct xb_ranked_rule *ranked = &build->rules[span->rank];
+	const struct xb_field *field = &xb_fields[match_of(id)];
+	const struct xb_flags *flags = xb_field_of(field, ranked->rule);
 
-	switch (id) {
-	case XB_MATCH_IN:
+	switch (field->kind) {
+	case XB_FIELD_PORTS:
 		return xb_ranked_rule_ports(ranked) >> place & 1;
-	case XB_MATCH_TCP_FLAGS:
-		return (place & ranked->rule->tcp_mask) == ranked->rule->tcp_flags;
+	case XB_FIELD_FLAGS:
+		return (place & flags->mask) == flags->set;
 	default:
 		return place >= span->first.upper && place <= span->last.upper;
 	}
@@ -528,7 +509,6 @@ static uint32_t used_axes(const struct build *build)
 
 static void list_axes(uint32_t axes, struct xb_axis_list *list)
 {
-	static_assert(sizeof(list->ids) >= XB_AXIS_COUNT, "there is room for all");
 	for (unsigned id = 0; id < XB_AXIS_COUNT; id++)
 		if (axes & XB_AXIS_BIT(id))
 			list->ids[list->n++] = (uint8_t)id;
@@ -544,28 +524,19 @@ static uint64_t ports_of_all(const struct build *build)
 	return ports;
 }
 
-/* What a frame's key is made of as far as these rules can see. */
+/* What a frame's key is made of as far as these rules can see. The address's family comes with the
+ * addresses; whether the frame is kept from most rules matters to all. */
 static struct xb_key key_mask(uint32_t used)
 {
-	struct xb_key mask = {.has = used & ((1u << XB_MATCH_COUNT) - 1), .own = 0xff};
+	struct xb_key mask = {.has = used & ((1u << XB_MATCH_COUNT) - 1)};
 
-#define ASKED(what) (-(used >> XB_MATCH_##what & 1))
-	mask.in = (uint8_t)ASKED(IN);
-	mask.vlan = (uint16_t)ASKED(VLAN);
-	memset(mask.smac, (int)ASKED(SMAC), sizeof(mask.smac));
-	memset(mask.dmac, (int)ASKED(DMAC), sizeof(mask.dmac));
-	mask.ethertype = (uint16_t)ASKED(ETHERTYPE);
-	mask.proto = (uint8_t)ASKED(PROTO);
-	mask.dscp = (uint8_t)ASKED(DSCP);
-	mask.sport = (uint16_t)ASKED(SPORT);
-	mask.dport = (uint16_t)ASKED(DPORT);
-	mask.tcp_flags = (uint8_t)ASKED(TCP_FLAGS);
-	mask.icmp_type = (uint8_t)ASKED(ICMP_TYPE);
-	mask.frag = (uint8_t)ASKED(FRAG);
-	mask.family = (uint8_t)(ASKED(SRC) | ASKED(DST));
-	memset(mask.src, (int)ASKED(SRC), sizeof(mask.src));
-	memset(mask.dst, (int)ASKED(DST), sizeof(mask.dst));
-#undef ASKED
+	for (unsigned what = 0; what < XB_MATCH_COUNT; what++)
+		if (used >> what & 1)
+			memset((char *)&mask + xb_fields[what].key_at, 0xff,
+			       xb_fields[what].key_bytes);
+	if (used & XB_AXES_V4) /* and XB_AXES_V6: an address has an axis of each */
+		mask.family = 0xff;
+	mask.own = 0xff;
 	return mask;
 }
 

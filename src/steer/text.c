@@ -2,6 +2,7 @@
 #include "steer/text.h"
 
 #include "steer/contradiction.h"
+#include "steer/field.h"
 #include "steer/net_names.h"
 #include "steer/words.h"
 
@@ -16,9 +17,8 @@
 #include <string.h>
 
 #define WORD_BYTES     128u /* a list of ports, and an IPv6 prefix in its longest form */
-#define ETHERTYPE_MIN  0x600u
-#define BURST_FRACTION 10u /* of a second's worth: the default burst */
-#define BURST_MIN      8u  /* of it: as many as an exchange of ARP or the like takes at once */
+#define BURST_FRACTION 10u  /* of a second's worth: the default burst */
+#define BURST_MIN      8u   /* of it: as many as an exchange of ARP or the like takes at once */
 
 static_assert(WORD_BYTES >= XB_RULE_IN_BYTES, "a word holds the longest list of ports");
 
@@ -79,158 +79,6 @@ static int unexpected(const struct reader *in, const char *expected)
 	return wrong(in, in->word_at, expected, " is expected");
 }
 
-/* ---- matches ---- */
-
-enum kind {
-	OWN, /* the word `own`, and nothing to keep */
-	PORTS,
-	NUMBER, /* __u16 */
-	MAC,
-	PREFIX,
-	RANGE,
-	SERVICE, /* a range, or a name in the system's list */
-	FLAGS,   /* two __u8: SET/MASK */
-};
-
-#define FIELD(name) offsetof(struct xb_rule, name)
-
-static const char prefix_expected[] = "an address or a prefix like 10.0.0.0/8 or 2001:db8::/32";
-static const char range_expected[] = "a port, a range like 1024-65535 or the name of a service";
-
-/* The grammar of matches, in the order of enum xb_match. */
-static const struct match {
-	const char *keyword;
-	enum kind kind;
-	size_t at; /* in struct xb_rule */
-	uint16_t min, max;
-	const struct xb_word *names; /* of numbers */
-	const char *expected;
-} matches[XB_MATCH_COUNT] = {
-	[XB_MATCH_IN] = {"in", PORTS, FIELD(in),
-			 .expected = "the name of a port, names joined by commas, or 'uplink'"},
-	[XB_MATCH_VLAN] = {"vlan", NUMBER, FIELD(vlan), 0, 4094, xb_vlan_words,
-			   "'none' or a VLAN's number from 0 to 4094"},
-	[XB_MATCH_SMAC] = {"smac", MAC, FIELD(smac),
-			   .expected = "a MAC address like 02:00:00:00:00:01"},
-	[XB_MATCH_DMAC] = {"dmac", MAC, FIELD(dmac),
-			   .expected = "'own', 'kernel' or a MAC address like 02:00:00:00:00:01"},
-	[XB_MATCH_DMAC_OWN] = {.keyword = "dmac", .kind = OWN},
-	[XB_MATCH_ETHERTYPE] = {"ethertype", NUMBER, FIELD(ethertype), ETHERTYPE_MIN, UINT16_MAX,
-				xb_ethertype_words,
-				"ipv4, ipv6, arp or a number from 0x0600 to 0xffff"},
-	[XB_MATCH_PROTO] = {"proto", NUMBER, FIELD(proto), 0, UINT8_MAX, xb_proto_words,
-			    "the name of a protocol or a number from 0 to 255"},
-	[XB_MATCH_SRC] = {"src", PREFIX, FIELD(src), .expected = prefix_expected},
-	[XB_MATCH_DST] = {"dst", PREFIX, FIELD(dst), .expected = prefix_expected},
-	[XB_MATCH_SPORT] = {"sport", SERVICE, FIELD(sport), 0, UINT16_MAX,
-			    .expected = range_expected},
-	[XB_MATCH_DPORT] = {"dport", SERVICE, FIELD(dport), 0, UINT16_MAX,
-			    .expected = range_expected},
-	[XB_MATCH_TCP_FLAGS] = {"tcp-flags", FLAGS, FIELD(tcp_flags),
-				.expected = "SET/MASK, each a number or of "
-					    "fin,syn,rst,psh,ack,urg,ece,cwr"},
-	[XB_MATCH_ICMP_TYPE] = {"icmp-type", RANGE, FIELD(icmp_type), 0, UINT8_MAX,
-				.expected = "a type or a range from 0 to 255"},
-	[XB_MATCH_DSCP] = {"dscp", NUMBER, FIELD(dscp), 0, 63, .expected = "a number from 0 to 63"},
-	[XB_MATCH_FRAG] = {"frag", NUMBER, FIELD(frag), 1, 0, xb_frag_words, "no, first or later"},
-};
-
-static bool read_number(const struct match *match, const char *word, void *field)
-{
-	uint64_t number;
-	uint16_t value;
-
-	if (!(match->names && xb_word_named(match->names, word, &number)) &&
-	    !(match->at == FIELD(proto) && xb_net_protocol(word, &number)) &&
-	    !xb_word_number(word, match->min, match->max, &number))
-		return false;
-	value = (uint16_t)number;
-	memcpy(field, &value, sizeof(value));
-	return true;
-}
-
-static bool read_flags(char *word, uint8_t ret_flags[2])
-{
-	char *slash = strchr(word, '/');
-
-	if (!slash)
-		return false;
-	*slash = '\0';
-	return xb_word_flags(word, &ret_flags[0]) && xb_word_flags(slash + 1, &ret_flags[1]);
-}
-
-/* May change the word. */
-static bool read_value(const struct match *match, char *word, struct xb_rule *rule)
-{
-	void *field = (char *)rule + match->at;
-
-	switch (match->kind) {
-	case OWN:
-		return !strcmp(word, "own");
-	case PORTS:
-		return xb_word_ports(word, field);
-	case NUMBER:
-		return read_number(match, word, field);
-	case MAC:
-		return xb_word_mac(word, field);
-	case PREFIX:
-		return xb_word_prefix(word, field);
-	case RANGE:
-		return xb_word_range(word, match->max, field);
-	case SERVICE: /* the number of a name depends on the protocol, which may follow:
-			 read_services */
-		return !isdigit((unsigned char)*word) || xb_word_range(word, match->max, field);
-	case FLAGS:
-		return read_flags(word, field);
-	}
-	return false;
-}
-
-static void print_number(const struct match *match, uint16_t number, FILE *out)
-{
-	const char *name = match->names ? xb_word_name(match->names, number) : NULL;
-
-	if (name)
-		fputs(name, out);
-	else
-		fprintf(out, match->min == ETHERTYPE_MIN ? "0x%04x" : "%u", number);
-}
-
-static void print_value(const struct match *match, const struct xb_rule *rule, FILE *out)
-{
-	const void *field = (const char *)rule + match->at;
-	const uint8_t *flags = field;
-
-	switch (match->kind) {
-	case OWN:
-		fputs("own", out);
-		break;
-	case PORTS:
-		fputs(field, out);
-		break;
-	case NUMBER:
-		print_number(match, *(const uint16_t *)field, out);
-		break;
-	case MAC:
-		if (match->at == FIELD(dmac) && rule->dmac_kernel)
-			fputs("kernel", out);
-		else
-			xb_mac_print(field, out);
-		break;
-	case PREFIX:
-		xb_prefix_print(field, out);
-		break;
-	case RANGE:
-	case SERVICE:
-		xb_range_print(field, out);
-		break;
-	case FLAGS:
-		xb_flags_print(flags[0], out);
-		fputc('/', out);
-		xb_flags_print(flags[1], out);
-	}
-}
-
 /* ---- sentences ---- */
 
 static int read_count(struct reader *in, uint32_t min, uint32_t *ret_number, const char *expected)
@@ -244,39 +92,61 @@ static int read_count(struct reader *in, uint32_t min, uint32_t *ret_number, con
 	return 0;
 }
 
-static int read_match(struct reader *in, const struct match *match)
+/* What a rule asks of a field; two keywords of `dmac` are no address. */
+static int read_match(struct reader *in, enum xb_match what)
 {
+	bool is_dmac = xb_fields[what].kind == XB_FIELD_DMAC;
 	char word[WORD_BYTES];
 
 	read_word(in);
 	memcpy(word, in->word, sizeof(word));
-	if (match->at == FIELD(dmac) && !strcmp(word, "own"))
-		match = &matches[XB_MATCH_DMAC_OWN];
-	in->rule.match |= 1u << (match - matches);
-	in->value_at[match - matches] = in->word_at;
-	if (match->at == FIELD(dmac) && !strcmp(word, "kernel")) {
+	if (is_dmac && !strcmp(word, "own"))
+		what = XB_MATCH_DMAC_OWN;
+	in->rule.match |= 1u << what;
+	in->value_at[what] = in->word_at;
+	if (is_dmac && !strcmp(word, "kernel")) {
 		in->rule.dmac_kernel = 1;
 		return 0;
 	}
-	return read_value(match, word, &in->rule) ? 0 : unexpected(in, match->expected);
+	return xb_field_read(&xb_fields[what], word, &in->rule)
+		       ? 0
+		       : unexpected(in, xb_fields[what].expected);
 }
 
-/* The match with that keyword, or NULL. */
-static const struct match *find_match(const struct reader *in)
+/* The field with the keyword that was read; XB_MATCH_COUNT where there is none. */
+static unsigned find_match(const struct reader *in)
 {
-	for (const struct match *match = matches; match < matches + XB_MATCH_COUNT; match++)
-		if (!strcmp(match->keyword, in->word))
-			return match;
-	return NULL;
+	unsigned what = 0;
+
+	while (what < XB_MATCH_COUNT && strcmp(xb_fields[what].keyword, in->word) != 0)
+		what++;
+	return what;
 }
 
-static bool was_read(const struct reader *in, const struct match *match)
+static bool was_read(const struct reader *in, unsigned what)
 {
-	for (unsigned what = 0; what < XB_MATCH_COUNT; what++)
-		if (XB_RULE_TESTS(&in->rule, what) &&
-		    !strcmp(matches[what].keyword, match->keyword))
+	for (unsigned other = 0; other < XB_MATCH_COUNT; other++)
+		if (XB_RULE_TESTS(&in->rule, other) &&
+		    !strcmp(xb_fields[other].keyword, xb_fields[what].keyword))
 			return true;
 	return false;
+}
+
+/* No keyword stands where one could. */
+static int no_keyword(const struct reader *in)
+{
+	char expected[512];
+	FILE *out = fmemopen(expected, sizeof(expected), "w");
+
+	if (!out)
+		return unexpected(in, "a match");
+	fputs(in->match_only ? "one of " : "one of prio, ", out);
+	for (const struct xb_field *field = xb_fields; field < xb_fields + XB_MATCH_COUNT; field++)
+		if (field->value)
+			fprintf(out, "%s, ", field->keyword);
+	fputs(in->match_only ? "each once, or the end" : "each once, or to", out);
+	fclose(out);
+	return unexpected(in, expected);
 }
 
 static int read_prio(struct reader *in)
@@ -285,29 +155,23 @@ static int read_prio(struct reader *in)
 	return read_count(in, 0, &in->rule.prio, "a number from 0 to 4294967295");
 }
 
-#define MATCH_WORDS                                                                              \
-	"in, vlan, smac, dmac, ethertype, proto, src, dst, sport, dport, tcp-flags, icmp-type, " \
-	"dscp, frag, each once,"
-
 /* Up to `to`, or, of a match alone, to the end. */
 static int read_matches(struct reader *in)
 {
 	const char *end = in->match_only ? "" : "to";
 
 	for (read_word(in); strcmp(in->word, end) != 0; read_word(in)) {
-		const struct match *match = find_match(in);
+		unsigned what = find_match(in);
 		int ret;
 
-		if (match && !was_read(in, match))
-			ret = read_match(in, match);
-		else if (in->match_only)
-			return unexpected(in, "one of " MATCH_WORDS " or the end");
-		else if (!strcmp(in->word, "id") && !in->rule.id)
+		if (what < XB_MATCH_COUNT && !was_read(in, what))
+			ret = read_match(in, what);
+		else if (!in->match_only && !strcmp(in->word, "id") && !in->rule.id)
 			ret = read_count(in, 1, &in->rule.id, "a rule's number, from 1 on,");
-		else if (!strcmp(in->word, "prio") && !in->prio_given)
+		else if (!in->match_only && !strcmp(in->word, "prio") && !in->prio_given)
 			ret = read_prio(in);
 		else
-			return unexpected(in, "one of prio, " MATCH_WORDS " or to");
+			return no_keyword(in);
 		if (ret < 0)
 			return ret;
 	}
@@ -387,35 +251,40 @@ static int no_service(const struct reader *in, enum xb_match what, int code)
 	if (code == -ENOTUNIQ)
 		return wrong(in, in->value_at[what], "that service has several ports: ",
 			     "say which protocol, or the number");
-	return wrong(in, in->value_at[what], range_expected,
+	return wrong(in, in->value_at[what], xb_fields[what].expected,
 		     " is expected, and the system's list (/etc/services) has none of that name");
 }
 
-/* The ports that were given by a service's name, now that the protocol is known. */
+/* The port of a service that was given by its name, now that the protocol is known. */
+static int read_service(struct reader *in, enum xb_match what)
+{
+	unsigned proto = XB_RULE_TESTS(&in->rule, XB_MATCH_PROTO) ? in->rule.proto : 0;
+	const char *at = in->value_at[what];
+	size_t len = strcspn(at, " \t");
+	char name[WORD_BYTES];
+	uint16_t port;
+	int ret;
+
+	memcpy(name, at, len < WORD_BYTES ? len : 0);
+	name[len < WORD_BYTES ? len : 0] = '\0';
+	ret = xb_net_service(name, proto, &port);
+	if (ret < 0)
+		return no_service(in, what, ret);
+	xb_field_set_port(&xb_fields[what], port, &in->rule);
+	return 0;
+}
+
 static int read_services(struct reader *in)
 {
-	static const enum xb_match sides[] = {XB_MATCH_SPORT, XB_MATCH_DPORT};
-	unsigned proto = XB_RULE_TESTS(&in->rule, XB_MATCH_PROTO) ? in->rule.proto : 0;
+	int ret = 0;
 
-	for (unsigned i = 0; i < 2; i++) {
-		const char *at = in->value_at[sides[i]];
-		char name[WORD_BYTES];
-		struct xb_range range;
-		size_t len;
-		int ret;
+	for (unsigned what = 0; !ret && what < XB_MATCH_COUNT; what++) {
+		const char *at = in->value_at[what];
 
-		if (!at || isdigit((unsigned char)*at))
-			continue;
-		len = strcspn(at, " \t");
-		memcpy(name, at, len < WORD_BYTES ? len : 0);
-		name[len < WORD_BYTES ? len : 0] = '\0';
-		ret = xb_net_service(name, proto, &range.first);
-		if (ret < 0)
-			return no_service(in, sides[i], ret);
-		range.last = range.first;
-		memcpy((char *)&in->rule + matches[sides[i]].at, &range, sizeof(range));
+		if (at && xb_fields[what].kind == XB_FIELD_SERVICE && !isdigit((unsigned char)*at))
+			ret = read_service(in, what);
 	}
-	return 0;
+	return ret;
 }
 
 /* ---- the whole ---- */
@@ -523,9 +392,9 @@ int xb_rule_each_match(const struct xb_rule *rule,
 		out = open_memstream(&value, &bytes);
 		if (!out)
 			return -ENOMEM;
-		print_value(&matches[what], rule, out);
+		xb_field_print(&xb_fields[what], rule, out);
 		if (!fclose(out))
-			say(arg, matches[what].keyword, value);
+			say(arg, xb_fields[what].keyword, value);
 		free(value);
 	}
 	return 0;
@@ -540,8 +409,8 @@ void xb_rule_print(const struct xb_rule *rule, FILE *out)
 	for (unsigned what = 0; what < XB_MATCH_COUNT; what++) {
 		if (!XB_RULE_TESTS(rule, what))
 			continue;
-		fprintf(out, "%s ", matches[what].keyword);
-		print_value(&matches[what], rule, out);
+		fprintf(out, "%s ", xb_fields[what].keyword);
+		xb_field_print(&xb_fields[what], rule, out);
 		fputc(' ', out);
 	}
 	fprintf(out, "to %s", rule->verdict);

@@ -4,7 +4,7 @@
  *
  *     [id N] [prio N] MATCH… to VERDICT [limit PPS[:BURST]] [comment "TEXT"]
  *
- * Matches come in any order, each once. One table (rule_text.c) is the grammar and prints rules.
+ * Matches come in any order, each once: the fields of xbridge/field.h.
  */
 #ifndef XB_STEER_TEXT_H
 #define XB_STEER_TEXT_H

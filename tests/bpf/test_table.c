@@ -432,45 +432,85 @@ static void program_userspace_and_reference_agree(void **state)
 
 #define VALUES 4096u /* as many as the cache has places, so that most places are shared */
 
-/* Lets flow `i` and its rule differ from the others in one of the key's eight words alone. */
-static void differ_in(unsigned word, unsigned i, struct xb_key *key, struct xb_rule *rule)
+/* What two bytes of a key's word are, for each word that has two bytes which a frame may have in
+ * any combination. */
+enum varied {
+	SRC_UPPER,
+	SRC_LOWER,
+	DST_UPPER,
+	DST_LOWER,
+	SMAC,
+	DMAC,
+	SPORT,
+	FLAGS_AND_DSCP,
+	VARIED
+};
+
+static const size_t varied_at[VARIED] = {
+	[SRC_UPPER] = offsetof(struct xb_key, src) + 6,
+	[SRC_LOWER] = offsetof(struct xb_key, src) + 14,
+	[DST_UPPER] = offsetof(struct xb_key, dst) + 6,
+	[DST_LOWER] = offsetof(struct xb_key, dst) + 14,
+	[SMAC] = offsetof(struct xb_key, smac) + 2,
+	[DMAC] = offsetof(struct xb_key, dmac) + 4,
+	[SPORT] = offsetof(struct xb_key, sport),
+	[FLAGS_AND_DSCP] = offsetof(struct xb_key, dscp),
+};
+
+/* Lets flow `i` and its rule differ from the others in one of the key's words alone. */
+static void differ_in(enum varied what, unsigned i, struct xb_key *key, struct xb_rule *rule)
 {
 	uint8_t bytes[2] = {(uint8_t)(i >> 8), (uint8_t)i};
 	struct xb_prefix all = {.family = 6, .bits = 128};
 
-	switch (word) {
-	case 0:
-		rule->match = XB_HAS(VLAN);
-		rule->vlan = key->vlan = (uint16_t)i;
-		break;
-	case 1:
+	switch (what) {
+	case SMAC:
 		rule->match = XB_HAS(SMAC);
-		memcpy(key->smac + 4, bytes, 2);
+		memcpy(key->smac + 2, bytes, 2);
 		memcpy(rule->smac, key->smac, 6);
 		break;
-	case 2:
+	case DMAC:
 		rule->match = XB_HAS(DMAC);
 		memcpy(key->dmac + 4, bytes, 2);
 		memcpy(rule->dmac, key->dmac, 6);
 		break;
-	case 3:
+	case SPORT:
 		rule->match = XB_HAS(SPORT);
 		key->sport = (uint16_t)i;
 		rule->sport = (struct xb_range){key->sport, key->sport};
 		break;
-	case 4:
-	case 5:
+	case FLAGS_AND_DSCP:
+		rule->match = XB_HAS(TCP_FLAGS) | XB_HAS(DSCP);
+		key->proto = XB_PROTO_TCP;
+		rule->tcp_flags = (struct xb_flags){bytes[1], 0xff};
+		rule->dscp = bytes[0];
+		key->tcp_flags = bytes[1];
+		key->dscp = bytes[0];
+		break;
+	case SRC_UPPER:
+	case SRC_LOWER:
 		rule->match = XB_HAS(SRC);
-		memcpy(key->src + (word == 4 ? 6 : 14), bytes, 2);
+		memcpy((uint8_t *)key + varied_at[what], bytes, 2);
 		rule->src = all;
 		memcpy(rule->src.addr, key->src, 16);
 		break;
 	default:
 		rule->match = XB_HAS(DST);
-		memcpy(key->dst + (word == 6 ? 6 : 14), bytes, 2);
+		memcpy((uint8_t *)key + varied_at[what], bytes, 2);
 		rule->dst = all;
 		memcpy(rule->dst.addr, key->dst, 16);
 	}
+}
+
+static void each_word_of_a_key_is_varied(void **state)
+{
+	unsigned words = 0;
+
+	(void)state;
+	for (unsigned what = 0; what < VARIED; what++)
+		words |= 1u << varied_at[what] / 8;
+	assert_int_equal(words, (1u << XB_KEY_WORDS) - 1);
+	assert_int_equal(offsetof(struct xb_key, dscp) / 8, offsetof(struct xb_key, tcp_flags) / 8);
 }
 
 static void flows_that_share_a_place_are_told_apart(void **state)
@@ -485,14 +525,14 @@ static void flows_that_share_a_place_are_told_apart(void **state)
 
 	(void)state;
 	configure(false, XB_VERDICT_PASS);
-	for (unsigned word = 0; word < sizeof(struct xb_key) / 8; word++) {
+	for (unsigned what = 0; what < VARIED; what++) {
 		struct xb_key key = common;
 
 		for (unsigned i = 0; i < VALUES; i += 2) {
 			struct xb_rule *rule = &steering_rules[i / 2];
 
 			*rule = (struct xb_rule){.id = i + 1};
-			differ_in(word, i, &key, rule);
+			differ_in(what, i, &key, rule);
 			steering_ranked[i / 2] = steering_rank(rule, i, XB_VERDICT_DROP);
 		}
 		publish(VALUES / 2);
@@ -501,10 +541,10 @@ static void flows_that_share_a_place_are_told_apart(void **state)
 			struct xb_rule unused;
 
 			key = common;
-			differ_in(word, i, &key, &unused);
+			differ_in(what, i, &key, &unused);
 			if (run(frame, steering_make_frame(&key, frame)) !=
 			    (i % 2 ? XDP_PASS : XDP_DROP))
-				fail_msg("word %u, flow %u", word, i);
+				fail_msg("word %zu, flow %u", varied_at[what] / 8, i);
 		}
 	}
 }
@@ -553,6 +593,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(program_userspace_and_reference_agree),
+		cmocka_unit_test(each_word_of_a_key_is_varied),
 		cmocka_unit_test(flows_that_share_a_place_are_told_apart),
 		cmocka_unit_test(a_new_table_is_obeyed_by_the_next_frame),
 		cmocka_unit_test(beyond_its_limit_a_rule_drops),

@@ -74,7 +74,7 @@ static bool satisfies(const struct xb_ranked_rule *wanted, enum xb_match what,
 	case XB_MATCH_DPORT:
 		return known && in_range(&rule->dport, key->dport);
 	case XB_MATCH_TCP_FLAGS:
-		return known && (key->tcp_flags & rule->tcp_mask) == rule->tcp_flags;
+		return known && (key->tcp_flags & rule->tcp_flags.mask) == rule->tcp_flags.set;
 	case XB_MATCH_ICMP_TYPE:
 		return known && in_range(&rule->icmp_type, key->icmp_type);
 	case XB_MATCH_DSCP:
@@ -176,8 +176,8 @@ static void make_rule(const struct steering_style *style, struct xb_ranked_rule 
 	rule->sport = some_range(style, UINT16_MAX);
 	rule->dport = some_range(style, UINT16_MAX);
 	rule->icmp_type = some_range(style, UINT8_MAX);
-	rule->tcp_mask = (uint8_t)below(256);
-	rule->tcp_flags = rule->tcp_mask & (uint8_t)below(256);
+	rule->tcp_flags.mask = (uint8_t)below(256);
+	rule->tcp_flags.set = rule->tcp_flags.mask & (uint8_t)below(256);
 	rule->dscp = (uint16_t)below(64);
 	rule->frag = (uint16_t)below(3);
 	*out = steering_rank(rule, 0, some_verdict());
@@ -268,7 +268,7 @@ void steering_key_near(unsigned rank, struct xb_key *key)
 	key->sport = near_range(&rule->sport);
 	key->dport = near_range(&rule->dport);
 	key->icmp_type = (uint8_t)near_range(&rule->icmp_type);
-	key->tcp_flags = (uint8_t)(rule->tcp_flags | (below(256) & ~rule->tcp_mask));
+	key->tcp_flags = (uint8_t)(rule->tcp_flags.set | (below(256) & ~rule->tcp_flags.mask));
 	if (below(8) == 0)
 		key->tcp_flags ^= (uint8_t)(1u << below(8));
 	key->dscp = (uint8_t)((rule->dscp + !below(8)) & 63);

@@ -4,6 +4,7 @@
  * rule and frame: for random rules of all fields.
  */
 #include "cli/sample.h"
+#include "steer/field.h"
 #include "steer/text.h"
 #include "support/steering.h"
 #include "xbridge/parse.h"
@@ -64,6 +65,22 @@ static struct xb_rule some_rule(void)
 	return rule;
 }
 
+/* What is parsed of a frame, as a person reads it, matches that frame. */
+static void reads_as_a_rule_that_matches(const struct xb_key *key)
+{
+	struct xb_rule parsed = xb_rule_of_key(key, "eth0");
+
+	assert_string_equal(parsed.in, "eth0");
+	assert_int_equal(parsed.match | 1u << XB_MATCH_DMAC_OWN,
+			 key->has | 1u << XB_MATCH_DMAC_OWN);
+	steering_rules[0] = parsed;
+	steering_ranked[0] = steering_rank(&steering_rules[0], 0, XB_VERDICT_DROP);
+	if (steering_reference(1, key) != 0) {
+		xb_rule_print(&parsed, stderr);
+		fail_msg(": that is not what was parsed");
+	}
+}
+
 static bool meets(const struct xb_rule *rule)
 {
 	struct xb_origin origin = {.own = XB_RULE_TESTS(rule, XB_MATCH_DMAC_OWN)};
@@ -78,8 +95,10 @@ static bool meets(const struct xb_rule *rule)
 	steering_ranked[0] = steering_rank(&steering_rules[0], 0, XB_VERDICT_DROP);
 	if (rule->dmac_kernel)
 		memcpy(steering_ranked[0].dmac, macs.kernel, sizeof(macs.kernel));
-	return xb_parse_key(frame, frame + len, &origin, &key) == 0 &&
-	       steering_reference(1, &key) == 0;
+	if (xb_parse_key(frame, frame + len, &origin, &key) || steering_reference(1, &key))
+		return false;
+	reads_as_a_rule_that_matches(&key);
+	return true;
 }
 
 static void what_is_asked_for_is_in_the_frame(void **state)
