@@ -105,6 +105,8 @@ int xb_command_check(const struct xb_command *command, int argc, char **argv, st
 
 /* The tables: commands.c, commands_steer.c. They end with one without words. */
 extern const struct xb_command xb_commands[], xb_steer_commands[];
-extern const struct xb_topic xb_rules_topic;
+
+/** The language of rules. Made at the first call; one thread. */
+const struct xb_topic *xb_rules_topic(void);
 
 #endif

@@ -294,5 +294,5 @@ const struct xb_topic *xb_topic_at(unsigned n)
 
 	if (n < n_topics)
 		return &topics[n];
-	return n == n_topics ? &xb_rules_topic : NULL;
+	return n == n_topics ? xb_rules_topic() : NULL;
 }

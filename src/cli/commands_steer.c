@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The commands of `steer`, and the language of rules as a person finds it in `help rules` and
- * xbridge-rules(7).
+ * The commands of `steer`. The language of rules: rules_topic.c.
  */
 #include "cli/command.h"
 #include "cli/steer_file.h"
@@ -202,64 +201,4 @@ const struct xb_command xb_steer_commands[] = {
 	 .max_words = 1,
 	 .text = xb_text_default},
 	{0},
-};
-
-/* ---- the language of rules ---- */
-
-static const struct xb_command_option rule_words[] = {
-	{"prio", NULL, "N", "higher is asked first; default: 32768", 0, 0},
-	{"in", NULL, "NAME[,NAME]|uplink",
-	 "the ports that the frame came from; `uplink`: any uplink", 0, 0},
-	{"vlan", NULL, "ID|none", "the outermost VLAN tag; `none`: untagged", 0, 0},
-	{"smac", NULL, "MAC", "source address", 0, 0},
-	{"dmac", NULL, "MAC|own|kernel",
-	 "destination; `own`: the uplink's own addresses; `kernel`: the kernel port's address, as it "
-	 "is at the moment",
-	 0, 0},
-	{"ethertype", NULL, "T", "ipv4, ipv6, arp or a number from 0x0600", 0, 0},
-	{"proto", NULL, "P", "a name (tcp, icmpv6, gre; /etc/protocols) or a number", 0, 0},
-	{"src", NULL, "CIDR", "IPv4 or IPv6 source: an address or a prefix", 0, 0},
-	{"dst", NULL, "CIDR", "IPv4 or IPv6 destination: an address or a prefix", 0, 0},
-	{"sport", NULL, "N[-M]",
-	 "TCP, UDP or SCTP source port: a number, a range, or a service's name (bgp; /etc/services)",
-	 0, 0},
-	{"dport", NULL, "N[-M]", "destination port, likewise", 0, 0},
-	{"tcp-flags", NULL, "SET/MASK",
-	 "of the flags in MASK exactly those in SET are set: fin, syn, rst, psh, ack, urg, ece, "
-	 "cwr, joined by commas",
-	 0, 0},
-	{"icmp-type", NULL, "N[-M]", "type or range; needs proto icmp or icmpv6", 0, 0},
-	{"dscp", NULL, "N", "0 to 63", 0, 0},
-	{"frag", NULL, "no|first|later", "unfragmented, the first fragment, or a later one", 0, 0},
-	{"to", NULL, "VERDICT",
-	 "pass: stays with the uplink's own stack. bridge: goes where its destination was "
-	 "learned. drop. A port's name, or `kernel`: goes there; the rule does not apply to frames "
-	 "that come from that port",
-	 0, 0},
-	{"limit", NULL, "PPS[:BURST]",
-	 "so many frames per second, and BURST at once (default: max(8, PPS/10)); what exceeds it is "
-	 "dropped. It counts what the rule matches, in either direction unless `in` says otherwise",
-	 0, 0},
-	{"comment", NULL, "\"TEXT\"", "up to 63 bytes, for people", 0, 0},
-	{0},
-};
-
-const struct xb_topic xb_rules_topic = {
-	"rules",
-	"the language of rules",
-	"A rule is one line, its words in any order up to `to`:\n\n"
-	"  RULE := [prio N] [in NAME[,NAME...]|uplink] [vlan ID|none]\n"
-	"          [smac MAC] [dmac MAC|own|kernel] [ethertype T]\n"
-	"          [proto tcp|udp|icmp|icmpv6|sctp|N] [src CIDR] [dst CIDR]\n"
-	"          [sport N[-M]] [dport N[-M]] [tcp-flags SET/MASK]\n"
-	"          [icmp-type N[-M]] [dscp N] [frag no|first|later]\n"
-	"          to VERDICT [limit PPS[:BURST]] [comment \"TEXT\"]\n\n"
-	"Rules are asked first, the highest prio first, of equals the lowest id; the first that "
-	"matches decides. Then, frames to an own address of the uplink pass. For all others the "
-	"default verdict holds. On a shared uplink only rules with `dmac own` take frames to its "
-	"own addresses.\n\n"
-	"No frame is sent back to the port that it came from: a rule whose verdict is that port does "
-	"not apply to it, and the next rule is asked. So `proto icmp to kernel` gives the kernel what "
-	"arrives, and leaves the kernel's own replies alone.",
-	rule_words,
 };

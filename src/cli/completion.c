@@ -107,7 +107,7 @@ static void print_places(void)
 static void print_rule_words(void)
 {
 	printf("_xbridge_rule_words='");
-	for (const struct xb_command_option *word = xb_rules_topic.entries; word->name; word++)
+	for (const struct xb_command_option *word = xb_rules_topic()->entries; word->name; word++)
 		printf("%s ", word->name);
 	printf("'\n\n");
 }

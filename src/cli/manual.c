@@ -254,7 +254,7 @@ int xb_manual_write(const char *directory)
 
 	if (!out)
 		return 1;
-	write_topic_page(&xb_rules_topic, out);
+	write_topic_page(xb_rules_topic(), out);
 	if (finish(out) || write_command_pages(directory))
 		return 1;
 	out = create(directory, "commands", "");

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
 # Where no table is asked: what stands here can be typed, and has to be found.
 COMMON = {"--name", "--json", "-j", "--help", "-h"}
 OWN = {"port add": {"--uplink"}, "doctor": {"--bpffs"}, "detach": {"--bpffs"}, "explain": {"--bpffs"}, "stats": {"--watch"}, "port set": {"--queues", "--learn-max", "--storm"},
@@ -67,6 +69,11 @@ def check_help():
     assert len(options(section(xbridge("help", "run").stdout, "Options"))) > 20
 
 
+def rule_of(text):
+    """The grammar of a rule, in one line."""
+    return " ".join(re.search(r"RULE := ((?:.+\n)+)", text)[1].split())
+
+
 def check_topics():
     for word in {command.split()[0] for command in COMMANDS if " " in command}:
         text = xbridge("help", word).stdout
@@ -77,9 +84,14 @@ def check_topics():
     check_width(rules, "rules")
     known = xbridge("explain", "nonsense", "x", status=2).stderr  # says which words a match has
     words = re.search(r"one of (.*), each once", known)[1].split(", ")
-    for word in [*words, "prio", "to", "limit"]:
-        assert f"\n  {word} " in rules, f"rules: {word} is not explained"
-        assert re.search(rf"\b{word} [A-Za-z]", rules[:rules.index("\n  prio ")]), f"rules: {word} is not in the grammar"
+    grammar = rule_of(rules)
+    for word in [*words, "prio", "to", "limit", "comment"]:
+        explained = re.search(rf"^  {word} (\S+)", rules, re.MULTILINE)
+        assert explained, f"rules: {word} is not explained"
+        alone = f"{word} {explained[1]}"
+        assert (f" {alone} [" if word == "to" else f"[{alone}]") in grammar, f"rules: '{alone}' is not in the grammar: {grammar}"
+    with open(os.path.join(ROOT, "docs", "steering.md"), encoding="utf-8") as page:
+        assert rule_of(page.read()) == grammar, "docs/steering.md: its RULE is not that of `xbridge help rules`"
 
 
 def check_wrong_help():
