@@ -40,6 +40,10 @@ struct xb_explained {
 	struct xb_key key; /* what was parsed; all 0 where rules were not asked */
 };
 
+_Static_assert(sizeof(struct xb_decision) == 8 &&
+		       sizeof(struct xb_explained) == 8 + sizeof(struct xb_key),
+	       "a twin's map and userspace have it alike");
+
 /** A shared uplink's group frames belong to its stack, whatever rules say. */
 XB_INLINE int xb_is_kept_group(const struct xb_scene *scene)
 {

@@ -20,18 +20,30 @@ struct xb_flow {
 	__u32 rank;       /* or XB_RANK_NONE */
 };
 
+_Static_assert(sizeof(struct xb_flow) == sizeof(struct xb_key) + 8 &&
+		       offsetof(struct xb_flow, key) % 8 == 0,
+	       "a flow's key is compared in words, and nothing lies after the rank");
+
+/** Bits of a place. */
+#define XB_FLOW_BITS 12
+_Static_assert(XB_FLOWS == 1u << XB_FLOW_BITS, "a hash's uppermost bits are a place");
+
 /** Takes away what no rule asks for; returns the key's place. */
 XB_INLINE __u32 xb_flow_place(struct xb_key *key, const struct xb_image *image)
 {
 	const xb_key_word *masks = (const xb_key_word *)&image->head.mask;
 	xb_key_word *words = (xb_key_word *)key;
-	static const __u64 odd[XB_KEY_WORDS] = {
-		0x9e3779b97f4a7c15ull, 0xbf58476d1ce4e5b9ull, 0x94d049bb133111ebull,
-		0xd6e8feb86659fd93ull, 0xff51afd7ed558ccdull, 0xc4ceb9fe1a85ec53ull,
-		0xa0761d6478bd642full, 0xe7037ed1a0b428dbull,
+	/* drawn by lot from those with which 256 values of any byte have 236 places at least */
+	static const __u64 odd[] = {
+		0x9cecdeeea1560927ull, 0x89419f936769fc6full, 0xafd60b62eb86b181ull,
+		0x44c6267afcd40b9dull, 0xe9a60be9b440d80full, 0xb2db3722338ccb9dull,
+		0x6aaf1061dc80372full, 0x064cdc2db8a65ebbull, 0x6726c87d156b2103ull,
+		0xf3358da90bb44eb9ull, 0x4395e19e96c0e921ull, 0x16bd0467325d62f5ull,
 	};
 	__u64 hash = 0;
 
+	_Static_assert(sizeof(odd) / sizeof(odd[0]) >= XB_KEY_WORDS,
+		       "a word without a number of its own would leave the hash as it is");
 	/* each bit of the key reaches the product's uppermost bits */
 #ifdef __clang__
 #pragma clang loop unroll(full)
@@ -40,7 +52,7 @@ XB_INLINE __u32 xb_flow_place(struct xb_key *key, const struct xb_image *image)
 		words[i] &= masks[i];
 		hash += words[i] * odd[i];
 	}
-	return (__u32)(hash >> 52) & (XB_FLOWS - 1);
+	return (__u32)(hash >> (64 - XB_FLOW_BITS)) & (XB_FLOWS - 1);
 }
 
 XB_INLINE int xb_flow_same_key(const struct xb_key *a, const struct xb_key *b)

@@ -66,6 +66,8 @@ struct xb_axis {
 	__u64 root_min;
 };
 
+_Static_assert(sizeof(struct xb_axis) == 48, XB_PINNED);
+
 /** What a rank stands for. */
 struct xb_image_rule {
 	__u32 id;
@@ -75,6 +77,8 @@ struct xb_image_rule {
 	__u64 each_ns;  /* from one frame to the next at the limit's rate; 0: no limit */
 	__u64 ahead_ns; /* how far frames may run ahead of that rate */
 };
+
+_Static_assert(sizeof(struct xb_image_rule) == 32, XB_PINNED);
 
 /** Axes, in the order in which they are asked. */
 struct xb_axis_list {
@@ -105,6 +109,13 @@ struct xb_image {
 	struct xb_image_head head;
 	__u8 tables[XB_IMAGE_BYTES - sizeof(struct xb_image_head)];
 };
+
+_Static_assert(sizeof(struct xb_image) == XB_IMAGE_BYTES &&
+		       !(XB_IMAGE_BYTES & (XB_IMAGE_BYTES - 1)),
+	       "a masked place is in the image");
+_Static_assert(offsetof(struct xb_image_head, mask) % 8 == 0, "it is read in words, as a key is");
+_Static_assert(offsetof(struct xb_image, tables) % 8 == 0, "tables begin at multiples of 8");
+_Static_assert(XB_AXIS_COUNT <= 32, "sets of axes are words of 32 bits");
 
 #define XB_RANK_NONE XB_RULES_MAX
 
@@ -141,11 +152,11 @@ XB_INLINE struct xb_image_rule xb_image_rule(const struct xb_image *image, __u32
 {
 	__u32 at = image->head.rules + rank * (__u32)sizeof(struct xb_image_rule);
 	struct xb_image_rule rule = {
-		.id = xb_image_u32(image, at),
-		.slot = xb_image_u32(image, at + 4),
-		.verdict = xb_image_u32(image, at + 8),
-		.each_ns = xb_image_u64(image, at + 16),
-		.ahead_ns = xb_image_u64(image, at + 24),
+		.id = xb_image_u32(image, at + offsetof(struct xb_image_rule, id)),
+		.slot = xb_image_u32(image, at + offsetof(struct xb_image_rule, slot)),
+		.verdict = xb_image_u32(image, at + offsetof(struct xb_image_rule, verdict)),
+		.each_ns = xb_image_u64(image, at + offsetof(struct xb_image_rule, each_ns)),
+		.ahead_ns = xb_image_u64(image, at + offsetof(struct xb_image_rule, ahead_ns)),
 	};
 
 	return rule;

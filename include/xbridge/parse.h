@@ -32,6 +32,8 @@ struct xb_vlan_tag {
 	__be16 type; /* EtherType of what follows */
 };
 
+_Static_assert(sizeof(struct xb_vlan_tag) == 4, "as it lies in the frame");
+
 /** What is known about a frame's headers. */
 struct xb_parsed {
 	__u8 dmac[ETH_ALEN];
@@ -75,6 +77,12 @@ struct xb_key {
 	XB_FIELDS(XB_KEY_8_)
 	__u8 family; /* of the addresses: 4 or 6; 0: not IP, or not to be believed */
 } __attribute__((aligned(8)));
+
+#define XB_KEY_BYTES_(NAME, name, KIND, BITS, ...) +(BITS) / 8
+_Static_assert(offsetof(struct xb_key, family) == sizeof(__u32) XB_FIELDS(XB_KEY_BYTES_),
+	       "a hole between the members: the compiler may leave anything there");
+_Static_assert(offsetof(struct xb_key, has) % 8 == 0, "an address is at a multiple of 8");
+#undef XB_KEY_BYTES_
 
 /** A key as its words, for who compares or masks it whole. */
 #define XB_KEY_WORDS (sizeof(struct xb_key) / 8)

@@ -11,6 +11,9 @@
 
 #include <linux/types.h>
 
+/** What a static_assert says of a structure in a pinned map. */
+#define XB_PINNED "a pinned layout has changed: raise XB_SCHEMA (steer.h)"
+
 #define XB_RULES_MAX          4096u
 #define XB_RULE_PRIO_DEFAULT  32768u
 #define XB_RULE_NAME_BYTES    32u
@@ -92,12 +95,18 @@ struct xb_rule {
 			      the moment; `dmac` is zero */
 };
 
-/* Rules are compared and hashed byte by byte: there is nothing between the members. */
+_Static_assert(sizeof(struct xb_prefix) == 18 && sizeof(struct xb_range) == 4 &&
+		       sizeof(struct xb_flags) == 2,
+	       XB_PINNED);
+
+/* Rules are compared and hashed byte by byte, so there is nothing between the members. */
 #define XB_SIZE_(NAME, name, KIND, ...) +sizeof(struct {XB_RULE_##KIND(name)})
 _Static_assert(sizeof(struct xb_rule) == 5 * sizeof(__u32) + sizeof(__u16) + XB_RULE_NAME_BYTES +
 						 XB_RULE_COMMENT_BYTES XB_FIELDS(XB_SIZE_),
 	       "a hole between the members, or after them: fill it");
 #undef XB_SIZE_
+
+_Static_assert(XB_MATCH_COUNT <= 32, "xb_rule.match and xb_key.has have a bit for each field");
 
 #define XB_RULE_TESTS(rule, what) ((rule)->match >> (what)&1)
 

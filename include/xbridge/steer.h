@@ -13,6 +13,7 @@
 
 #include <linux/bpf.h>
 #include <linux/types.h>
+#include <stddef.h>
 
 #define XB_SCHEMA   9u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge" /* by default */
@@ -60,12 +61,16 @@ struct xb_steer_config {
 	char ifname[16]; /* the name by which xbridge was given the interface */
 };
 
+_Static_assert(sizeof(struct xb_steer_config) == 40, XB_PINNED);
+
 /** An address that belongs to an uplink's stack, its own or that of a device stacked on it: a key
  * of the hash map `own_macs`. */
 struct xb_own_mac {
 	__u8 mac[6]; /* the address */
 	__u16 slot;  /* of that uplink */
 };
+
+_Static_assert(sizeof(struct xb_own_mac) == 8, XB_PINNED);
 
 /** Longest frame that is redirected: what fits behind the headroom of an AF_XDP chunk. AF_XDP would
  *  drop a longer one. */
@@ -82,6 +87,9 @@ struct xb_meta {
 	__u16 stage; /* enum xb_stage */
 	__u32 rule;  /* id of the rule, 0 where none matched */
 };
+
+_Static_assert(sizeof(struct xb_meta) == 16,
+	       "the kernel takes metadata of a multiple of 4 bytes, 32 at most");
 
 /** What became of an uplink's frames in the program: an element of the per-CPU array
  * `verdict_stats`. Each CPU counts for itself; `xbridge stats --json` has the sums, under `xdp`.
@@ -102,6 +110,8 @@ struct xb_xdp_stats {
 	__u64 limit_bytes;      /* of these frames */
 };
 
+_Static_assert(sizeof(struct xb_xdp_stats) == 104, XB_PINNED);
+
 /** What the program and the daemon tell each other about a queue: a cache line of its own, since
  *  the queue's CPU writes it for each frame. */
 struct xb_queue_state {
@@ -111,6 +121,8 @@ struct xb_queue_state {
 			     where several CPUs run it for one queue some may be missing */
 	__u64 unused[5];
 };
+
+_Static_assert(sizeof(struct xb_queue_state) == 64, XB_PINNED);
 
 /** What a rule has met in the programs since it has its slot: an element of the per-CPU array
  * `rule_stats`, at that slot. Each CPU counts for itself; `xbridge steer list -s` adds them up,
@@ -122,6 +134,8 @@ struct xb_rule_stats {
 			  never */
 };
 
+_Static_assert(sizeof(struct xb_rule_stats) == 24, XB_PINNED);
+
 /** What a rule has met in userspace, which asks the rules about frames that no program has judged:
  * an element of the array `rule_stats_user`, at the rule's slot. */
 struct xb_rule_user_stats {
@@ -130,6 +144,8 @@ struct xb_rule_user_stats {
 	__u64 packets_at_reset; /* not shown by `xbridge steer list -s`: frames */
 	__u64 bytes_at_reset;   /* the same: bytes of these frames */
 };
+
+_Static_assert(sizeof(struct xb_rule_user_stats) == 40, XB_PINNED);
 
 /** Most entries of the forwarding table. */
 #define XB_FDB_MAX 32768u
@@ -150,6 +166,8 @@ struct xb_fdb_map_key {
 	__u16 vlan;  /* identifier of the outermost tag; 0: untagged; 4095: in any VLAN */
 };
 
+_Static_assert(sizeof(struct xb_fdb_map_key) == 8, XB_PINNED);
+
 /** Where frames to an address go: an element of the hash map `fdb`, which mirrors the daemon's
  *  forwarding table and is at most a second old. No program reads it. Whoever walks over it while
  *  it changes may see an entry twice, but misses none that stays. */
@@ -162,6 +180,8 @@ struct xb_fdb_map_entry {
 	struct bpf_spin_lock lock; /* the kernel's, so that an entry changes where it lies */
 };
 
+_Static_assert(sizeof(struct xb_fdb_map_entry) == 48, XB_PINNED);
+
 /** A steering table, in one word, so that it is read and replaced whole. */
 struct xb_in_force {
 	__u32 generation; /* its lowest bit tells which of the two `images` is asked */
@@ -169,6 +189,8 @@ struct xb_in_force {
 	__u16 verdict;    /* the default verdict, enum xb_verdict; 0: there is no table yet, and
 			     frames pass */
 };
+
+_Static_assert(sizeof(struct xb_in_force) == 8, XB_PINNED);
 
 /** The steering table as the programs know it: the only element of the array `table`. */
 struct xb_table {
@@ -184,6 +206,12 @@ struct xb_table {
 	__u32 turns[XB_UPLINKS_MAX];    /* by slot: the turn of the program that judges; others of
 					   the slot, before and behind it, pass everything */
 };
+
+_Static_assert(sizeof(struct xb_table) == 240, XB_PINNED);
+_Static_assert(offsetof(struct xb_table, in_force) % 8 == 0 &&
+		       offsetof(struct xb_table, confirmed) % 8 == 0,
+	       "each is one word");
+
 /** A frame that a program has dropped, for who watches: a record of the ring buffer `dropped`. */
 #define XB_DROPPED_BYTES 2048u
 struct xb_dropped {
@@ -198,6 +226,8 @@ struct xb_dropped {
 	__u32 limited; /* 1: it is beyond the rule's limit */
 	__u8 data[XB_DROPPED_BYTES];
 };
+
+_Static_assert(sizeof(struct xb_dropped) == 2080, XB_PINNED);
 
 #define XB_OWN_BIT(mac) (1ull << (((mac)[3] ^ (mac)[4] ^ (mac)[5]) & 63))
 #define XB_IMAGES       2u

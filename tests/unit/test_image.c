@@ -5,6 +5,7 @@
  */
 #include "steer/image.h"
 #include "support/steering.h"
+#include "xbridge/flow.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -214,6 +215,32 @@ static void a_limit_is_kept_to_five_per_cent_whatever_its_rate(void **state)
 	}
 }
 
+/* Whatever frames differ in, their places in the flow cache do. */
+static void each_byte_of_a_key_reaches_its_place(void **state)
+{
+	static struct xb_image all; /* 8 MB; its mask lets everything through */
+
+	(void)state;
+	memset(&all.head.mask, 0xff, sizeof(all.head.mask));
+	for (unsigned byte = 0; byte < sizeof(struct xb_key); byte++) {
+		bool taken[XB_FLOWS] = {false};
+		unsigned places = 0;
+
+		for (unsigned value = 0; value < 256; value++) {
+			struct xb_key key = {.family = 4, .dscp = 7};
+			uint32_t place;
+
+			((uint8_t *)&key)[byte] = (uint8_t)value;
+			place = xb_flow_place(&key, &all);
+			assert_true(place < XB_FLOWS);
+			places += !taken[place];
+			taken[place] = true;
+		}
+		if (places < 200)
+			fail_msg("256 values of byte %u have %u places", byte, places);
+	}
+}
+
 static void no_rules_match_nothing(void **state)
 {
 	struct xb_key key = {0};
@@ -251,6 +278,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_rules_match_nothing),
+		cmocka_unit_test(each_byte_of_a_key_reaches_its_place),
 		cmocka_unit_test(a_limit_is_kept_to_five_per_cent_whatever_its_rate),
 		cmocka_unit_test(image_and_reference_agree_on_random_tables),
 		cmocka_unit_test(the_worst_table_fits_and_is_made_in_time),
