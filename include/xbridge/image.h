@@ -119,8 +119,6 @@ _Static_assert(XB_AXIS_COUNT <= 32, "sets of axes are words of 32 bits");
 
 #define XB_RANK_NONE XB_RULES_MAX
 
-#define XB_INLINE static inline __attribute__((always_inline))
-
 /* Calls step(i, data) for i from 0 to n - 1, until it returns 1. The verifier looks at such a step
  * once, not once for each turn. */
 #ifdef __bpf__
@@ -260,24 +258,6 @@ XB_INLINE __u64 xb_sets_summary(const void *image, const struct xb_sets *sets)
 	return sets->extra ? summary | xb_image_u64(image, sets->extra) : summary;
 }
 
-XB_INLINE __u64 xb_mac_value(const __u8 mac[6])
-{
-	return (__u64)mac[0] << 40 | (__u64)mac[1] << 32 | (__u64)mac[2] << 24 |
-	       (__u64)mac[3] << 16 | (__u64)mac[4] << 8 | mac[5];
-}
-
-/* Eight bytes in network order. */
-XB_INLINE __u64 xb_be64_value(const __u8 *bytes)
-{
-	__u64 value;
-
-	__builtin_memcpy(&value, bytes, sizeof(value));
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	value = __builtin_bswap64(value);
-#endif
-	return value;
-}
-
 /** One frame's walk through an image. In BPF an element of a per-CPU map, since it is too large for
  *  the stack. */
 struct xb_walk {
@@ -303,9 +283,9 @@ struct xb_walk {
 #define XB_PLACE_16_(walk, NAME, key, name) (walk)->upper[XB_MATCH_##NAME] = (key)->name;
 #define XB_PLACE_48_(walk, NAME, key, name) \
 	(walk)->upper[XB_MATCH_##NAME] = xb_mac_value((key)->name);
-#define XB_PLACE_128_(walk, NAME, key, name)                               \
-	(walk)->upper[XB_AXIS_##NAME##6] = xb_be64_value((key)->name);     \
-	(walk)->lower[XB_AXIS_##NAME##6] = xb_be64_value((key)->name + 8); \
+#define XB_PLACE_128_(walk, NAME, key, name)                             \
+	(walk)->upper[XB_AXIS_##NAME##6] = xb_get_be64((key)->name);     \
+	(walk)->lower[XB_AXIS_##NAME##6] = xb_get_be64((key)->name + 8); \
 	(walk)->upper[XB_MATCH_##NAME] = (walk)->upper[XB_AXIS_##NAME##6] >> 32;
 
 XB_INLINE void xb_walk_start(struct xb_walk *walk, const struct xb_key *key)

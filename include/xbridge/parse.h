@@ -15,6 +15,7 @@
 #include <linux/types.h>
 #include <stddef.h>
 
+#include "bytes.h"
 #include "headers.h"
 #include "rule.h"
 
@@ -88,42 +89,7 @@ _Static_assert(offsetof(struct xb_key, has) % 8 == 0, "an address is at a multip
 #define XB_KEY_WORDS (sizeof(struct xb_key) / 8)
 typedef __u64 __attribute__((may_alias)) xb_key_word;
 
-/** Host order of a 16-bit field without a function call, and constant where its argument is. */
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define XB_NTOHS(x) ((__u16)__builtin_bswap16((__u16)(x)))
-#else
-#define XB_NTOHS(x) ((__u16)(x))
-#endif
-#define XB_HTONS(x) ((__be16)XB_NTOHS(x))
-
-/* Copies that clang would make byte by byte for BPF, as it can't know that the machine doesn't mind
- * odd addresses; the verifier does. */
-#ifdef __bpf__
-#define XB_COPY_AS(type, to, from) (*(type *)(to) = *(const type *)(from))
-#define XB_LOAD(type, from)        (*(const type *)(from))
-#else
-#define XB_COPY_AS(type, to, from) __builtin_memcpy(to, from, sizeof(type))
-#define XB_LOAD(type, from)                                     \
-	__extension__({                                         \
-		type loaded_;                                   \
-		__builtin_memcpy(&loaded_, from, sizeof(type)); \
-		loaded_;                                        \
-	})
-#endif
-
-static inline __attribute__((always_inline)) void xb_copy_mac(__u8 *to, const __u8 *from)
-{
-	XB_COPY_AS(__u32, to, from);
-	XB_COPY_AS(__u16, to + 4, from + 4);
-}
-
-static inline __attribute__((always_inline)) void xb_copy_ipv6(__u8 *to, const __u8 *from)
-{
-	XB_COPY_AS(__u64, to, from);
-	XB_COPY_AS(__u64, to + 8, from + 8);
-}
-
-static inline __attribute__((always_inline)) int xb_is_vlan(__be16 ethertype)
+XB_INLINE int xb_is_vlan(__be16 ethertype)
 {
 	return ethertype == XB_HTONS(ETH_P_8021Q) || ethertype == XB_HTONS(ETH_P_8021AD);
 }
@@ -135,8 +101,7 @@ static inline __attribute__((always_inline)) int xb_is_vlan(__be16 ethertype)
  * then). A tag that is cut off by the end of the frame is not counted: `ethertype` stays the tag's
  * own.
  */
-static inline __attribute__((always_inline)) int xb_parse(const void *data, const void *end,
-							  struct xb_parsed *ret)
+XB_INLINE int xb_parse(const void *data, const void *end, struct xb_parsed *ret)
 {
 	const struct ethhdr *eth = data;
 	const struct xb_vlan_tag *tag;
@@ -180,9 +145,8 @@ struct xb_sight {
 
 /* Notes where the transport header lies. Here and below `headers` is NULL where nobody wants to
  * know, as in BPF: a constant, so that nothing is left of it there. */
-static inline __attribute__((always_inline)) void xb_note_l4(const struct xb_sight *sight, __u32 at,
-							     __u32 is_plain, __u32 is_fragment,
-							     struct xb_headers *headers)
+XB_INLINE void xb_note_l4(const struct xb_sight *sight, __u32 at, __u32 is_plain, __u32 is_fragment,
+			  struct xb_headers *headers)
 {
 	headers->l4 = (__u16)at;
 	if (is_plain)
@@ -192,8 +156,7 @@ static inline __attribute__((always_inline)) void xb_note_l4(const struct xb_sig
 }
 
 /* The `len` bytes at `at`, or NULL where they are not all there, or out of sight. */
-static inline __attribute__((always_inline)) const void *xb_see(const struct xb_sight *sight,
-								__u32 at, __u32 len)
+XB_INLINE const void *xb_see(const struct xb_sight *sight, __u32 at, __u32 len)
 {
 	const __u8 *here;
 
@@ -206,7 +169,7 @@ static inline __attribute__((always_inline)) const void *xb_see(const struct xb_
 #define XB_HAS(what) (1u << XB_MATCH_##what)
 
 /** The fields of a layer, as bits of xb_key.has. */
-static inline __attribute__((always_inline)) __u32 xb_has_of(enum xb_layer layer)
+XB_INLINE __u32 xb_has_of(enum xb_layer layer)
 {
 #define XB_OF_(NAME, name, KIND, BITS, FIRST, LAST, LAYER, ...) \
 	| (layer == XB_LAYER_##LAYER ? XB_HAS(NAME) : 0u)
@@ -232,20 +195,13 @@ static inline __attribute__((always_inline)) __u32 xb_has_of(enum xb_layer layer
 #define XB_PROTO_ICMPV6  58
 #define XB_PROTO_SCTP    132
 
-/* A 16-bit field in network order, at an even or odd place. */
-static inline __attribute__((always_inline)) __u16 xb_be16_at(const __u8 *bytes)
-{
-	return (__u16)(bytes[0] << 8 | bytes[1]);
-}
-
-static inline __attribute__((always_inline)) __u8 xb_frag_of(__u32 later, __u32 more)
+XB_INLINE __u8 xb_frag_of(__u32 later, __u32 more)
 {
 	return later ? XB_FRAG_LATER : more ? XB_FRAG_FIRST : XB_FRAG_NO;
 }
 
 /* What stands at the start of the transport header. */
-static inline __attribute__((always_inline)) void xb_parse_transport(const struct xb_sight *sight,
-								     __u32 at, struct xb_key *ret)
+XB_INLINE void xb_parse_transport(const struct xb_sight *sight, __u32 at, struct xb_key *ret)
 {
 	const __u8 *bytes;
 
@@ -262,8 +218,8 @@ static inline __attribute__((always_inline)) void xb_parse_transport(const struc
 		bytes = xb_see(sight, at, 4);
 		if (!bytes)
 			break;
-		ret->sport = xb_be16_at(bytes);
-		ret->dport = xb_be16_at(bytes + 2);
+		ret->sport = xb_get_be16(bytes);
+		ret->dport = xb_get_be16(bytes + 2);
 		ret->has |= xb_has_of(XB_LAYER_PORTS);
 		break;
 	case XB_PROTO_ICMP:
@@ -279,8 +235,8 @@ static inline __attribute__((always_inline)) void xb_parse_transport(const struc
 	}
 }
 
-static inline __attribute__((always_inline)) void
-xb_parse_ipv4(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_headers *headers)
+XB_INLINE void xb_parse_ipv4(struct xb_sight *sight, __u32 at, struct xb_key *ret,
+			     struct xb_headers *headers)
 {
 	const __u8 *ip = xb_see(sight, at, XB_IPV4_BYTES);
 	__u32 header_bytes, total_bytes;
@@ -291,14 +247,14 @@ xb_parse_ipv4(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_he
 	if (!ip)
 		return;
 	header_bytes = (ip[0] & 0xfu) * 4;
-	total_bytes = xb_be16_at(ip + 2);
+	total_bytes = xb_get_be16(ip + 2);
 	if (ip[0] >> 4 != 4 || header_bytes < XB_IPV4_BYTES)
 		return;
 	if (total_bytes && total_bytes < header_bytes)
 		return;
 	if (total_bytes)
 		sight->ip_end = at + total_bytes;
-	frag = xb_be16_at(ip + 6);
+	frag = xb_get_be16(ip + 6);
 	ret->family = 4;
 	ret->proto = ip[9];
 	ret->dscp = ip[1] >> 2;
@@ -317,7 +273,7 @@ xb_parse_ipv4(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_he
 		xb_parse_transport(sight, at + header_bytes, ret);
 }
 
-static inline __attribute__((always_inline)) int xb_is_ext(__u8 kind)
+XB_INLINE int xb_is_ext(__u8 kind)
 {
 	return kind == XB_PROTO_HOPOPTS || kind == XB_PROTO_ROUTING || kind == XB_PROTO_FRAG ||
 	       kind == XB_PROTO_AH || kind == XB_PROTO_DSTOPTS;
@@ -325,8 +281,8 @@ static inline __attribute__((always_inline)) int xb_is_ext(__u8 kind)
 
 /* Passes over one extension header (RFC 8200, 4; AH: RFC 4302, 2.2). Returns where the next header
  * starts, or 0 where this one is out of sight. */
-static inline __attribute__((always_inline)) __u32
-xb_pass_ext(const struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_headers *headers)
+XB_INLINE __u32 xb_pass_ext(const struct xb_sight *sight, __u32 at, struct xb_key *ret,
+			    struct xb_headers *headers)
 {
 	const __u8 *ext = xb_see(sight, at, 8);
 	__u8 kind = ret->proto;
@@ -341,15 +297,15 @@ xb_pass_ext(const struct xb_sight *sight, __u32 at, struct xb_key *ret, struct x
 		return at + 8 + ext[1] * 4u;
 	if (kind != XB_PROTO_FRAG)
 		return at + 8 + ext[1] * 8u;
-	frag = xb_be16_at(ext + 2);
+	frag = xb_get_be16(ext + 2);
 	/* a second fragment header can't make whole what the first took apart */
 	if (ret->frag == XB_FRAG_NO)
 		ret->frag = xb_frag_of(frag & XB_IPV6_OFFSET, frag & XB_IPV6_MF);
 	return at + 8;
 }
 
-static inline __attribute__((always_inline)) void
-xb_parse_ipv6(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_headers *headers)
+XB_INLINE void xb_parse_ipv6(struct xb_sight *sight, __u32 at, struct xb_key *ret,
+			     struct xb_headers *headers)
 {
 	const __u8 *ip = xb_see(sight, at, XB_IPV6_BYTES);
 	__u32 payload_bytes, after_ip = at + XB_IPV6_BYTES;
@@ -358,7 +314,7 @@ xb_parse_ipv6(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_he
 		headers->flags = XB_HEADERS_IPV6 | XB_HEADERS_OPAQUE;
 	if (!ip || ip[0] >> 4 != 6)
 		return;
-	payload_bytes = xb_be16_at(ip + 4);
+	payload_bytes = xb_get_be16(ip + 4);
 	at += XB_IPV6_BYTES;
 	if (payload_bytes)
 		sight->ip_end = at + payload_bytes;
@@ -393,8 +349,8 @@ xb_parse_ipv6(struct xb_sight *sight, __u32 at, struct xb_key *ret, struct xb_he
 		xb_parse_transport(sight, at, ret);
 }
 
-static inline __attribute__((always_inline)) void
-xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin, struct xb_key *ret)
+XB_INLINE void xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin,
+			 struct xb_key *ret)
 {
 	ret->has = xb_has_of(XB_LAYER_FRAME);
 	ret->in = origin->in;
@@ -409,8 +365,7 @@ xb_key_l2(const struct xb_parsed *parsed, const struct xb_origin *origin, struct
 
 /* Puts a value into a key that is made in words: what the compiler sees of it is shifts by
  * constants. */
-static inline __attribute__((always_inline)) void xb_key_put(__u64 *words, __u32 at, __u32 bytes,
-							     __u64 value)
+XB_INLINE void xb_key_put(__u64 *words, __u32 at, __u32 bytes, __u64 value)
 {
 	__u32 shift = at % 8 * 8;
 
@@ -425,10 +380,8 @@ static inline __attribute__((always_inline)) void xb_key_put(__u64 *words, __u32
 /* The frame that most traffic consists of: untagged, IPv4 without options, no fragment, TCP or UDP,
  * nothing cut off. Its key is put together in whole words, as it is read back soon: a word that was
  * stored in pieces makes the processor wait. Returns whether it was such a frame. */
-static inline __attribute__((always_inline)) int xb_key_plain(const void *data, const void *end,
-							      const struct xb_origin *origin,
-							      struct xb_key *ret,
-							      struct xb_headers *headers)
+XB_INLINE int xb_key_plain(const void *data, const void *end, const struct xb_origin *origin,
+			   struct xb_key *ret, struct xb_headers *headers)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 	const __u64 mac_bits = 0xffffffffffffull;
@@ -440,7 +393,7 @@ static inline __attribute__((always_inline)) int xb_key_plain(const void *data, 
 
 	if (transport + XB_TCP_BYTES > (const __u8 *)end)
 		return 0;
-	total_bytes = xb_be16_at(ip + 2);
+	total_bytes = xb_get_be16(ip + 2);
 	if (XB_LOAD(__u16, frame + 12) != XB_HTONS(ETH_P_IP) || ip[0] != 0x45 ||
 	    total_bytes < XB_IPV4_BYTES + XB_TCP_BYTES ||
 	    XB_LOAD(__u16, ip + 6) & XB_HTONS(XB_IPV4_MF | XB_IPV4_OFFSET))
@@ -505,10 +458,8 @@ static inline __attribute__((always_inline)) int xb_key_plain(const void *data, 
  *
  * Returns 0, or -1 for a runt (xb_parse).
  */
-static inline __attribute__((always_inline)) int xb_parse_all(const void *data, const void *end,
-							      const struct xb_origin *origin,
-							      struct xb_key *ret,
-							      struct xb_headers *ret_headers)
+XB_INLINE int xb_parse_all(const void *data, const void *end, const struct xb_origin *origin,
+			   struct xb_key *ret, struct xb_headers *ret_headers)
 {
 	struct xb_sight sight = {.data = data, .end = end, .ip_end = XB_PARSE_BYTES};
 	struct xb_parsed parsed;
@@ -532,8 +483,8 @@ static inline __attribute__((always_inline)) int xb_parse_all(const void *data, 
 }
 
 /** The key alone. */
-static inline __attribute__((always_inline)) int
-xb_parse_key(const void *data, const void *end, const struct xb_origin *origin, struct xb_key *ret)
+XB_INLINE int xb_parse_key(const void *data, const void *end, const struct xb_origin *origin,
+			   struct xb_key *ret)
 {
 	return xb_parse_all(data, end, origin, ret, NULL);
 }

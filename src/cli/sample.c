@@ -17,10 +17,10 @@
 
 static const uint8_t nobody[6] = {0x02, 0, 0, 0, 0, 1}, nobody_else[6] = {0x02, 0, 0, 0, 0, 2};
 
-static uint8_t *put_be16(uint8_t *at, unsigned value)
+/* Returns what follows it. */
+static uint8_t *append_be16(uint8_t *at, unsigned value)
 {
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
+	xb_put_be16(at, value);
 	return at + 2;
 }
 
@@ -85,14 +85,14 @@ static uint8_t *put_transport(const struct xb_rule *match, uint8_t proto, uint8_
 	if (proto == XB_PROTO_ICMP || proto == XB_PROTO_ICMPV6) {
 		at[0] = (uint8_t)match->icmp_type.first;
 	} else if (bytes) {
-		put_be16(at, match->sport.first);
-		put_be16(at + 2, match->dport.first);
+		xb_put_be16(at, match->sport.first);
+		xb_put_be16(at + 2, match->dport.first);
 	}
 	if (proto == XB_PROTO_TCP) {
 		at[12] = TCP_BYTES / 4 << 4;
 		at[13] = match->tcp_flags.set;
 	} else if (proto == XB_PROTO_UDP) {
-		put_be16(at + 4, UDP_BYTES);
+		xb_put_be16(at + 4, UDP_BYTES);
 	}
 	return at + bytes;
 }
@@ -105,15 +105,15 @@ static uint8_t *put_ipv4(const struct xb_rule *match, uint8_t *ip)
 	ip[0] = 0x45;
 	ip[1] = (uint8_t)(match->dscp << 2);
 	if (match->frag == XB_FRAG_FIRST)
-		put_be16(ip + 6, XB_IPV4_MF);
+		xb_put_be16(ip + 6, XB_IPV4_MF);
 	else if (match->frag == XB_FRAG_LATER)
-		put_be16(ip + 6, 1);
+		xb_put_be16(ip + 6, 1);
 	ip[8] = 64;
 	ip[9] = proto;
 	memcpy(ip + 12, match->src.addr, 4);
 	memcpy(ip + 16, match->dst.addr, 4);
 	end = put_transport(match, proto, ip + XB_IPV4_BYTES);
-	put_be16(ip + 2, (unsigned)(end - ip));
+	xb_put_be16(ip + 2, (unsigned)(end - ip));
 	return end;
 }
 
@@ -131,11 +131,11 @@ static uint8_t *put_ipv6(const struct xb_rule *match, uint8_t *ip)
 	memcpy(ip + 24, match->dst.addr, 16);
 	if (!whole) {
 		at[0] = proto;
-		put_be16(at + 2, match->frag == XB_FRAG_FIRST ? XB_IPV6_MF : 8);
+		xb_put_be16(at + 2, match->frag == XB_FRAG_FIRST ? XB_IPV6_MF : 8);
 		at += 8;
 	}
 	end = put_transport(match, proto, at);
-	put_be16(ip + 4, (unsigned)(end - ip) - XB_IPV6_BYTES);
+	xb_put_be16(ip + 4, (unsigned)(end - ip) - XB_IPV6_BYTES);
 	return end;
 }
 
@@ -164,10 +164,10 @@ uint32_t xb_sample_frame(const struct xb_rule *match, const struct xb_sample_mac
 	memset(buf, 0, XB_SAMPLE_BYTES);
 	at = put_macs(match, macs, buf);
 	for (unsigned i = 0; i < tags; i++) {
-		at = put_be16(at, ETH_P_8021Q);
-		at = put_be16(at, i ? 0 : match->vlan);
+		at = append_be16(at, ETH_P_8021Q);
+		at = append_be16(at, i ? 0 : match->vlan);
 	}
-	at = put_be16(at, ethertype);
+	at = append_be16(at, ethertype);
 	if (ethertype == ETH_P_IP)
 		at = put_ipv4(match, at);
 	else if (ethertype == ETH_P_IPV6)

@@ -7,8 +7,8 @@
 #ifndef XB_CORE_BRIDGE_H
 #define XB_CORE_BRIDGE_H
 
-#include "core/bytes.h"
 #include "core/snapshot.h"
+#include "xbridge/bytes.h"
 #include "xbridge/classify.h"
 
 #include <linux/if_ether.h>

@@ -10,8 +10,8 @@
 #ifndef XB_CORE_L4_H
 #define XB_CORE_L4_H
 
-#include "core/bytes.h"
 #include "core/frame.h"
+#include "xbridge/bytes.h"
 #include "xbridge/parse.h"
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/loops.h"
 
-#include "core/bytes.h"
+#include "xbridge/bytes.h"
 
 #include <assert.h>
 #include <linux/if_ether.h>

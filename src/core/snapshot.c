@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/snapshot.h"
 
-#include "core/bytes.h"
+#include "xbridge/bytes.h"
 
 #include <string.h>
 

@@ -89,7 +89,7 @@ static struct value number(uint64_t n)
 
 static struct span span_of_prefix(const struct xb_prefix *prefix)
 {
-	struct value first = {xb_be64_value(prefix->addr), xb_be64_value(prefix->addr + 8)};
+	struct value first = {xb_get_be64(prefix->addr), xb_get_be64(prefix->addr + 8)};
 	unsigned bits = prefix->bits;
 	struct value host;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "xsk/packet_tx.h"
 
-#include "core/bytes.h"
 #include "core/calls.h"
 #include "core/cleanup.h"
 #include "netdev/netdev.h"
+#include "xbridge/bytes.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
