@@ -38,8 +38,8 @@ _xbridge_candidates() # KIND: what there is of it, a line each
 	IFACE) _xbridge_interfaces ;;
 	INSTANCE) _xbridge_instances ;;
 	ID) _xbridge_rules ;;
-	VERDICT) printf '%s\n' pass bridge drop && _xbridge_ports ;;
-	RULE | MATCH) echo "$_xbridge_rule_words" pass bridge drop | tr ' ' '\n' && _xbridge_ports ;;
+	VERDICT) echo "$_xbridge_verdicts" | tr ' ' '\n' && _xbridge_ports ;;
+	RULE | MATCH) echo "$_xbridge_rule_words" "$_xbridge_verdicts" | tr ' ' '\n' && _xbridge_ports ;;
 	[a-z]*) echo "$1" ;;
 	esac
 }

@@ -12,10 +12,12 @@
 #include "core/capture.h"
 #include "core/cleanup.h"
 #include "core/port.h"
+#include "core/word.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
 #include "steer/field.h"
 #include "steer/text.h"
+#include "steer/verdict.h"
 #include "xbridge/parse.h"
 #include "xbridge/steer.h"
 
@@ -75,15 +77,6 @@ static int wrong_usage(const char *what, const char *word)
 	return xb_say_failure(XB_EXIT_USAGE, "capture: %s '%s'", what, word);
 }
 
-static bool read_count(const char *word, uint64_t max, uint64_t *ret_count)
-{
-	char *end;
-
-	errno = 0;
-	*ret_count = strtoull(word, &end, 10);
-	return !errno && end != word && !*end && *word != '-' && *ret_count && *ret_count <= max;
-}
-
 /* Takes our own options; the rest is the daemon's to judge. */
 static int parse(struct capture *capture, int argc, char **argv)
 {
@@ -99,14 +92,15 @@ static int parse(struct capture *capture, int argc, char **argv)
 				return wrong_usage("a file is expected after", "-w");
 			capture->path = argv[++i];
 		} else if (!strcmp(argv[i], "-c")) {
-			if (!read_count(value, UINT64_MAX, &capture->count))
+			if (!xb_word_decimal(value, 1, UINT64_MAX, &capture->count))
 				return wrong_usage("-c: a number from 1 on is expected, not",
 						   value);
 			i++;
 		} else if (capture->argc == PASS_ON_MAX) {
 			return wrong_usage("unexpected", argv[i]);
 		} else {
-			if (!strcmp(argv[i], "--snap") && read_count(value, UINT32_MAX, &snap))
+			if (!strcmp(argv[i], "--snap") &&
+			    xb_word_decimal(value, 1, UINT32_MAX, &snap))
 				capture->snap = (uint32_t)snap;
 			capture->argv[capture->argc++] = argv[i];
 		}
@@ -185,11 +179,9 @@ static const char *port_name(const struct capture *capture, uint16_t id)
 
 static const char *verdict_name(const struct capture *capture, uint16_t verdict)
 {
-	static const char *const words[] = {"none", "pass", "bridge", "drop"};
-
 	if (verdict >= XB_VERDICT_PORT0)
 		return port_name(capture, verdict - XB_VERDICT_PORT0);
-	return verdict < 4 ? words[verdict] : "?";
+	return xb_verdict_word(verdict);
 }
 
 /* What is known of a packet, in words and values. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/command.h"
 
+#include "core/word.h"
+
 #include "daemon/config.h"
 
 #include <errno.h>
@@ -107,18 +109,14 @@ static int find_option(const struct xb_command *command, const char *word,
 static int check_value(const struct xb_command *command, const struct xb_command_option *option,
 		       const char *value, struct xb_error *err)
 {
-	unsigned long number;
-	char *end;
+	uint64_t number;
 
 	if (!value)
 		return xb_fail(err, -EINVAL, "%s: %s needs a value: %s", command->words,
 			       option->name, option->arg);
 	if (!option->max)
 		return 0;
-	errno = 0;
-	number = strtoul(value, &end, 10);
-	if (*value < '0' || *value > '9' || *end || errno || number < option->min ||
-	    number > option->max)
+	if (!xb_word_decimal(value, option->min, option->max, &number))
 		return xb_fail(err, -EINVAL, "%s: %s '%.32s': a number from %lu to %lu is expected",
 			       command->words, option->name, value, option->min, option->max);
 	return 0;

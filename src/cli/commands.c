@@ -13,7 +13,7 @@
 #include "core/capture.h"
 #include "core/fdb.h"
 #include "core/port.h"
-#include "steer/words.h"
+#include "core/word.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -42,7 +42,7 @@ static int check_fdb(int argc, char **argv, struct xb_error *err)
 		return xb_fail(err, -EINVAL, "fdb: '%.32s' is a group address", argv[0]);
 	for (int i = 1; i < argc; i += 2) {
 		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-		char *end;
+		uint64_t vlan;
 
 		if (!value || (strcmp(argv[i], "port") && strcmp(argv[i], "vlan")))
 			return xb_fail(
@@ -53,7 +53,7 @@ static int check_fdb(int argc, char **argv, struct xb_error *err)
 		if (i > 1 && !strcmp(argv[i], argv[i - 2]))
 			return xb_fail(err, -EINVAL, "fdb: %s is given twice", argv[i]);
 		if (!strcmp(argv[i], "vlan") &&
-		    (strtoul(value, &end, 10) >= XB_FDB_VLAN_ANY || *end || end == value))
+		    !xb_word_decimal(value, 0, XB_FDB_VLAN_ANY - 1, &vlan))
 			return xb_fail(err, -EINVAL, "fdb: vlan '%.32s': 0 to 4094 is expected",
 				       value);
 	}

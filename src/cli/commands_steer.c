@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/steer_file.h"
 #include "cli/text.h"
+#include "core/word.h"
 #include "steer/text.h"
 
 #include <errno.h>
@@ -38,10 +39,9 @@ static int check_rule(int argc, char **argv, struct xb_error *err)
 
 static int check_id(const char *word, struct xb_error *err)
 {
-	char *end;
-	unsigned long id = strtoul(word, &end, 10);
+	uint64_t id;
 
-	if (id && id <= UINT32_MAX && !*end && *word != '-')
+	if (xb_word_decimal(word, 1, UINT32_MAX, &id))
 		return 0;
 	return xb_fail(
 		err, -EINVAL,

@@ -8,6 +8,7 @@
 #include "cli/completion.h"
 
 #include "cli/command.h"
+#include "steer/verdict.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -109,6 +110,9 @@ static void print_rule_words(void)
 	printf("_xbridge_rule_words='");
 	for (const struct xb_command_option *word = xb_rules_topic()->entries; word->name; word++)
 		printf("%s ", word->name);
+	printf("'\n_xbridge_verdicts='");
+	for (unsigned n = 0; xb_verdict_word_at(n); n++)
+		printf("%s%s", n ? " " : "", xb_verdict_word_at(n));
 	printf("'\n\n");
 }
 

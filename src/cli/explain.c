@@ -8,6 +8,7 @@
 #include "cli/say.h"
 #include "cli/text.h"
 #include "core/cleanup.h"
+#include "core/word.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
 #include "gate/bpffs.h"
@@ -106,8 +107,7 @@ static struct json_object *find_by_other_name(const struct asked *asked, const c
 
 static void read_mac(struct json_object *port, uint8_t ret_mac[6])
 {
-	sscanf(xb_json_text(port, "mac"), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &ret_mac[0],
-	       &ret_mac[1], &ret_mac[2], &ret_mac[3], &ret_mac[4], &ret_mac[5]);
+	xb_word_mac(xb_json_text(port, "mac"), ret_mac);
 }
 
 /* Gets the twin, over the maps that the instance has pinned where it sees them. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/command.h"
 
+#include "core/word.h"
+
 #include <errno.h>
-#include <stdlib.h>
 
 int xb_done(const struct xb_request *request)
 {
@@ -20,12 +21,11 @@ int xb_no_port(const struct xb_request *request, const char *name)
 int xb_read_count(const struct xb_request *request, const char *what, const char *word,
 		  unsigned long max, unsigned long *ret_count)
 {
-	char *end;
+	uint64_t count;
 
-	errno = 0;
-	*ret_count = strtoul(word, &end, 10);
-	if (errno || *end || end == word || *word == '-' || !*ret_count || *ret_count > max)
+	if (!xb_word_decimal(word, 1, max, &count))
 		return xb_usage(request->err, "%s '%.32s': a number from 1 to %lu is expected",
 				what, word, max);
+	*ret_count = count;
 	return 0;
 }

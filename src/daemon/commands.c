@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/command.h"
 
+#include "core/word.h"
 #include "daemon/capturing.h"
 #include "daemon/change_log.h"
 #include "daemon/doors.h"
@@ -11,6 +12,7 @@
 #include "daemon/stats.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,7 +72,7 @@ static int parse_port_change(const struct xb_request *request, struct port_chang
 	const struct {
 		const char *name;
 		long *value;
-		long min, max;
+		uint64_t min, max;
 	} options[] = {
 		{"--queues", &change.queues, 1, XB_QUEUES_MAX},
 		{"--learn-max", &change.learn_max, 0, XB_FDB_MAX},
@@ -84,20 +86,19 @@ static int parse_port_change(const struct xb_request *request, struct port_chang
 	for (int i = 1; i < request->argc; i += 2) {
 		const char *value = request->argv[i + 1];
 		size_t o = 0;
-		char *end;
+		uint64_t number;
 
 		while (o < n && strcmp(request->argv[i], options[o].name) != 0)
 			o++;
 		if (o == n)
 			return xb_usage(request->err, "port set has no option '%.64s'",
 					request->argv[i]);
-		errno = 0;
-		*options[o].value = strtol(value, &end, 10);
-		if (errno || *end || end == value || *options[o].value < options[o].min ||
-		    *options[o].value > options[o].max)
+		if (!xb_word_decimal(value, options[o].min, options[o].max, &number))
 			return xb_usage(request->err,
-					"%s '%.32s': a number from %ld to %ld is expected",
+					"%s '%.32s': a number from %" PRIu64 " to %" PRIu64
+					" is expected",
 					options[o].name, value, options[o].min, options[o].max);
+		*options[o].value = (long)number;
 	}
 	*ret_change = change;
 	return 0;
@@ -215,25 +216,20 @@ struct fdb_words {
 static int parse_fdb(const struct xb_request *request, struct fdb_words *ret_words)
 {
 	struct fdb_words words = {0};
-	char tail;
 
-	if (request->argc < 1 || sscanf(request->argv[0], "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c",
-					&words.mac[0], &words.mac[1], &words.mac[2], &words.mac[3],
-					&words.mac[4], &words.mac[5], &tail) != 6)
+	if (request->argc < 1 || !xb_word_mac(request->argv[0], words.mac))
 		return xb_usage(request->err,
 				"a MAC address like 02:00:00:00:00:01 is expected first");
 	if (words.mac[0] & 1)
 		return xb_usage(request->err, "'%.32s' is a group address", request->argv[0]);
 	for (int i = 1; i < request->argc; i += 2) {
 		const char *value = i + 1 < request->argc ? request->argv[i + 1] : NULL;
-		char *end;
-		unsigned long id;
+		uint64_t id;
 
 		if (value && !strcmp(request->argv[i], "port")) {
 			words.port = value;
 		} else if (value && !strcmp(request->argv[i], "vlan")) {
-			id = strtoul(value, &end, 10);
-			if (*end || end == value || id >= XB_FDB_VLAN_ANY)
+			if (!xb_word_decimal(value, 0, XB_FDB_VLAN_ANY - 1, &id))
 				return xb_usage(request->err, "vlan '%.32s': 0 to 4094 is expected",
 						value);
 			words.vlan = (uint16_t)id;

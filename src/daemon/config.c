@@ -3,6 +3,8 @@
 
 #include "daemon/config_value.h"
 #include "steer/text.h"
+#include "steer/verdict.h"
+#include "steer/words.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -12,6 +14,7 @@
 
 #define QUEUE_SIZE_DEFAULT 1024u
 #define STALL_MS_DEFAULT   1000u
+#define CPU_MAX            1023u /* highest number of a CPU: what cpu_set_t holds */
 
 /* ---- one setter for each option ---- */
 
@@ -143,28 +146,39 @@ static int set_workers(struct xb_config *config, const char *value, struct xb_er
 	return xb_value_number(value, 1, XB_WORKERS_MAX, &config->workers, err);
 }
 
+/* N or N-M, up to the next comma. Returns whether it is that. */
+static bool read_cpus(const char *at, struct xb_range *ret_range)
+{
+	char word[16];
+	size_t len = strcspn(at, ",");
+
+	if (len >= sizeof(word))
+		return false;
+	memcpy(word, at, len);
+	word[len] = '\0';
+	return xb_word_range(word, CPU_MAX, ret_range);
+}
+
 static int set_cpus(struct xb_config *config, const char *value, struct xb_error *err)
 {
 	const char *at = value;
 	unsigned n = 0;
 
 	while (*at) {
-		char *end;
-		unsigned long first = strtoul(at, &end, 10);
-		unsigned long last = *end == '-' ? strtoul(end + 1, &end, 10) : first;
+		struct xb_range range;
 
-		if (!isdigit((unsigned char)*at) || (*end && *end != ',') || last < first ||
-		    last >= 1024 || n + (last - first) >= XB_CPUS_MAX)
+		if (!read_cpus(at, &range) || n + (range.last - range.first) >= XB_CPUS_MAX)
 			return xb_value_refuse(err, value, "a list of CPUs like 2,4-6");
-		for (unsigned long cpu = first; cpu <= last; cpu++) {
+		for (unsigned cpu = range.first; cpu <= range.last; cpu++) {
 			for (unsigned i = 0; i < n; i++)
 				if (config->cpus[i] == cpu)
 					return xb_fail(err, -EINVAL,
-						       "'%.64s': CPU %lu is named twice", value,
+						       "'%.64s': CPU %u is named twice", value,
 						       cpu);
-			config->cpus[n++] = (unsigned)cpu;
+			config->cpus[n++] = cpu;
 		}
-		at = end + (*end == ',');
+		at += strcspn(at, ",");
+		at += *at == ',';
 	}
 	config->n_cpus = n;
 	if (!n || xb_value_ends_open(value))
@@ -394,7 +408,7 @@ void xb_config_init(struct xb_config *config)
 {
 	*config = (struct xb_config){
 		.kernel = {.queue_size = QUEUE_SIZE_DEFAULT, .offload = true},
-		.verdict_word = "bridge",
+		.verdict_word = XB_VERDICT_DEFAULT,
 		.stall_ms = STALL_MS_DEFAULT,
 		.bpffs = XB_BPFFS_DEFAULT,
 	};
@@ -407,11 +421,10 @@ void xb_config_fini(struct xb_config *config)
 
 bool xb_config_knows_verdict(const struct xb_config *config, const char *word)
 {
-	static const char *const words[] = {"pass", "bridge", "drop", "kernel", NULL};
-
 	if (!*word)
 		return false;
-	if (xb_value_one_of(word, words) >= 0 || !strcmp(word, config->kernel.ifname))
+	if (xb_verdict_named(word, NULL) || !strcmp(word, "kernel") ||
+	    !strcmp(word, config->kernel.ifname))
 		return true;
 	for (unsigned u = 0; u < config->n_uplinks; u++)
 		if (!strcmp(word, config->uplinks[u].ifname))

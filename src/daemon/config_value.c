@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/config_value.h"
 
-#include "steer/words.h"
+#include "core/word.h"
+#include "steer/verdict.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +16,9 @@ int xb_value_refuse(struct xb_error *err, const char *value, const char *expecte
 int xb_value_number(const char *value, unsigned min, unsigned max, unsigned *ret_number,
 		    struct xb_error *err)
 {
-	char *end;
-	unsigned long long number;
+	uint64_t number;
 
-	errno = 0;
-	number = strtoull(value, &end, 10);
-	if (!isdigit((unsigned char)*value) || *end || errno || number < min || number > max)
+	if (!xb_word_decimal(value, min, max, &number))
 		return xb_fail(err, -EINVAL, "'%.64s': a number from %u to %u is expected", value,
 			       min, max);
 	*ret_number = (unsigned)number;
@@ -68,7 +65,7 @@ int xb_value_fds(const char *value, struct xb_fd_list *ret_list, struct xb_error
 		return xb_value_refuse(err, value, "a list of descriptors like 3,4");
 	while (*at) {
 		size_t len = strcspn(at, ",");
-		unsigned fd;
+		unsigned fd = 0;
 
 		if (!len || len >= sizeof(word) || list.n == XB_TAP_QUEUES_MAX)
 			return xb_value_refuse(err, value, "a list of descriptors like 3,4");
@@ -131,12 +128,10 @@ int xb_value_one_of(const char *word, const char *const *words)
 /* Words that mean something else where a port can be named. */
 int xb_value_not_reserved(const char *value, struct xb_error *err)
 {
-	static const char *const reserved[] = {"pass", "bridge", "drop", "kernel", NULL};
-
-	if (xb_value_one_of(value, reserved) >= 0)
+	if (xb_verdict_named(value, NULL) || !strcmp(value, "kernel"))
 		return xb_fail(err, -EINVAL,
-			       "'%s': another name is expected; pass, bridge, drop and kernel are "
-			       "words of rules",
+			       "'%s': another name is expected; " XB_VERDICTS_NAMED
+			       " and kernel are words of rules",
 			       value);
 	if (strchr(value, '#'))
 		return xb_fail(err, -EINVAL,

@@ -7,11 +7,12 @@
 #define XB_DAEMON_CONFIG_VALUE_H
 
 #include "daemon/config.h"
+#include "steer/verdict.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define XB_VERDICT_EXPECTED "pass, bridge, drop, kernel or the name of an uplink"
+#define XB_VERDICT_EXPECTED XB_VERDICTS_NAMED ", kernel or the name of an uplink"
 
 /** Fails with "'VALUE': EXPECTED is expected". Returns -EINVAL. */
 int xb_value_refuse(struct xb_error *err, const char *value, const char *expected);

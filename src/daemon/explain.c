@@ -2,6 +2,7 @@
 #include "daemon/explain.h"
 
 #include "core/bridge.h"
+#include "core/word.h"
 #include "daemon/commands.h"
 #include "daemon/instance.h"
 #include "daemon/json.h"
@@ -33,15 +34,17 @@ static int digit(char c)
 static int parse_sample(const char *text, struct sample *ret_sample, struct xb_error *err)
 {
 	struct sample sample = {0};
-	char *hex;
-	size_t len;
+	const char *hex = strchr(text, ':');
+	char length[16];
+	uint64_t bytes;
+	size_t len = hex ? strlen(hex) : 0;
 
-	errno = 0;
-	sample.bytes = (uint32_t)strtoul(text, &hex, 10);
-	len = strlen(hex);
-	if (errno || hex == text || *hex != ':' || len % 2 == 0 || len / 2 > sizeof(sample.data))
+	snprintf(length, sizeof(length), "%.*s", hex ? (int)(hex - text) : 0, text);
+	if (!xb_word_decimal(length, 0, UINT32_MAX, &bytes) || len % 2 == 0 ||
+	    len / 2 > sizeof(sample.data))
 		return xb_fail(err, -EINVAL, "a frame is LEN:HEX, of at most %zu bytes",
 			       sizeof(sample.data));
+	sample.bytes = (uint32_t)bytes;
 	for (hex++; *hex; hex += 2) {
 		int upper = digit(hex[0]), lower = digit(hex[1]);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/kernel_follow.h"
 
+#include "core/word.h"
 #include "daemon/doors.h"
 #include "daemon/log.h"
 #include "daemon/mac.h"
@@ -46,6 +47,7 @@ static void follow_mac(struct xb_kernel_door *door)
 	const struct xb_door *first = xb_doors_first_uplink(door->base.instance);
 	struct xb_kernel_port *kernel = &door->kernel;
 	bool follows = !memcmp(kernel->mac, door->followed_mac, sizeof(kernel->mac));
+	char address[XB_MAC_TEXT_BYTES];
 	int ret;
 
 	if (door->config.mac_source != XB_MAC_UPLINK ||
@@ -62,10 +64,8 @@ static void follow_mac(struct xb_kernel_door *door)
 	}
 	memcpy(kernel->mac, first->mac, sizeof(kernel->mac));
 	memcpy(door->base.mac, first->mac, sizeof(door->base.mac));
-	xb_log(XB_LOG_NOTICE,
-	       "%s has the address of uplink %s, which is %02x:%02x:%02x:%02x:%02x:%02x now",
-	       kernel->port->name, first->port->name, first->mac[0], first->mac[1], first->mac[2],
-	       first->mac[3], first->mac[4], first->mac[5]);
+	xb_log(XB_LOG_NOTICE, "%s has the address of uplink %s, which is %s now",
+	       kernel->port->name, first->port->name, xb_mac_text(first->mac, address));
 }
 
 void xb_kernel_follow_uplink(struct xb_kernel_door *door)

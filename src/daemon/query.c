@@ -4,6 +4,7 @@
  */
 #include "daemon/commands.h"
 
+#include "core/word.h"
 #include "daemon/change_log.h"
 #include "daemon/doors.h"
 #include "daemon/json.h"
@@ -11,6 +12,7 @@
 #include "daemon/troubles.h"
 #include "gate/bpffs.h"
 #include "steer/text.h"
+#include "steer/verdict.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,21 +21,16 @@
 
 static void add_mac(struct json_object *to, const char *name, const uint8_t mac[6])
 {
-	char text[18];
+	char text[XB_MAC_TEXT_BYTES];
 
-	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
-		 mac[3], mac[4], mac[5]);
-	xb_json_add_text(to, name, text);
+	xb_json_add_text(to, name, xb_mac_text(mac, text));
 }
 
 void xb_verdict_text(const struct xb_instance *instance, uint16_t verdict, char *buf, size_t bytes)
 {
-	static const char *const words[] = {"none", "pass", "bridge", "drop"};
-
-	if (verdict >= XB_VERDICT_PORT0)
-		snprintf(buf, bytes, "%s", xb_port_name(instance, verdict - XB_VERDICT_PORT0));
-	else
-		snprintf(buf, bytes, "%s", verdict < 4 ? words[verdict] : "?");
+	snprintf(buf, bytes, "%s",
+		 verdict >= XB_VERDICT_PORT0 ? xb_port_name(instance, verdict - XB_VERDICT_PORT0)
+					     : xb_verdict_word(verdict));
 }
 
 static uint64_t seconds_since(uint64_t then_ns)

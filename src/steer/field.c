@@ -138,6 +138,7 @@ static void print_flags(const struct xb_flags *flags, FILE *out)
 void xb_field_print(const struct xb_field *field, const struct xb_rule *rule, FILE *out)
 {
 	const void *from = xb_field_of(field, rule);
+	char mac[XB_MAC_TEXT_BYTES];
 
 	switch (field->kind) {
 	case XB_FIELD_OWN:
@@ -159,7 +160,7 @@ void xb_field_print(const struct xb_field *field, const struct xb_rule *rule, FI
 		}
 		/* fallthrough */
 	case XB_FIELD_MAC:
-		xb_mac_print(from, out);
+		fputs(xb_mac_text(from, mac), out);
 		break;
 	case XB_FIELD_PREFIX:
 		xb_prefix_print(from, out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "steer/list.h"
 
+#include "steer/verdict.h"
 #include "steer/words.h"
 
 #include <errno.h>
@@ -56,8 +57,8 @@ int xb_rule_list_set_verdict(struct xb_rule_list *list, const char *word, unsign
 {
 	if (!xb_word_port(word, list->verdict)) {
 		xb_refuse(err, -EINVAL,
-			  "default '%.40s': pass, bridge, drop or the name of a port is "
-			  "expected",
+			  "default '%.40s': " XB_VERDICTS_NAMED
+			  " or the name of a port is expected",
 			  word);
 		return -EINVAL;
 	}

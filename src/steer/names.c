@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "steer/names.h"
 
+#include "steer/verdict.h"
 #include "steer/words.h"
 
 #include <errno.h>
 #include <string.h>
 
 static const char ports_hint[] = "`xbridge port list` names them";
-static const char verdicts_hint[] =
-	"`xbridge port list` names them; pass, bridge and drop are verdicts";
+static const char verdicts_hint[] = "`xbridge port list` names them; " XB_VERDICTS_NAMED
+				    " are verdicts, too";
 
 /* Says what is the matter with a name: where it stands, or, of no text, after which word. */
 static int wrong(unsigned place, const char *before, const char *name, const char *why,
@@ -26,12 +27,11 @@ static int wrong(unsigned place, const char *before, const char *name, const cha
 
 static int find_verdict(const struct xb_rule_names *names, const char *word)
 {
-	static const char *const words[] = {"pass", "bridge", "drop"};
+	uint16_t verdict;
 	int port;
 
-	for (int i = 0; i < (int)(sizeof(words) / sizeof(words[0])); i++)
-		if (!strcmp(word, words[i]))
-			return (int)XB_VERDICT_PASS + i;
+	if (xb_verdict_named(word, &verdict))
+		return verdict;
 	port = names->port(names->arg, word);
 	return port < 0 ? port : XB_VERDICT_PORT(port);
 }

@@ -12,6 +12,7 @@
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "steer/adopt.h"
+#include "steer/verdict.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@
 
 static struct xb_steered_list empty_list(void)
 {
-	return (struct xb_steered_list){.word = "bridge", .verdict = XB_VERDICT_BRIDGE};
+	return (struct xb_steered_list){.word = XB_VERDICT_DEFAULT, .verdict = XB_VERDICT_BRIDGE};
 }
 
 static int open_counters(struct xb_steering *steering)

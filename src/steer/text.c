@@ -4,6 +4,7 @@
 #include "steer/contradiction.h"
 #include "steer/field.h"
 #include "steer/net_names.h"
+#include "steer/verdict.h"
 #include "steer/words.h"
 
 #include <assert.h>
@@ -240,7 +241,7 @@ static int read_action(struct reader *in)
 	read_word(in);
 	in->verdict_at = in->word_at;
 	if (!xb_word_port(in->word, in->rule.verdict))
-		return unexpected(in, "pass, bridge, drop or the name of a port");
+		return unexpected(in, XB_VERDICTS_NAMED " or the name of a port");
 	return read_tail(in);
 }
 

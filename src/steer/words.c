@@ -2,31 +2,9 @@
 #include "steer/words.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
-#include <errno.h>
 #include <linux/if_ether.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
-
-bool xb_word_number(const char *word, uint64_t min, uint64_t max, uint64_t *ret_number)
-{
-	bool hex = word[0] == '0' && (word[1] == 'x' || word[1] == 'X');
-	const char *digits = hex ? word + 2 : word;
-	unsigned long long number;
-	char *end;
-
-	if (hex ? !isxdigit((unsigned char)*digits) : !isdigit((unsigned char)*digits))
-		return false;
-	if (hex && (digits[1] == 'x' || digits[1] == 'X'))
-		return false; /* strtoull would take a second 0x */
-	errno = 0;
-	number = strtoull(digits, &end, hex ? 16 : 10);
-	if (*end || errno || number < min || number > max)
-		return false;
-	*ret_number = number;
-	return true;
-}
 
 bool xb_word_range(char *word, uint16_t max, struct xb_range *ret_range)
 {
@@ -39,24 +17,6 @@ bool xb_word_range(char *word, uint16_t max, struct xb_range *ret_range)
 	    !xb_word_number(dash ? dash + 1 : word, 0, max, &last) || first > last)
 		return false;
 	*ret_range = (struct xb_range){(uint16_t)first, (uint16_t)last};
-	return true;
-}
-
-bool xb_word_mac(const char *word, uint8_t ret_mac[6])
-{
-	uint8_t mac[6];
-
-	if (strlen(word) != 17)
-		return false;
-	for (unsigned i = 0; i < 6; i++, word += 3) {
-		char digits[3] = {word[0], word[1], '\0'};
-
-		if (!isxdigit((unsigned char)word[0]) || !isxdigit((unsigned char)word[1]) ||
-		    word[2] != (i < 5 ? ':' : '\0'))
-			return false;
-		mac[i] = (uint8_t)strtoul(digits, NULL, 16);
-	}
-	memcpy(ret_mac, mac, sizeof(mac));
 	return true;
 }
 
@@ -228,12 +188,6 @@ void xb_text_print(const char *text, FILE *out)
 		fputc(*text, out);
 	}
 	fputc('"', out);
-}
-
-void xb_mac_print(const uint8_t mac[6], FILE *out)
-{
-	fprintf(out, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-		mac[5]);
 }
 
 void xb_prefix_print(const struct xb_prefix *prefix, FILE *out)

@@ -2,10 +2,12 @@
 /*
  * The values in a rule: one word each, read and printed. A reader returns whether the whole word
  * was such a value, and leaves the result untouched where it was not; it may change the word.
+ * Numbers and MAC addresses: core/word.h.
  */
 #ifndef XB_STEER_WORDS_H
 #define XB_STEER_WORDS_H
 
+#include "core/word.h"
 #include "xbridge/rule.h"
 
 #include <stdbool.h>
@@ -23,9 +25,6 @@ extern const struct xb_word xb_proto_words[];
 extern const struct xb_word xb_ethertype_words[];
 extern const struct xb_word xb_frag_words[];
 
-/** Decimal, or hexadecimal behind 0x. */
-bool xb_word_number(const char *word, uint64_t min, uint64_t max, uint64_t *ret_number);
-
 bool xb_word_named(const struct xb_word *words, const char *word, uint64_t *ret_number);
 
 /** The name of a number, or NULL. */
@@ -34,9 +33,6 @@ const char *xb_word_name(const struct xb_word *words, unsigned number);
 /** "N" or "N-M". */
 bool xb_word_range(char *word, uint16_t max, struct xb_range *ret_range);
 void xb_range_print(const struct xb_range *range, FILE *out);
-
-bool xb_word_mac(const char *word, uint8_t ret_mac[6]);
-void xb_mac_print(const uint8_t mac[6], FILE *out);
 
 /** ADDRESS or ADDRESS/BITS; clears the bits behind the prefix. */
 bool xb_word_prefix(char *word, struct xb_prefix *ret_prefix);
