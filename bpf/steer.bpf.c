@@ -4,16 +4,16 @@
  * to xbridge's AF_XDP sockets.
  *
  * One copy is loaded for each uplink (`slot`), all over the same pinned maps. It outlives the
- * daemon, so it must do right alone: `drop` stays in force, and what it would redirect it passes as
- * soon as nobody reads. Three things tell it that nobody reads, whichever comes first: a heartbeat
- * of 0 (a queue without a socket), a stale one (a daemon that stalled), and an empty place in
- * `xsks` (a daemon that died: the kernel takes a closed socket out). A frame that AF_XDP would
- * drop, as it is longer than a chunk, passes too.
+ * daemon, so it must be safe on its own: `drop` stays in force, and what it would redirect it
+ * passes as soon as nobody reads. Three things tell it that nobody reads, whichever comes first: a
+ * heartbeat of 0 (a queue without a socket), a stale one (a daemon that stalled), and an empty
+ * place in `xsks` (a daemon that died: the kernel takes a closed socket out). A frame that AF_XDP
+ * would drop, as it is longer than a chunk, passes too.
  *
  * The metadata that tells userspace the verdict is written only once the redirect is certain: a
  * frame that passes reaches the stack as it came. What a program before us left there is replaced.
  *
- * There are two entries. `steer` tells; `steer_mute` does the same without a word of it, and
+ * There are two entries. `steer` tells; `steer_mute` does the same and writes no metadata, so
  * userspace asks the rules again (XB_STAGE_UNTOLD). It is for a place behind libxdp's dispatcher
  * under a kernel that takes only such extensions there as leave the packet's data alone.
  */
@@ -26,8 +26,8 @@
 #include "xbridge/gcra.h"
 
 const volatile __u32 slot = 0;
-/* Whose turn it is in the slot is told by the table: behind a dispatcher the program of before and
- * the next one are both there for a moment, and each frame is judged, and counted, by one. */
+/* The table says which program of the slot judges. In a dispatcher the old program and the next one
+ * are both there for a moment, and each frame is judged and counted by one of them. */
 const volatile __u32 turn = 0;
 /* A longer frame is not redirected. What a test run calls a frame in one piece is shorter. */
 const volatile __u32 redirect_bytes_max = XB_REDIRECT_BYTES_MAX;
@@ -204,8 +204,7 @@ static __always_inline __u32 remembered(struct question *question, const struct 
 
 /* Finds the first rule that matches; question->rule is that. Returns 0 where there is none.
  *
- * A function of its own, since what the verifier finds in it would else be multiplied by what it
- * finds around it. */
+ * A function of its own: inlined, it would multiply the states that the verifier looks at. */
 __attribute__((noinline)) int ask_rules(struct xdp_md *ctx, struct question *question,
 					__u32 generation, __u32 port, __u32 own)
 {
@@ -249,7 +248,7 @@ static __always_inline int count_hit(const struct xb_image_rule *rule, __u64 byt
 	return !due_ns || xb_gcra_allows(due_ns, bpf_ktime_get_ns(), rule->each_ns, rule->ahead_ns);
 }
 
-/* Shows a frame that is about to be dropped to who watches. */
+/* Shows a frame that is about to be dropped to `xbridge capture`. */
 static __always_inline void show_drop(struct xdp_md *ctx, struct xb_table *now, __u32 port,
 				      const struct xb_decision *decision, __u32 limited)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The verdict on a frame, the same lines for the XDP program and for userspace (DESIGN.md, 5).
+ * The verdict on a frame, by the same code in the XDP program and in userspace.
  *
  * The order: group frames of a shared uplink, rules, own MACs, the default verdict. The caller
- * looks the destination up among the own MACs before, since rules too may ask for it (`dmac own`),
- * and asks the rules (image.h).
+ * first looks the destination up among the own MACs, since rules too may ask for it (`dmac own`),
+ * and then asks the rules (image.h).
  *
  * No verdict sends a frame back to the port that it came from: a rule whose verdict is that port
  * does not apply to the frame, which is compiled into the image, and a default verdict that is that
@@ -18,8 +18,8 @@
 
 /** What a frame is judged by, besides its bytes. */
 struct xb_scene {
-	__u32 shared; /* the uplink keeps group frames to itself. In userspace 0: what arrives there
-			 of a shared uplink's group frames is xbridge's own copy */
+	__u32 shared; /* the uplink keeps group frames to itself. In userspace 0: a group frame that
+			 arrives there from a shared uplink is xbridge's own copy */
 	__u32 verdict; /* the default verdict */
 	__u32 in;      /* id of the port that the frame came in by */
 	__u32 uplink;  /* that port has a stack of its own to pass to; `pass` of a frame from
@@ -50,7 +50,7 @@ XB_INLINE int xb_is_kept_group(const struct xb_scene *scene)
 	return scene->shared && scene->group;
 }
 
-/** What rules see of it: struct xb_origin, own. */
+/** What rules see of that: struct xb_origin, own. */
 XB_INLINE enum xb_own xb_own_of(const struct xb_scene *scene)
 {
 	if (!scene->own)

@@ -12,15 +12,15 @@
 #define XB_DROP_REASONS(X)                                                                        \
 	X(RUNT, runt, rx, "shorter than an Ethernet header")                                      \
 	X(TOO_LONG, too_long, rx, "longer than the receiving port may send us")                   \
-	X(BAD_HEADER, bad_header, rx, "virtio-net header contradicts the packet behind it")       \
+	X(BAD_HEADER, bad_header, rx, "virtio-net header contradicts the packet that follows it") \
 	X(BAD_RING, bad_ring, rx, "the other side of the ring broke its rules")                   \
 	X(NO_FRAME, no_frame, rx, "no free frame to hold it, or a copy of it")                    \
 	X(SMAC_GROUP, smac_group, rx, "source address is a group address")                        \
 	X(SMAC_TAKEN, smac_taken, rx, "source address belongs to another port or to this host")   \
 	X(RESERVED, reserved, rx, "link-local protocol (01:80:c2:00:00:0x), never forwarded")     \
 	X(STORM, storm, rx, "group frames beyond the port's storm limit")                         \
-	X(LOOP, loop, rx, "its port and another one lie on one segment, where it would go round") \
-	X(HAIRPIN, hairpin, rx, "destination lies behind the port that it came from")             \
+	X(LOOP, loop, rx, "its port and another port are on one segment, so it would loop")       \
+	X(HAIRPIN, hairpin, rx, "destination is reached through the port that it came from")      \
 	X(NO_PORT, no_port, rx, "no other port to send it to")                                    \
 	X(VERDICT, verdict, rx,                                                                   \
 	  "a rule or the default verdict says drop; or pass, and this is a copy")                 \
@@ -29,7 +29,7 @@
 	X(TX_FULL, tx_full, tx, "the port's transmit ring was full")                              \
 	X(TX_TOO_LONG, tx_too_long, tx, "longer than the port can send, and not to be cut")       \
 	X(TX_NO_FRAME, tx_no_frame, tx, "no free frame to cut it into")                           \
-	X(TX_BAD, tx_bad, tx, "its headers can't be cut or its checksum not be finished")         \
+	X(TX_BAD, tx_bad, tx, "its headers can't be cut, or its checksum can't be finished")      \
 	X(TX_RESET, tx_reset, tx, "thrown away by a reset of the port")                           \
 	X(TX_ERROR, tx_error, tx, "refused by the kernel or the device")
 

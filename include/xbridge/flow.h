@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The flow cache in front of the image: which rule the last frame of a key has met. Each key has
+ * The flow cache in front of the image: which rule the last frame with a key has met. Each key has
  * one place. Each CPU, in the XDP program, and each worker has a cache of its own, so nothing here
  * is shared.
  *
- * It keeps ranks, never what became of a frame: a forwarding table may change its mind at any time.
+ * It keeps ranks, never what became of a frame: the forwarding table may change at any time.
  */
 #ifndef XBRIDGE_FLOW_H
 #define XBRIDGE_FLOW_H
@@ -28,7 +28,7 @@ _Static_assert(sizeof(struct xb_flow) == sizeof(struct xb_key) + 8 &&
 #define XB_FLOW_BITS 12
 _Static_assert(XB_FLOWS == 1u << XB_FLOW_BITS, "a hash's uppermost bits are a place");
 
-/** Takes away what no rule asks for; returns the key's place. */
+/** Masks what no rule asks for; returns the key's place. */
 XB_INLINE __u32 xb_flow_place(struct xb_key *key, const struct xb_image *image)
 {
 	const xb_key_word *masks = (const xb_key_word *)&image->head.mask;
@@ -68,8 +68,8 @@ XB_INLINE int xb_flow_same_key(const struct xb_key *a, const struct xb_key *b)
 	return !differ;
 }
 
-/** The rank of the first rule that a key, masked, meets: what its place in the cache remembers, or
- *  else what a walk finds, which is remembered. */
+/** The rank of the first rule that a masked key meets: from its place in the cache or, if that
+ * holds another key, by a walk, whose answer is kept there. */
 XB_INLINE __u32 xb_flow_find(struct xb_flow *flow, const struct xb_image *image,
 			     const struct xb_key *key, struct xb_walk *walk)
 {

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A rate limit, the same lines for the XDP program and for userspace, which may share its state:
+ * A rate limit, by the same code in the XDP program and in userspace, which may share its state:
  * one number that says when the next frame would be due if they came evenly (GCRA, the generic cell
- * rate algorithm of ITU-T I.371). What comes too long before that is over the limit.
+ * rate algorithm of ITU-T I.371). A frame that comes too long before that is over the limit.
  */
 #ifndef XBRIDGE_GCRA_H
 #define XBRIDGE_GCRA_H
 
 #include <linux/types.h>
 
-/* clang 14 has no atomic load for BPF, where an aligned one is. */
+/* clang 14 has no atomic load for BPF, where an aligned load is atomic. */
 #ifdef __bpf__
 #define XB_LOAD_ONCE(at) (*(const volatile __typeof__(*(at)) *)(at))
 #else
 #define XB_LOAD_ONCE(at) __atomic_load_n(at, __ATOMIC_RELAXED)
 #endif
 
-/** How often others may move the number under our hands before the frame counts as over the limit.
+/** How often others may change the number in between before the frame counts as over the limit.
  */
 #define XB_GCRA_TRIES 16
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The steering table as it is asked: an image without pointers, made by the daemon, to be walked by
- * the XDP program and by userspace with the lines below.
+ * The steering table as frames are judged by it: an image without pointers, made by the daemon and
+ * walked by the XDP program and by userspace, with the code below.
  *
- * A rule is a bit; its place is its rank, the rule that is asked first has rank 0. Each thing that
+ * A rule is a bit. Its place is its rank: the rule that is asked first has rank 0. Each thing that
  * a rule can ask for (an axis) maps a frame's value to the set of rules which that value satisfies;
  * the AND of all axes' sets is what matches, its lowest bit the winner.
  *
@@ -11,12 +11,12 @@
  *                          └──► extra: what this interval has beyond, few words
  *
  * An axis of few values has a place for each; on others the value is looked for among the sorted
- * starts of intervals, in a part that a root table names. Every set begins with a summary that has
- * a bit for each of its words which is not zero: the AND of the summaries tells which words to look
- * at.
+ * starts of intervals, in a part that a root table names. Every set begins with a summary, which
+ * has a bit for each word of the set that is not zero: the AND of the summaries tells which words
+ * to look at.
  *
- * Places in the image are bytes from its start. Each is masked when it is used, so that no image,
- * whatever it holds, is read beyond its end.
+ * Places in the image are bytes from its start. Each is masked when it is used, so whatever an
+ * image holds, nothing beyond its end is read.
  */
 #ifndef XBRIDGE_IMAGE_H
 #define XBRIDGE_IMAGE_H
@@ -51,7 +51,7 @@ enum xb_axis_id {
 /** The binary search among 2 * XB_RULES_MAX + 1 intervals ends after so many steps. */
 #define XB_SEARCH_STEPS 14
 
-/** An axis. Of a value that the frame doesn't have, `absent` holds the rules that don't ask. */
+/** An axis. `absent` is the set of rules that don't ask it, for frames without a value there. */
 struct xb_axis {
 	__u32 n;          /* intervals, or values of an axis that has a place for each */
 	__u32 wide;       /* 1: a value has two halves (SRC6, DST6) */
@@ -104,7 +104,7 @@ struct xb_image_head {
 	struct xb_axis axes[XB_AXIS_COUNT];
 };
 
-/** An element of the array `images`; the bytes behind image->head.bytes mean nothing. */
+/** An element of the array `images`; the bytes after image->head.bytes mean nothing. */
 struct xb_image {
 	struct xb_image_head head;
 	__u8 tables[XB_IMAGE_BYTES - sizeof(struct xb_image_head)];
@@ -218,11 +218,11 @@ XB_GLOBAL __u32 xb_axis_interval(const struct xb_image *image, __u32 id, __u64 u
 		__u32 middle = (low + high + 1) >> 1;
 		__u32 at = axis->starts + (wide ? middle * 16 : middle * 8);
 		__u64 start = xb_image_u64(image, at);
-		int behind = start > upper;
+		int is_after = start > upper;
 
 		if (wide && start == upper)
-			behind = xb_image_u64(image, at + 8) > lower;
-		if (behind)
+			is_after = xb_image_u64(image, at + 8) > lower;
+		if (is_after)
 			high = middle - 1;
 		else
 			low = middle;
@@ -262,7 +262,7 @@ XB_INLINE __u64 xb_sets_summary(const void *image, const struct xb_sets *sets)
  *  the stack. */
 struct xb_walk {
 	__u64 upper[XB_AXIS_COUNT]; /* the value on each axis; of SRC6 and DST6 its upper half */
-	__u64 lower[XB_AXIS_COUNT]; /* of SRC6 and DST6; else 0 */
+	__u64 lower[XB_AXIS_COUNT]; /* of an IPv6 address its lower half; otherwise 0 */
 	__u32 known;                /* bits 1 << axis: the frame has a value there */
 	__u32 ip6;                  /* it is an IPv6 frame */
 	__u32 kept;                 /* the frame is for those rules alone that say `dmac own` */
@@ -344,7 +344,7 @@ XB_STEP long xb_ask_axis(__u32 i, void *data)
 	return !quest->left;
 }
 
-/* Words that are looked at together: what it takes to find a set's words is shared by them. */
+/* Words that are looked at together: the search for a set's words is shared by them. */
 #define XB_CHUNK_WORDS 4
 
 /* Such words of one set, or of the AND of several. */
@@ -436,7 +436,7 @@ XB_INLINE __u64 xb_without_chunk(__u64 left, __u32 word)
 	return left & ~(((1ull << XB_CHUNK_WORDS) - 1) << word);
 }
 
-/* Chunks that are looked at in one step: to be called costs as much as some words. */
+/* Chunks that are looked at in one step: a call costs as much as some words. */
 #define XB_CHUNKS_A_STEP 4
 
 /* The first rank in the lowest words that `left` names, or XB_RANK_NONE. */

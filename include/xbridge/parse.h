@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Parsing, the same lines for the XDP program and for userspace.
+ * Parsing, the same code for the XDP program and for userspace.
  *
  * A cursor walks from `data` to `end`; each step checks that the header lies before `end`, which is
  * also what the BPF verifier wants to see, and reads each field once. xb_parse finds Ethernet and
  * up to two VLAN tags; xb_parse_key goes on from there to all that rules ask for. Headers are
- * looked for in the first XB_PARSE_BYTES only, so that a packet is the same to one who sees it
- * whole as to one who has gathered its beginning from a chain.
+ * looked for in the first XB_PARSE_BYTES only, so a packet has the same key whether it lies in one
+ * piece or its beginning was gathered from a chain.
  */
 #ifndef XBRIDGE_PARSE_H
 #define XBRIDGE_PARSE_H
@@ -39,9 +39,9 @@ _Static_assert(sizeof(struct xb_vlan_tag) == 4, "as it lies in the frame");
 struct xb_parsed {
 	__u8 dmac[ETH_ALEN];
 	__u8 smac[ETH_ALEN];
-	__be16 ethertype;             /* behind the tags; a third tag's own type stands here */
+	__be16 ethertype;             /* after the tags; of a third tag its own type */
 	__u8 n_tags;                  /* 0 to XB_VLAN_TAGS_MAX */
-	__u8 group;                   /* the destination is a group address (broadcast too) */
+	__u8 group;                   /* 1: the destination is a group address, or broadcast */
 	__be16 tci[XB_VLAN_TAGS_MAX]; /* outermost first */
 	__u16 l3_bytes;               /* from the start of the frame to what `ethertype` names */
 };
@@ -76,7 +76,7 @@ struct xb_key {
 	XB_FIELDS(XB_KEY_48_)
 	XB_FIELDS(XB_KEY_16_)
 	XB_FIELDS(XB_KEY_8_)
-	__u8 family; /* of the addresses: 4 or 6; 0: not IP, or not to be believed */
+	__u8 family; /* of the addresses: 4 or 6; 0: not IP, or malformed */
 } __attribute__((aligned(8)));
 
 #define XB_KEY_BYTES_(NAME, name, KIND, BITS, ...) +(BITS) / 8
@@ -85,7 +85,7 @@ _Static_assert(offsetof(struct xb_key, family) == sizeof(__u32) XB_FIELDS(XB_KEY
 _Static_assert(offsetof(struct xb_key, has) % 8 == 0, "an address is at a multiple of 8");
 #undef XB_KEY_BYTES_
 
-/** A key as its words, for who compares or masks it whole. */
+/** A key as words, to compare or mask it whole. */
 #define XB_KEY_WORDS (sizeof(struct xb_key) / 8)
 typedef __u64 __attribute__((may_alias)) xb_key_word;
 
@@ -136,15 +136,15 @@ XB_INLINE int xb_parse(const void *data, const void *end, struct xb_parsed *ret)
 	return 0;
 }
 
-/* The frame, and where its IP packet ends by its own account. */
+/* The frame, and where its IP packet ends by its own length field. */
 struct xb_sight {
 	const __u8 *data;
 	const void *end;
 	__u32 ip_end;
 };
 
-/* Notes where the transport header lies. Here and below `headers` is NULL where nobody wants to
- * know, as in BPF: a constant, so that nothing is left of it there. */
+/* Notes where the transport header lies. Here and below `headers` is NULL where it is not
+ * wanted, as in BPF: a constant, so that nothing is left of it there. */
 XB_INLINE void xb_note_l4(const struct xb_sight *sight, __u32 at, __u32 is_plain, __u32 is_fragment,
 			  struct xb_headers *headers)
 {
@@ -155,7 +155,8 @@ XB_INLINE void xb_note_l4(const struct xb_sight *sight, __u32 at, __u32 is_plain
 		headers->flags &= (__u8)~XB_HEADERS_OPAQUE;
 }
 
-/* The `len` bytes at `at`, or NULL where they are not all there, or out of sight. */
+/* The `len` bytes at `at`, or NULL where they are not all in sight: in the frame, in its first
+ * XB_PARSE_BYTES, and in the IP packet. */
 XB_INLINE const void *xb_see(const struct xb_sight *sight, __u32 at, __u32 len)
 {
 	const __u8 *here;
@@ -200,7 +201,7 @@ XB_INLINE __u8 xb_frag_of(__u32 later, __u32 more)
 	return later ? XB_FRAG_LATER : more ? XB_FRAG_FIRST : XB_FRAG_NO;
 }
 
-/* What stands at the start of the transport header. */
+/* Reads the start of the transport header. */
 XB_INLINE void xb_parse_transport(const struct xb_sight *sight, __u32 at, struct xb_key *ret)
 {
 	const __u8 *bytes;
@@ -298,7 +299,7 @@ XB_INLINE __u32 xb_pass_ext(const struct xb_sight *sight, __u32 at, struct xb_ke
 	if (kind != XB_PROTO_FRAG)
 		return at + 8 + ext[1] * 8u;
 	frag = xb_get_be16(ext + 2);
-	/* a second fragment header can't make whole what the first took apart */
+	/* a second fragment header does not change what the first says */
 	if (ret->frag == XB_FRAG_NO)
 		ret->frag = xb_frag_of(frag & XB_IPV6_OFFSET, frag & XB_IPV6_MF);
 	return at + 8;
@@ -329,7 +330,7 @@ XB_INLINE void xb_parse_ipv6(struct xb_sight *sight, __u32 at, struct xb_key *re
 
 	for (int i = 0; i < XB_PARSE_EXT_MAX && xb_is_ext(ret->proto); i++) {
 		if (ret->frag == XB_FRAG_LATER)
-			break; /* what follows is from the middle */
+			break; /* what follows is from the middle of the packet */
 		at = xb_pass_ext(sight, at, ret, headers);
 		if (!at)
 			break;
@@ -444,17 +445,17 @@ XB_INLINE int xb_key_plain(const void *data, const void *end, const struct xb_or
 }
 
 /**
- * Makes the key of the frame from `data` to `end`, and notes where its headers lie. Whole is a
- * header only if it lies before `end`, in the first XB_PARSE_BYTES, and, for a transport header,
- * before the end of the IP packet by its own length field (0: none is given, as in some packets
+ * Makes the key of the frame from `data` to `end`, and notes where its headers lie. A header counts
+ * only if all of it lies before `end`, in the first XB_PARSE_BYTES and, for what follows the IP
+ * header, before the end of the IP packet by its length field (0: none is given, as in some packets
  * that are yet to be cut into segments).
  *
- * An IPv4 or IPv6 header that can't be believed (cut off, of another version, shorter than itself)
+ * A malformed IPv4 or IPv6 header (cut off, of another version, or shorter than it has to be)
  * leaves all that is IP's unknown; an extension header whose start is cut off, or more than
- * XB_PARSE_EXT_MAX, leaves the protocol and what it would tell unknown. Of a fragment but the first
- * only addresses, DSCP and protocol are known.
+ * XB_PARSE_EXT_MAX, leaves the protocol, and what depends on it, unknown. Of a later fragment only
+ * addresses, DSCP and protocol are known.
  *
- * @ret_headers: NULL where nobody wants to know.
+ * @ret_headers: NULL: not wanted.
  *
  * Returns 0, or -1 for a runt (xb_parse).
  */

@@ -2,7 +2,7 @@
 /*
  * A steering rule, as a person wrote it and as the pinned map `rules` shows it.
  *
- * Fields that a rule does not test are zero, so that two rules are the same where their bytes are.
+ * Fields that a rule does not test are zero, so two rules are the same if their bytes are.
  */
 #ifndef XBRIDGE_RULE_H
 #define XBRIDGE_RULE_H
@@ -34,14 +34,14 @@ enum xb_match {
 		XB_MATCH_COUNT
 };
 
-/** The VLAN of a frame without a tag; no tag can say it. */
+/** The VLAN of a frame without a tag; no tag has this identifier. */
 #define XB_VLAN_NONE 4096u
 
 /** What a rule can ask about fragments. */
 enum xb_frag {
 	XB_FRAG_NO,    /* IP, and whole */
 	XB_FRAG_FIRST, /* of several */
-	XB_FRAG_LATER, /* any but the first: it has no ports */
+	XB_FRAG_LATER, /* any other: it has no ports */
 };
 
 /** An IPv4 or IPv6 prefix. */
@@ -51,7 +51,7 @@ struct xb_prefix {
 	__u8 bits;     /* length of the prefix, in bits */
 };
 
-/** Both ends belong to it. Host order. */
+/** A range, with both ends. Host order. */
 struct xb_range {
 	__u16 first; /* the lowest */
 	__u16 last;  /* the highest; equal to the lowest: this one */
@@ -79,9 +79,8 @@ struct xb_flags {
 
 #define XB_RULE_FIELD_(NAME, name, KIND, ...) XB_RULE_##KIND(name)
 
-/** One rule: an element of the hash map `rules`, which holds those that are there, at its slot,
- * which `xbridge steer list --json` tells. Numbers are in host order; what a rule does not test is
- * zero. */
+/** One rule: an element of the hash map `rules`, whose key is the rule's slot (`xbridge steer list
+ * --json` tells it). Numbers are in host order; what a rule does not test is zero. */
 struct xb_rule {
 	__u32 id;                         /* as `xbridge steer list` prints it */
 	__u32 prio;                       /* the highest is asked first; of equals the lowest id */

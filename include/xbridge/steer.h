@@ -41,7 +41,7 @@ enum xb_stage {
 	XB_STAGE_GROUP,   /* a group frame on a shared uplink; before the rules */
 	XB_STAGE_DEFAULT, /* the default verdict */
 	XB_STAGE_UNTOLD,  /* userspace only: the program has judged the frame, and charged a rule
-			     for it, but its word is missing or out of date */
+			     for it, but its metadata is missing or out of date */
 };
 
 /** One program is loaded for each uplink; its slot, constant in the program, is its index in the
@@ -57,7 +57,8 @@ struct xb_steer_config {
 	__u32 ifindex;   /* of the uplink's interface */
 	__u32 shared;    /* 1: the uplink keeps its own MACs and group frames */
 	__u32 port;      /* the uplink's id among the ports */
-	__u64 stall_ns;  /* a heartbeat older than so many nanoseconds: nobody reads the queue */
+	__u64 stall_ns;  /* where the heartbeat is older than so many nanoseconds, nobody reads the
+			    queue */
 	char ifname[16]; /* the name by which xbridge was given the interface */
 };
 
@@ -72,7 +73,7 @@ struct xb_own_mac {
 
 _Static_assert(sizeof(struct xb_own_mac) == 8, XB_PINNED);
 
-/** Longest frame that is redirected: what fits behind the headroom of an AF_XDP chunk. AF_XDP would
+/** Longest frame that is redirected: what fits after the headroom of an AF_XDP chunk. AF_XDP would
  *  drop a longer one. */
 #define XB_REDIRECT_BYTES_MAX 3840u
 
@@ -116,7 +117,7 @@ _Static_assert(sizeof(struct xb_xdp_stats) == 104, XB_PINNED);
  *  the queue's CPU writes it for each frame. */
 struct xb_queue_state {
 	__u64 beat_ns;    /* when its owner was alive last (CLOCK_MONOTONIC_COARSE); 0: no socket */
-	__u64 withheld;   /* 1: what is redirected does not arrive, so that it is to pass */
+	__u64 withheld;   /* 1: what is redirected does not arrive, so it is to pass */
 	__u64 redirected; /* frames given to its socket; counted by the program, not atomically:
 			     where several CPUs run it for one queue some may be missing */
 	__u64 unused[5];
@@ -172,12 +173,12 @@ _Static_assert(sizeof(struct xb_fdb_map_key) == 8, XB_PINNED);
  *  forwarding table and is at most a second old. No program reads it. Whoever walks over it while
  *  it changes may see an entry twice, but misses none that stays. */
 struct xb_fdb_map_entry {
-	char port[XB_RULE_NAME_BYTES]; /* the name of the port behind which it lies */
+	char port[XB_RULE_NAME_BYTES]; /* the name of the port through which it is reached */
 	__u32 port_id;                 /* that port's id */
 	enum xb_fdb_kind kind;         /* where the entry comes from */
 	__u32 seen_s; /* when a frame came from it last, in seconds of CLOCK_MONOTONIC; 0: it does
 			 not age */
-	struct bpf_spin_lock lock; /* the kernel's, so that an entry changes where it lies */
+	struct bpf_spin_lock lock; /* the kernel's, for changes in place */
 };
 
 _Static_assert(sizeof(struct xb_fdb_map_entry) == 48, XB_PINNED);
@@ -203,8 +204,8 @@ struct xb_table {
 	__u64 unseen;                   /* what found no room there */
 	__u64 own_bits[XB_UPLINKS_MAX]; /* by slot: which XB_OWN_BIT have own MACs; a frame of
 					   another is not looked for among them */
-	__u32 turns[XB_UPLINKS_MAX];    /* by slot: the turn of the program that judges; others of
-					   the slot, before and behind it, pass everything */
+	__u32 turns[XB_UPLINKS_MAX]; /* by slot: the turn of the program that judges; other programs
+					of the slot pass everything */
 };
 
 _Static_assert(sizeof(struct xb_table) == 240, XB_PINNED);
@@ -212,7 +213,8 @@ _Static_assert(offsetof(struct xb_table, in_force) % 8 == 0 &&
 		       offsetof(struct xb_table, confirmed) % 8 == 0,
 	       "each is one word");
 
-/** A frame that a program has dropped, for who watches: a record of the ring buffer `dropped`. */
+/** A frame that a program has dropped, for `xbridge capture`: a record of the ring buffer
+ * `dropped`. */
 #define XB_DROPPED_BYTES 2048u
 struct xb_dropped {
 	__u64 time_ns; /* CLOCK_MONOTONIC */

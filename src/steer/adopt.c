@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory. A new list takes over what it shares with the one in force: a rule that says the same
- * keeps its id and its slot, and so its counters. What is new gets an id above all others and a
- * slot.
+ * Theory. A rule of the new list that says the same as one in force keeps its id and its slot, and
+ * so its counters. A new rule gets an id above all others, and a slot.
  *
- * A program that judges a frame counts it in its rule's slot, and may be about to when the table is
- * not in force any more: until the next image is written, which waits for it. So a new rule gets a
- * slot that neither the table in force has nor the one before it; what is written there before the
- * flip stands. Only where too few of these are left, slots are used again at once.
+ * A program counts a frame in its rule's slot, and may do so when the table is no longer in force,
+ * until the next image is written, which waits for it. So a new rule gets a slot that neither the
+ * table in force has nor the one before it, and its counters stay as they were written before the
+ * flip. Slots are used again at once only where too few others are left.
  */
 #include "steer/adopt.h"
 
@@ -26,7 +25,7 @@ struct adoption {
 	bool kept[XB_RULES_MAX];  /* rules in force, by rank, that the new list has too */
 	bool taken[XB_RULES_MAX]; /* slots */
 	uint32_t last_id, next_slot;
-	uint32_t gap;  /* the last id that was given for want of one above last_id */
+	uint32_t gap;  /* the last id that was given out when none above last_id was left */
 	uint32_t *ids; /* that the new list names, sorted */
 	unsigned n_ids;
 	/* rules in force by what they say */
@@ -65,8 +64,8 @@ static bool is_named(const struct adoption *adoption, uint32_t id)
 	return bsearch(&id, adoption->ids, adoption->n_ids, sizeof(id), by_id) != NULL;
 }
 
-/* The rank of the rule in force that `wanted` is, or NO_RANK. One that has no id of its own takes
- * none that another names. */
+/* The rank of the rule in force that `wanted` is, or NO_RANK. A rule without an id never becomes
+ * one whose id another rule names. */
 static unsigned find_kept(struct adoption *adoption, const struct xb_rule *wanted)
 {
 	unsigned rank = *bucket_of(adoption, wanted);
@@ -153,8 +152,8 @@ static void reserve_list(struct adoption *adoption, const struct xb_steered_list
 		adoption->taken[list->rules[rank].slot] = true;
 }
 
-/* Slots that new rules had better not get: those of both images and of rules that may come back;
- * where too few are left, only those that the new list keeps. */
+/* Slots that new rules should not get: those of both images and of rules that may come back or,
+ * where too few are left then, only those that the new list keeps. */
 static void reserve_slots(struct adoption *adoption, unsigned needed)
 {
 	const struct xb_adoptable *from = adoption->from;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From the rules that somebody wants to the list that is to be in force: ids, slots and order.
+ * Makes the list to be put in force from the rules that somebody wants: gives out ids, slots and
+ * order.
  */
 #ifndef XB_STEER_ADOPT_H
 #define XB_STEER_ADOPT_H
@@ -25,7 +26,7 @@ struct xb_adoptable {
  * which they are asked. Changes nothing else.
  *
  * @ret_list:   its rules are from the heap; the verdict is the caller's to set.
- * @ret_counts: what is given out last then, for the next time.
+ * @ret_counts: what was given out last, for the next time.
  *
  * Returns 0, -ENOMEM, or -EINVAL for an id that is there twice.
  */

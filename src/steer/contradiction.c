@@ -43,8 +43,8 @@ static bool ip_contradicts(const struct xb_rule *rule, struct xb_rule_fault *ret
 		return false;
 	if (!v4 && !v6)
 		return fault(ret, XB_MATCH_ETHERTYPE,
-			     "what is asked for is found in IPv4 and IPv6 only, its ethertype "
-			     "is another");
+			     "only IPv4 and IPv6 have what is asked for, and its ethertype is "
+			     "another");
 	if (family && (family == 4) != v4)
 		return fault(ret, XB_MATCH_ETHERTYPE,
 			     "the addresses are not of the ethertype's family");

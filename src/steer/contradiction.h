@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/** A test of a rule that no frame passes together with the rule's others. */
+/** A test of a rule that no frame passes together with the rule's other tests. */
 struct xb_rule_fault {
 	enum xb_match at;
 	const char *why; /* a constant */

@@ -55,7 +55,7 @@ unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, const struct xb_rul
 	      "it never applies: only frames from an uplink can be for its own address (dmac own)");
 	doubt(&doubts, asks_for_a_vlan(rule) && ports & names->untagged(names->arg),
 	      "it matches no frame of an uplink that loses VLAN tags: `xbridge status` says which "
-	      "does, `xbridge doctor` of that one what helps");
+	      "one does, and `xbridge doctor IFACE` what helps");
 	doubt(&doubts, asks_for_a_vlan(rule) && ports & names->of_vlan(names->arg, rule->vlan),
 	      "it matches no frame of the VLAN device that is an uplink of that VLAN: the device's "
 	      "own tag is gone, and the next one counts");
@@ -66,6 +66,6 @@ unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, const struct xb_rul
 	doubt(&doubts, is_icmp_of_the_other_family(rule),
 	      "no packet should match: icmp belongs to IPv4, icmpv6 to IPv6");
 	doubt(&doubts, rule->limit_pps && ranked->verdict == XB_VERDICT_DROP,
-	      "the limit does nothing: what is within it is dropped, too");
+	      "the limit does nothing: frames within it are dropped, too");
 	return doubts.n;
 }

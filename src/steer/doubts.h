@@ -8,15 +8,15 @@
 #include "steer/image.h"
 #include "steer/names.h"
 
-/** Most that there is to be said about one rule. */
+/** Most sentences about one rule. */
 #define XB_RULE_DOUBTS_MAX 6u
 
 /**
- * Says what is doubtful about a rule. It is in force all the same.
+ * Says what is doubtful about a rule, which is in force all the same.
  *
  * @names: what is known of the ports.
  *
- * Returns how many sentences `ret_doubts` has got; they are constants.
+ * Returns how many sentences `ret_doubts` got; they are constants.
  */
 unsigned xb_rule_doubts(const struct xb_ranked_rule *ranked, const struct xb_rule_names *names,
 			const char *ret_doubts[XB_RULE_DOUBTS_MAX]);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory. On each axis a rule is an interval, first to last value (one that asks by mask is
- * evaluated value by value). The starts of all rules' intervals and the places behind their ends
- * cut the axis into at most 2n + 1 pieces in which the set of rules doesn't change. A sweep from
- * the first piece to the last keeps that set: at each start it takes up the rules that begin there
- * and lays down those that have ended. What sixteen pieces in a row have in common goes into one
+ * Theory. On each axis a rule is an interval, from its first value to its last (a rule that asks by
+ * mask is evaluated value by value). The starts of all rules' intervals and the values after their
+ * ends cut the axis into at most 2n + 1 pieces in which the set of rules doesn't change. A sweep
+ * from the first piece to the last keeps that set: at each start it adds the rules that begin there
+ * and removes those that have ended. What sixteen pieces in a row have in common goes into one
  * dense set, what each has beyond it into a packed one; equal dense sets are written once. A packed
- * set of many words takes longer to be asked than a dense one: as long as there is room to spare,
- * such a piece gets a dense set of its own.
+ * set of many words takes longer to read than a dense one, so such a piece gets a dense set of its
+ * own as long as there is room.
  */
 #include "steer/image.h"
 
@@ -24,8 +24,9 @@
 #define PIECES_MAX  (2 * XB_RULES_MAX + 1)
 #define NS_PER_SEC  1000000000ull
 #define BUCKETS_MAX (2u * XB_RULES_MAX)
-/* What is built may be larger than what is allowed, never than this: an axis has 2 XB_RULES_MAX + 1
- * pieces; each rule begins and ends once and so adds a word to at most sixteen of them twice. */
+/* What is built may be larger than what is allowed, but never larger than this: an axis has 2
+ * XB_RULES_MAX + 1 pieces; each rule begins and ends once and so adds a word to at most sixteen of
+ * them twice. */
 #define ROOM_BYTES (32u << 20)
 /* Room for dense sets of single pieces, and from how many words on a packed set is made one. */
 #define SPARE_BYTES (2u << 20)
@@ -72,7 +73,7 @@ static int compare_values(const void *a, const void *b)
 	return (x->lower > y->lower) - (x->lower < y->lower);
 }
 
-/* The value behind `value`; false behind the last of all. */
+/* Steps to the next value; false after the last of all. */
 static bool step(struct value *value, bool wide)
 {
 	if (!wide)
@@ -147,7 +148,7 @@ static bool asks(const struct xb_ranked_rule *ranked, unsigned axis)
 	return XB_RULE_TESTS(ranked->rule, match_of(axis));
 }
 
-/* The values that a rule, which asks the axis, wants there; false where none could do: it asks for
+/* The values that a rule wants on an axis that it asks; false where there are none, as it asks for
  * the other family. */
 static bool span_of(const struct xb_ranked_rule *ranked, unsigned axis, struct span *ret_span)
 {
@@ -265,7 +266,7 @@ static uint32_t packed(struct build *build, const struct set *set)
 	return place;
 }
 
-/* A piece's dense set of its own, where there is room; 0 where not. */
+/* A piece's own dense set; 0 where there is no room for it. */
 static uint32_t whole(struct build *build, const struct set *set)
 {
 	uint32_t before = build->at, place;
@@ -277,7 +278,7 @@ static uint32_t whole(struct build *build, const struct set *set)
 	return place | XB_EXTRA_WHOLE;
 }
 
-/* Writes what `set` has beyond `base`; 0 where that is nothing. */
+/* Writes what `set` has and `base` has not; 0 where that is nothing. */
 static uint32_t extra(struct build *build, const struct set *set, const struct set *base)
 {
 	struct set beyond;
@@ -360,11 +361,11 @@ static unsigned find_starts(struct build *build, unsigned n_spans, bool wide)
 
 	starts[n++] = (struct value){0};
 	for (unsigned i = 0; i < n_spans; i++) {
-		struct value behind = build->spans[i].last;
+		struct value after = build->spans[i].last;
 
 		starts[n++] = build->spans[i].first;
-		if (step(&behind, wide))
-			starts[n++] = behind;
+		if (step(&after, wide))
+			starts[n++] = after;
 	}
 	qsort(starts, n, sizeof(*starts), compare_values);
 	for (unsigned i = 1; i < n; i++)
@@ -524,8 +525,8 @@ static uint64_t ports_of_all(const struct build *build)
 	return ports;
 }
 
-/* What a frame's key is made of as far as these rules can see. The address's family comes with the
- * addresses; whether the frame is kept from most rules matters to all. */
+/* The bits of a key that these rules look at. The addresses' family comes with the addresses, and
+ * all rules look at `own`: it may keep a frame from them. */
 static struct xb_key key_mask(uint32_t used)
 {
 	struct xb_key mask = {.has = used & ((1u << XB_MATCH_COUNT) - 1)};
@@ -557,7 +558,8 @@ static int write_axes(struct build *build, struct xb_image_head *image)
 	return ret;
 }
 
-/* Builds the image with so much room to spare, whatever its size. Returns 0 or -ENOMEM. */
+/* Builds the image, with so much room for dense sets of single pieces, whatever size that makes it.
+ * Returns 0 or -ENOMEM. */
 static int build_with(const struct xb_ranked_rule *rules, unsigned n, uint32_t generation,
 		      uint32_t spare, struct xb_image **ret_image)
 {

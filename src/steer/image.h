@@ -25,7 +25,8 @@ static_assert(XB_PORTS_MAX <= 64, "a set of ports fits a word");
 
 #define XB_IN_ANY (~0ull)
 
-/** The ports whose frames a rule is for: those that it names, but for the one to which it sends. */
+/** The ports whose frames a rule applies to: those that it names, without the one that is its
+ * verdict. */
 static inline uint64_t xb_ranked_rule_ports(const struct xb_ranked_rule *ranked)
 {
 	uint64_t to = 0;
@@ -36,8 +37,8 @@ static inline uint64_t xb_ranked_rule_ports(const struct xb_ranked_rule *ranked)
 }
 
 /**
- * Makes the image of `n` rules, the one that is asked first in front. Its first head.bytes bytes
- * are to be copied to where it is asked.
+ * Makes the image of `n` rules, which are in the order in which they are asked. Its first
+ * head.bytes bytes are to be copied to where frames are judged by it.
  *
  * @ret_image: from the heap; the caller frees it.
  *

@@ -66,7 +66,7 @@ int xb_rule_list_set_verdict(struct xb_rule_list *list, const char *word, unsign
 	return 0;
 }
 
-/* Cuts a comment off, which starts at a '#' that is in no quoted text. */
+/* Cuts a comment off, which starts at a '#' outside quotes. */
 static void cut_comment(char *line)
 {
 	bool quoted = false;
@@ -149,7 +149,7 @@ int xb_rule_source_blame(const struct xb_rule_source *source, int code, struct x
 	why = *err;
 	if (source->line)
 		xb_fail(err, code, "line %u: %s", source->line, why.what);
-	else if (!strncmp(why.what, "rule,", 5)) /* it goes on with the place in the rule */
+	else if (!strncmp(why.what, "rule,", 5)) /* the text goes on with the place in the rule */
 		xb_fail(err, code, "rule %u%s", source->given, why.what + 4);
 	else
 		xb_fail(err, code, "rule %u: %s", source->given, why.what);

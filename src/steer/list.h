@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A table as somebody wants it, rules and default verdict: from the command line, a configuration
- * or `steer load`.
+ * file or `steer load`.
  */
 #ifndef XB_STEER_LIST_H
 #define XB_STEER_LIST_H
@@ -10,14 +10,15 @@
 #include "steer/text.h"
 #include "xbridge/rule.h"
 
-/** The text that a rule comes from, to say where a mistake is; all 0: of none. */
+/** The text that a rule comes from, to say where a mistake is; all 0: it comes from none. */
 struct xb_rule_source {
-	unsigned line;  /* of a text; 0: it has one only */
-	unsigned given; /* as the how-manieth --rule, or `rule` of a file; 0: as none */
+	unsigned line;  /* of a text, from 1; 0: the text has one line only */
+	unsigned given; /* the number of the --rule, or of the `rule` in a file, from 1; 0: it was
+			   given otherwise */
 	struct xb_rule_places places;
 };
 
-/** Says of an error which rule it is about, where the source tells. Returns `code`. */
+/** Adds to an error which rule it is about, where the source tells. Returns `code`. */
 int xb_rule_source_blame(const struct xb_rule_source *source, int code, struct xb_error *err);
 
 /** Zeroed it is empty, and says nothing of the default verdict. An id of 0 means that the rule has
@@ -27,7 +28,7 @@ struct xb_rule_list {
 	struct xb_rule *rules; /* from the heap */
 	struct xb_rule_source *sources;
 	char verdict[XB_RULE_NAME_BYTES]; /* the default verdict's word; "": not said */
-	unsigned verdict_line;            /* where it is said; 0: there is one line only */
+	unsigned verdict_line; /* where that stands, from 1; 0: the text has one line only */
 };
 
 /** Appends a copy. Returns 0, -ENOMEM, or -E2BIG beyond XB_RULES_MAX. */
@@ -43,8 +44,8 @@ int xb_rule_list_set_verdict(struct xb_rule_list *list, const char *word, unsign
 			     struct xb_error *err);
 
 /**
- * Appends the rules of a text, one a line, and takes a line `default VERDICT`, of which there may
- * be one; '#' starts a comment, but for one in a quoted text.
+ * Appends the rules of a text, one a line, and takes the default verdict from a line `default
+ * VERDICT`, of which there may be one. '#' starts a comment, except in quotes.
  *
  * Returns 0 or what is wrong with a line, which the error names; the list then holds the rules
  * before it.

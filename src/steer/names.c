@@ -11,7 +11,8 @@ static const char ports_hint[] = "`xbridge port list` names them";
 static const char verdicts_hint[] = "`xbridge port list` names them; " XB_VERDICTS_NAMED
 				    " are verdicts, too";
 
-/* Says what is the matter with a name: where it stands, or, of no text, after which word. */
+/* Says what is wrong with a name: where it stands or, of a rule without a text, after which word.
+ */
 static int wrong(unsigned place, const char *before, const char *name, const char *why,
 		 const char *hint, struct xb_error *err)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The names in a rule: what they mean, now.
+ * The names in a rule: what they mean at the moment.
  */
 #ifndef XB_STEER_NAMES_H
 #define XB_STEER_NAMES_H
@@ -15,7 +15,7 @@
 struct xb_rule_names {
 	/** The port's id, or -ENOENT. */
 	int (*port)(const void *arg, const char *name);
-	/** Bits 1 << id: the uplinks. Frames from them have a stack of their own to pass to. */
+	/** Bits 1 << id: the uplinks. Their frames have a stack to pass to. */
 	uint64_t (*uplinks)(const void *arg);
 	/** Of these, those that lose VLAN tags before rules see a frame. */
 	uint64_t (*untagged)(const void *arg);
@@ -33,7 +33,7 @@ int xb_verdict_resolve(const struct xb_rule_names *names, const char *word, uint
 /**
  * Finds what the names in a rule mean: ports, and the kernel port's address.
  *
- * @places:     where it names ports, for the error.
+ * @places:     where its text names ports, for the error.
  * @ret_ranked: gets the rule and what it means; the slot is the caller's.
  *
  * Returns 0, or -EINVAL for a name that no port has and for a verdict that makes no sense there.
@@ -42,8 +42,9 @@ int xb_rule_resolve(const struct xb_rule_names *names, const struct xb_rule *rul
 		    const struct xb_rule_places *places, struct xb_ranked_rule *ret_ranked,
 		    struct xb_error *err);
 
-/** Whether a rule names a port, by whatever name: after `in`, as `dmac kernel`, or as its verdict;
- * with `as_uplink`, also as one of `in uplink`. A rule that asks for no port names none. */
+/** Whether a rule names a port, by any of its names: after `in`, as `dmac kernel`, or as its
+ *  verdict; with `as_uplink`, also as one of `in uplink`. A rule that asks for no port names
+ *  none. */
 bool xb_rule_names_port(const struct xb_rule_names *names, const struct xb_rule *rule,
 			unsigned port, bool as_uplink);
 

@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/** Reads both lists, unless that was done. Before privileges are dropped: later it may not be
- * allowed, and may take long. Without them no name is known. One thread. */
+/** Reads both lists, at the first call. To be called before privileges are dropped, as reading may
+ * not be allowed later, and may take long. Without the lists no name is known. One thread. */
 void xb_net_names_load(void);
 
 /**
@@ -18,7 +18,7 @@ void xb_net_names_load(void);
  *
  * @proto: IPPROTO_TCP, _UDP or _SCTP; 0: any.
  *
- * Returns 0, -ENOENT, or -ENOTUNIQ where it has different ports and `proto` does not tell which.
+ * Returns 0, -ENOENT, or -ENOTUNIQ where it has several ports and `proto` does not tell which.
  */
 int xb_net_service(const char *name, unsigned proto, uint16_t *ret_port);
 

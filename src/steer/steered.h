@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A table with everything given out that a wanted one (list.h) leaves open: ids, slots and order.
+ * A table with all that a wanted one (list.h) leaves open: ids, slots and order.
  */
 #ifndef XB_STEER_STEERED_H
 #define XB_STEER_STEERED_H
@@ -39,7 +39,7 @@ struct xb_steered_counts {
 /** Whether two rules are the same but for their ids. */
 bool xb_steered_same(const struct xb_rule *a, const struct xb_rule *b);
 
-/** A number that rules which say the same have in common. */
+/** A hash of what a rule says; its id does not matter. */
 uint32_t xb_steered_hash(const struct xb_rule *rule);
 
 /** The rule of that id, or NULL. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Theory. A change goes in two steps. `prepare` makes the new list with its ids and slots
- * (adopt.c), turns names into ports and builds the image; whatever is wrong shows there.
- * `put_in_force` flips to it. Only then does anything of the steering's own state change.
+ * (adopt.c), turns names into ports and builds the image; whatever can be wrong with the rules
+ * shows there. `put_in_force` flips to it. Only then does anything of the steering's own state
+ * change.
  *
- * The programs hold a trial's table only as long as this process extends it, a little at a time: it
- * ends soon after a kill, too.
+ * The programs keep a table on trial in force only as long as this process extends the trial, a
+ * little at a time, so the trial also ends soon after a kill.
  */
 #include "steer/steering.h"
 
@@ -20,8 +21,7 @@
 
 #define NS_PER_SEC 1000000000ull
 
-/* How long the programs hold a trial's table without a tick of ours, of which there is one a
- * second. */
+/* How long the programs keep a table on trial without a tick from here; there is one a second. */
 #define LEASE_NS (3 * NS_PER_SEC)
 
 /* ---- life ---- */
@@ -170,8 +170,8 @@ static void index_slots(const struct xb_steered_list *list, struct slots *slots)
 		slots->rules[list->rules[i].slot] = &list->rules[i].rule;
 }
 
-/* Counters of a rule that is new start at nothing, and its burst is whole. Returns 1 where one
- * has the slot of another that is in force, otherwise 0 or -errno. */
+/* Clears the counters and limits of new rules. Returns 1 where one of them has a slot that is in
+ * use by the table in force, otherwise 0 or -errno. */
 static int reset_new(const struct xb_steering *steering, const struct xb_steered_list *list)
 {
 	const struct xb_steer_maps *maps = &steering->store.maps;
@@ -240,7 +240,7 @@ static int put_in_force(struct xb_steering *steering, struct prepared *prepared,
 	ret = xb_image_store_flip(&steering->store, prepared->image, prepared->list.verdict, err);
 	if (ret < 0)
 		return ret;
-	if (reused) /* frames that met the old table may have come in between */
+	if (reused) /* the old table may have counted frames in between */
 		reset_new(steering, &prepared->list);
 	*ret_replaced = steering->now;
 	steering->now = prepared->list;
@@ -285,7 +285,7 @@ bool xb_steering_resume(struct xb_steering *steering)
 	return true;
 }
 
-/* Nothing comes back any more. */
+/* From now on no table comes back. */
 static void keep(struct xb_steering *steering)
 {
 	xb_steering_resume(steering);
@@ -398,7 +398,7 @@ int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *wa
 {
 	int ret = confirm_s ? refuse_in_trial(steering, confirm_s, err) : 0;
 
-	if (!confirm_s && steering->confirm_by_ns) { /* what is loaded for good ends the trial */
+	if (!confirm_s && steering->confirm_by_ns) { /* a load without `confirm_s` ends the trial */
 		ret = xb_steering_check(steering, wanted, err);
 		if (!ret)
 			keep(steering);
@@ -443,7 +443,7 @@ static int copy_to_change(const struct xb_steering *steering, unsigned confirm_s
 static int no_rule(uint32_t id, struct xb_error *err)
 {
 	xb_refuse(err, -ENOENT, "there is no rule %u", id);
-	xb_hint(err, "`xbridge steer list` shows those that there are");
+	xb_hint(err, "`xbridge steer list` shows all rules");
 	return -ENOENT;
 }
 
@@ -461,7 +461,7 @@ int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
 		xb_hint(err, "leave the id out, or `xbridge steer replace %u RULE`", rule->id);
 		return -EEXIST;
 	}
-	if (!rule->id) { /* one that says the same as another is new */
+	if (!rule->id) { /* it is new even if another says the same */
 		added.id = steering->counts.last_id + 1;
 		while (!xb_steered_is_id_free(&from, added.id))
 			added.id++;
@@ -592,7 +592,7 @@ unsigned xb_steering_doubts(const struct xb_steering *steering, const struct xb_
 	return xb_rule_doubts(&ranked, &steering->names, ret_doubts);
 }
 
-/* What all have counted at a slot since a rule has it. */
+/* What the programs and userspace have counted at a slot since its rule got it. */
 static int read_stats(const struct xb_steering *steering, uint32_t slot,
 		      struct xb_rule_stats *ret_stats)
 {

@@ -35,8 +35,8 @@ struct xb_steering {
 	struct xb_in_force trial; /* … in place of this */
 	struct xb_rules rules;    /* where the table lies */
 	uint16_t verdict;
-	struct xb_error unshown; /* why the map that shows the rules to people doesn't show these;
-				    code 0: it does */
+	/** Why the pinned map `rules` doesn't show these; code 0: it does. */
+	struct xb_error unshown;
 };
 
 /**
@@ -53,12 +53,11 @@ int xb_steering_init(struct xb_steering *steering, const struct xb_steer_maps *m
 void xb_steering_fini(struct xb_steering *steering);
 
 /*
- * Changes. Each takes `confirm_s`: 0, or within how many seconds xb_steering_confirm must follow,
- * or the table from before comes back. Each returns 0 or why nothing has changed: -EINVAL (a name
- * that no port has, a verdict that makes no sense there, an id twice; the error names the rule's
- * line), -EBUSY (one without `confirm_s` while another is on trial; one with it before
- * xb_steering_stand_back), -ENOENT or -EEXIST (an id), or
- * why the table could not be made.
+ * Changes. Each takes `confirm_s`: 0, or within how many seconds xb_steering_confirm must follow;
+ * otherwise the table from before comes back. Each returns 0 or why nothing has changed: -EINVAL (a
+ * name that no port has, a verdict that makes no sense there, an id twice; the error names the
+ * rule's line), -EBUSY (a change without `confirm_s` while another is on trial, or one with it
+ * before xb_steering_stand_back), -ENOENT or -EEXIST (an id), or why the table could not be made.
  */
 
 /** Replaces all rules and, if the list says so, the default verdict. A rule without an id gets that
@@ -71,13 +70,13 @@ int xb_steering_load(struct xb_steering *steering, const struct xb_rule_list *wa
 int xb_steering_check(const struct xb_steering *steering, const struct xb_rule_list *wanted,
 		      struct xb_error *err);
 
-/** Adds one rule, of a text in which its names stand at source.places. */
+/** Adds one rule; source.places say where its text names ports. */
 int xb_steering_add(struct xb_steering *steering, const struct xb_rule *rule,
 		    struct xb_rule_source source, unsigned confirm_s, uint32_t *ret_id,
 		    struct xb_error *err);
 
-/** Puts a rule into the place of another, whose id it gets; its counters start at nothing unless it
- *  says the same. */
+/** Replaces a rule by another, which gets its id; the counters start at 0 unless it says the same.
+ */
 int xb_steering_replace(struct xb_steering *steering, uint32_t id, const struct xb_rule *rule,
 			struct xb_rule_source source, unsigned confirm_s, struct xb_error *err);
 
@@ -102,14 +101,14 @@ int xb_steering_refresh(struct xb_steering *steering, struct xb_error *err);
  * `time_ns` (CLOCK_MONOTONIC). */
 int xb_steering_confirm(struct xb_steering *steering, uint64_t time_ns, struct xb_error *err);
 
-/** Takes what is on trial back. Returns -ENOENT where nothing is. */
+/** Takes back what is on trial. Returns -ENOENT where nothing is. */
 int xb_steering_revert(struct xb_steering *steering, struct xb_error *err);
 
 /**
  * While a table is on trial, one of the two images is that of the confirmed one and must not be
- * touched. So that a change may join the trial, the other one must be looked at by nobody: this
- * puts the confirmed table in force for the moment. When the workers have seen it, make the change,
- * or xb_steering_resume.
+ * touched. A change that joins the trial needs the other one, which no worker may be looking at:
+ * this puts the confirmed table in force for the moment. When the workers have seen it, make the
+ * change, or xb_steering_resume.
  */
 void xb_steering_stand_back(struct xb_steering *steering);
 
@@ -129,8 +128,8 @@ int xb_steering_tick(struct xb_steering *steering, uint64_t time_ns);
 int xb_steering_read_stats(const struct xb_steering *steering,
 			   const struct xb_steered_rule *steered, struct xb_rule_stats *ret_stats);
 
-/** Lets the counters of all rules start at nothing; when each was hit last is not forgotten.
- * Returns 0, or -errno where those of some could not be read, which go on. */
+/** Lets the counters of all rules start at 0; when each was hit last is kept. Returns 0, or -errno
+ * where the counters of some could not be read; those are not reset. */
 int xb_steering_reset_stats(struct xb_steering *steering);
 
 /** The rule in force of that id, or NULL. */
@@ -141,7 +140,7 @@ const struct xb_steered_rule *xb_steering_rule(const struct xb_steering *steerin
 int xb_steering_copy(const struct xb_steering *steering, struct xb_rule_list *ret_list,
 		     struct xb_error *err);
 
-/** What is doubtful about a rule (rule_sense.h), as the ports are now. */
+/** What is doubtful about a rule (doubts.h), as the ports are now. */
 unsigned xb_steering_doubts(const struct xb_steering *steering, const struct xb_rule *rule,
 			    const char *ret_doubts[XB_RULE_DOUBTS_MAX]);
 

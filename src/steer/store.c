@@ -16,11 +16,11 @@ static void put_in_force(struct xb_image_store *store, struct xb_in_force in_for
 	uint64_t word;
 
 	memcpy(&word, &in_force, sizeof(word));
-	/* release: who reads the word sees the image that it names */
+	/* release: a thread that reads the word sees the image that it names */
 	__atomic_store_n((xb_in_force_word *)&store->table->in_force, word, __ATOMIC_RELEASE);
 }
 
-/* The highest that an image carries, so that the next one's is new to every flow cache. */
+/* The highest generation of an image, so that the next one is new to every flow cache. */
 static uint32_t last_generation(const struct xb_image_store *store)
 {
 	uint32_t last = store->table->in_force.generation;
@@ -68,7 +68,8 @@ const struct xb_image *xb_image_store_now(const struct xb_image_store *store)
 	return &store->images[store->table->in_force.generation % XB_IMAGES];
 }
 
-/* A number that no image has had, so that no flow cache knows it, and of the place that is free. */
+/* A generation that no image has had, so that no flow cache knows it, and that belongs to the free
+ * place. */
 static uint32_t next_generation(struct xb_image_store *store)
 {
 	uint32_t in_force = store->table->in_force.generation;

@@ -4,7 +4,7 @@
  * none, in memory of our own.
  *
  * A table is two things: an image, in one of two places, and a word (struct xb_in_force) that names
- * the place and holds the default verdict. To replace the word is to replace the table, whole.
+ * the place and holds the default verdict. Replacing the word replaces the whole table.
  * While a table is on trial the place of the confirmed one is left alone, so that its word is
  * enough to bring it back: the programs do that by themselves when the time is up, or when nobody
  * extends the trial.
@@ -36,7 +36,7 @@ struct xb_steer_maps {
 	int (*map_image)(void *arg, unsigned place, size_t bytes, struct xb_error *err);
 	/** What a rule's slot has met in the programs. Returns 0 or -errno. */
 	int (*read_stats)(void *arg, uint32_t slot, struct xb_rule_stats *ret_stats);
-	/** Lets that start at nothing, at `n` slots. Returns 0 or -errno. */
+	/** Lets what the programs have counted start at 0, at `n` slots. Returns 0 or -errno. */
 	int (*clear_stats)(void *arg, const uint32_t *slots, unsigned n);
 	/** Shows these rules to people, each at its slot, and no other. Returns 0 or -errno. */
 	int (*show)(void *arg, const uint32_t *slots, const struct xb_rule *rules, unsigned n,
@@ -57,7 +57,7 @@ struct xb_image_store {
  */
 int xb_image_store_init(struct xb_image_store *store, const struct xb_steer_maps *maps);
 
-/** Lets go of it; a table in maps stays in force. */
+/** Closes the store; a table in maps stays in force. */
 void xb_image_store_fini(struct xb_image_store *store);
 
 /** The image in force; its bytes stay until the second flip from now. */
@@ -66,8 +66,8 @@ const struct xb_image *xb_image_store_now(const struct xb_image_store *store);
 /**
  * Puts a table in force: from one frame to the next, each meets the old one or the new one whole.
  *
- * Waits, if need be, until no program looks at the image whose place the new one takes: the one
- * before that in force. That no worker does, the caller has seen to. Returns 0 or -errno, when
+ * Waits, if need be, until no program looks at the image that the new one overwrites: the one
+ * before that in force. The caller has made sure that no worker does. Returns 0, or -errno if
  * nothing has changed.
  *
  * @image: its head.generation is filled in.

@@ -19,11 +19,11 @@
 
 #define WORD_BYTES     128u /* a list of ports, and an IPv6 prefix in its longest form */
 #define BURST_FRACTION 10u  /* of a second's worth: the default burst */
-#define BURST_MIN      8u   /* of it: as many as an exchange of ARP or the like takes at once */
+#define BURST_MIN      8u   /* and at least as many frames as an exchange like ARP sends at once */
 
 static_assert(WORD_BYTES >= XB_RULE_IN_BYTES, "a word holds the longest list of ports");
 
-/* The rule as it is read: where we are, and where the word that is being read began. */
+/* A rule while it is read: `at` is where reading goes on, `word` what was read last. */
 struct reader {
 	const char *text;
 	const char *at;
@@ -33,7 +33,7 @@ struct reader {
 	const char *verdict_at;
 	struct xb_rule rule;
 	bool prio_given;
-	bool match_only; /* no rule, but what stands before `to` in one */
+	bool match_only; /* only what stands before `to` in a rule */
 	struct xb_error *err;
 };
 
@@ -54,7 +54,7 @@ static void read_word(struct reader *in)
 	while (in->at[len] && !is_blank(in->at[len]))
 		len++;
 	in->at += len;
-	/* a word that is too long is none that we know; its start is enough to name it */
+	/* no known word is so long; its start is enough for the error */
 	if (len >= WORD_BYTES)
 		len = WORD_BYTES - 1;
 	memcpy(in->word, in->word_at, len);
@@ -63,7 +63,7 @@ static void read_word(struct reader *in)
 
 #define NAMED_MAX 24 /* characters of a word that is wrong */
 
-/* Says what is the matter with the word at `at`. */
+/* Says what is wrong with the word at `at`. */
 static int wrong(const struct reader *in, const char *at, const char *first, const char *then)
 {
 	size_t len = strcspn(at, " \t");
@@ -93,7 +93,7 @@ static int read_count(struct reader *in, uint32_t min, uint32_t *ret_number, con
 	return 0;
 }
 
-/* What a rule asks of a field; two keywords of `dmac` are no address. */
+/* Reads what a rule asks of a field. `dmac` also takes two words that are no address. */
 static int read_match(struct reader *in, enum xb_match what)
 {
 	bool is_dmac = xb_fields[what].kind == XB_FIELD_DMAC;
@@ -133,7 +133,7 @@ static bool was_read(const struct reader *in, unsigned what)
 	return false;
 }
 
-/* No keyword stands where one could. */
+/* Says which keywords are expected, where there is none of them. */
 static int no_keyword(const struct reader *in)
 {
 	char expected[512];

@@ -20,20 +20,21 @@
  * Reads one rule. A prefix's bits beyond its length are cleared; a BURST that is not given becomes
  * max(8, PPS / 10); an `id` that is not given stays 0.
  *
- * Whether its ports exist is not asked here.
+ * Whether its ports exist is not checked here.
  *
  * Returns 0, or -EINVAL with `err` naming the place (the character, from 1), what stands there and
  * what is expected there, or why no frame could ever match that.
  */
 int xb_rule_parse(const char *text, struct xb_rule *ret_rule, struct xb_error *err);
 
-/** Where the names of ports stand in a rule's text: the character, from 1. 0: nobody knows, or
- * there is none. */
+/** Where the names of ports stand in a rule's text: the character, from 1. 0: unknown, or there is
+ * none. */
 struct xb_rule_places {
 	uint16_t in, verdict;
 };
 
-/** The same, and says where names stand, for who asks whether there are such ports. */
+/** The same; also says where the text names ports, so that an error about a port can point there.
+ */
 int xb_rule_parse_places(const char *text, struct xb_rule *ret_rule,
 			 struct xb_rule_places *ret_places, struct xb_error *err);
 
@@ -52,7 +53,8 @@ char *xb_rule_join(int argc, const char *const *argv);
 int xb_rule_each_match(const struct xb_rule *rule,
 		       void (*say)(void *arg, const char *keyword, const char *value), void *arg);
 
-/** Writes a rule as xb_rule_parse reads it, on one line without its end; the id only if it has one.
+/** Writes a rule as xb_rule_parse reads it, on one line without a newline, and with an id only if
+ * it has one.
  */
 void xb_rule_print(const struct xb_rule *rule, FILE *out);
 

@@ -34,7 +34,7 @@ const char *xb_word_name(const struct xb_word *words, unsigned number);
 bool xb_word_range(char *word, uint16_t max, struct xb_range *ret_range);
 void xb_range_print(const struct xb_range *range, FILE *out);
 
-/** ADDRESS or ADDRESS/BITS; clears the bits behind the prefix. */
+/** ADDRESS or ADDRESS/BITS; clears the bits after the prefix. */
 bool xb_word_prefix(char *word, struct xb_prefix *ret_prefix);
 void xb_prefix_print(const struct xb_prefix *prefix, FILE *out);
 
@@ -54,7 +54,7 @@ const char *xb_next_port(const char *list, char ret_name[XB_RULE_NAME_BYTES]);
 
 /**
  * A word, or text in double quotes, in which \" and \\ stand for " and \; no control characters.
- * Other than the readers above, it begins at `at` and ends where it ends.
+ * Unlike the readers above, this one takes the start of a longer text.
  *
  * Returns what follows it, or NULL.
  */
