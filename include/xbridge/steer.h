@@ -15,7 +15,7 @@
 #include <linux/types.h>
 #include <stddef.h>
 
-#define XB_SCHEMA   9u
+#define XB_SCHEMA   10u
 #define XB_PIN_ROOT "/sys/fs/bpf/xbridge" /* by default */
 
 /** Most queues of one uplink, own MACs of all uplinks, ports of an instance. */
@@ -163,11 +163,12 @@ enum xb_fdb_kind {
 
 /** Key of the hash map `fdb`: an address in a VLAN. */
 struct xb_fdb_map_key {
-	__u8 mac[6]; /* the address */
-	__u16 vlan;  /* identifier of the outermost tag; 0: untagged; 4095: in any VLAN */
+	__u8 mac[6];  /* the address */
+	__u16 vlan;   /* identifier of the outermost tag; 0: untagged; 4095: in any VLAN */
+	__u32 domain; /* number of the domain in which it lies; 0: the default one */
 };
 
-_Static_assert(sizeof(struct xb_fdb_map_key) == 8, XB_PINNED);
+_Static_assert(sizeof(struct xb_fdb_map_key) == 12, XB_PINNED);
 
 /** Where frames to an address go: an element of the hash map `fdb`, which mirrors the daemon's
  *  forwarding table and is at most a second old. No program reads it. Whoever walks over it while

@@ -44,7 +44,8 @@ static int check_fdb(int argc, char **argv, struct xb_error *err)
 		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
 		uint64_t vlan;
 
-		if (!value || (strcmp(argv[i], "port") && strcmp(argv[i], "vlan")))
+		if (!value || (strcmp(argv[i], "port") && strcmp(argv[i], "vlan") &&
+			       strcmp(argv[i], "domain")))
 			return xb_fail(
 				err, -EINVAL,
 				"fdb: '%.32s': 'port NAME' or 'vlan ID' is expected after the "
@@ -227,7 +228,7 @@ const struct xb_command xb_commands[] = {
 	 .max_words = 5,
 	 .check = check_fdb_add},
 	{.words = "fdb del",
-	 .args = "MAC [vlan ID]",
+	 .args = "MAC [vlan ID] [domain NAME]",
 	 .summary = "delete an entry",
 	 .min_words = 1,
 	 .max_words = 5,

@@ -47,7 +47,7 @@ struct xb_route xb_bridge_route(const struct xb_snapshot *snapshot, const struct
 	if (is_reserved(l2->dmac))
 		return no_route(XB_DROP_RESERVED);
 	if (!xb_mac_is_group(l2->dmac))
-		id = xb_fdb_lookup(snapshot->fdb, xb_fdb_key(l2->dmac, l2->vlan));
+		id = xb_fdb_lookup(snapshot->fdb, xb_fdb_key(from->domain, l2->dmac, l2->vlan));
 	if (id >= 0)
 		return route_to(from, snapshot->ports[id]);
 	return (struct xb_route){.kind = XB_ROUTE_FLOOD};
@@ -112,7 +112,7 @@ static struct xb_decision decide(const struct xb_snapshot *snapshot, const struc
 static struct xb_route explain_route(const struct xb_snapshot *snapshot, const struct xb_port *port,
 				     uint16_t verdict, const struct xb_l2 *l2)
 {
-	const struct xb_fdb_key sender = xb_fdb_key(l2->smac, l2->vlan);
+	const struct xb_fdb_key sender = xb_fdb_key(port->domain, l2->smac, l2->vlan);
 	bool here;
 
 	if (xb_mac_is_group(l2->smac))

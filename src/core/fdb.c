@@ -88,7 +88,7 @@ static struct xb_fdb_entry *find(const struct xb_fdb *fdb, uint64_t key, uint64_
 /* The address of all zeroes, which means that there is none. */
 static bool is_nobody(struct xb_fdb_key key)
 {
-	return !(key.bits >> 12);
+	return !(key.bits << 4 >> 16);
 }
 
 static struct xb_fdb_key any_vlan(struct xb_fdb_key key)

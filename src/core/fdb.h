@@ -22,18 +22,27 @@
 #define XB_FDB_AGE_S     300u  /* default ageing time of learned entries */
 #define XB_FDB_LEARN_MAX 4096u /* default limit of learned entries behind one port */
 
-/** A MAC address in a VLAN: mac << 12 | vlan. The address of all zeroes is never learned. */
+/** Domains that one table tells apart. */
+#define XB_DOMAINS_MAX 16u
+
+/** A MAC address in a VLAN of a domain: domain << 60 | mac << 12 | vlan. The address of all zeroes
+ *  is never learned. */
 struct xb_fdb_key {
 	uint64_t bits;
 };
 
-static inline struct xb_fdb_key xb_fdb_key(const uint8_t mac[6], uint16_t vlan)
+static inline struct xb_fdb_key xb_fdb_key(uint8_t domain, const uint8_t mac[6], uint16_t vlan)
 {
-	uint64_t bits = 0;
+	uint64_t bits = domain;
 
 	for (unsigned i = 0; i < 6; i++)
 		bits = bits << 8 | mac[i];
 	return (struct xb_fdb_key){bits << 12 | (vlan & 0xfff)};
+}
+
+static inline uint8_t xb_fdb_key_domain(struct xb_fdb_key key)
+{
+	return (uint8_t)(key.bits >> 60);
 }
 
 struct xb_fdb_entry {

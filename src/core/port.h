@@ -113,6 +113,7 @@ struct xb_port {
 	const struct xb_port_ops *ops;
 	char name[XB_NAME_BYTES];
 	uint16_t id;       /* index in the snapshot; the same for the port's whole life */
+	uint8_t domain;    /* the ports of one domain are bridged; constant while it is published */
 	uint16_t n_queues; /* started; a snapshot publishes as many. Control thread */
 	uint16_t queues_max;
 	struct xb_port_caps caps;

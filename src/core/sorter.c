@@ -22,7 +22,7 @@
 static enum xb_drop check_sender(struct xb_sorter *sorter, const struct xb_snapshot *snapshot,
 				 const struct xb_port *port, const struct xb_l2 *l2)
 {
-	struct xb_fdb_key key = xb_fdb_key(l2->smac, l2->vlan);
+	struct xb_fdb_key key = xb_fdb_key(port->domain, l2->smac, l2->vlan);
 	enum xb_fdb_learned learned;
 	uint32_t now_s = (uint32_t)(sorter->now_ns / 1000000000u);
 
@@ -87,7 +87,7 @@ static void flood(struct xb_sorter *sorter, const struct xb_snapshot *snapshot,
 	for (unsigned i = 0; i < snapshot->n_ports; i++) {
 		struct xb_port *to = snapshot->port_list[i];
 
-		if (to == port || !may_flood(snapshot, to))
+		if (to == port || to->domain != port->domain || !may_flood(snapshot, to))
 			continue;
 		if (snapshot->cut[port->id] >> to->id & 1) {
 			n_cut++;

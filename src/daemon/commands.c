@@ -4,6 +4,7 @@
 #include "core/word.h"
 #include "daemon/capturing.h"
 #include "daemon/change_log.h"
+#include "daemon/domains.h"
 #include "daemon/doors.h"
 #include "daemon/explain.h"
 #include "daemon/json.h"
@@ -138,15 +139,14 @@ static int await_change(const struct xb_request *request, struct xb_change *chan
 	return resume_change(request->instance, request->hold, request->ret_result, request->err);
 }
 
-static int resize(const struct xb_request *request, unsigned queues)
+static int resize(const struct xb_request *request, struct xb_door *door, unsigned queues)
 {
 	struct xb_change *change = calloc(1, sizeof(*change));
 
 	if (!change)
 		return xb_fail(request->err, -ENOMEM, "change the queues");
 	return await_change(request, change,
-			    xb_kernel_door_set_queues(&request->instance->kernel, queues, change,
-						      request->err));
+			    door->ops->set_queues(door, queues, change, request->err));
 }
 
 static int port_add(const struct xb_request *request)
@@ -178,30 +178,23 @@ static int port_del(const struct xb_request *request)
 
 static int port_set(const struct xb_request *request)
 {
-	struct xb_instance *instance = request->instance;
 	struct port_change change;
-	struct xb_port *port;
+	struct xb_door *door;
 	int ret = parse_port_change(request, &change);
 
 	if (ret < 0)
 		return ret;
-	port = xb_instance_port(instance, request->argv[0]);
-	if (!port)
+	door = xb_doors_find(request->instance, request->argv[0]);
+	if (!door)
 		return xb_no_port(request, request->argv[0]);
-	if (change.queues >= 0 && port != instance->kernel.base.port) {
-		xb_refuse(request->err, -EOPNOTSUPP,
-			  "the queues of the uplink %s can't be set here", port->name);
-		xb_hint(request->err,
-			"for more: ethtool -L %s combined N, and xbridge follows; for fewer stop xbridge first, since the kernel refuses while sockets are bound",
-			port->name);
-		return -EOPNOTSUPP;
-	}
 	if (change.learn_max >= 0)
-		atomic_store(&instance->fdb->learn_max[port->id], (uint32_t)change.learn_max);
+		atomic_store(&request->instance->fdb->learn_max[door->id],
+			     (uint32_t)change.learn_max);
 	if (change.storm_pps >= 0)
-		atomic_store(&port->storm.pps, (uint32_t)change.storm_pps);
+		atomic_store(&door->port->storm.pps, (uint32_t)change.storm_pps);
 	/* last: it goes on when all the rest is done */
-	return change.queues >= 0 ? resize(request, (unsigned)change.queues) : xb_done(request);
+	return change.queues >= 0 ? resize(request, door, (unsigned)change.queues)
+				  : xb_done(request);
 }
 
 /* ---- forwarding table ---- */
@@ -211,6 +204,7 @@ struct fdb_words {
 	uint8_t mac[6];
 	uint16_t vlan;
 	const char *port;
+	const char *domain;
 };
 
 static int parse_fdb(const struct xb_request *request, struct fdb_words *ret_words)
@@ -228,6 +222,8 @@ static int parse_fdb(const struct xb_request *request, struct fdb_words *ret_wor
 
 		if (value && !strcmp(request->argv[i], "port")) {
 			words.port = value;
+		} else if (value && !strcmp(request->argv[i], "domain")) {
+			words.domain = value;
 		} else if (value && !strcmp(request->argv[i], "vlan")) {
 			if (!xb_word_decimal(value, 0, XB_FDB_VLAN_ANY - 1, &id))
 				return xb_usage(request->err, "vlan '%.32s': 0 to 4094 is expected",
@@ -257,8 +253,8 @@ static int fdb_add(const struct xb_request *request)
 	port = xb_instance_port(request->instance, words.port);
 	if (!port)
 		return xb_no_port(request, words.port);
-	ret = xb_fdb_set(request->instance->fdb, xb_fdb_key(words.mac, words.vlan), port->id,
-			 XB_FDB_STATIC);
+	ret = xb_fdb_set(request->instance->fdb, xb_fdb_key(port->domain, words.mac, words.vlan),
+			 port->id, XB_FDB_STATIC);
 	if (ret < 0) {
 		xb_refuse(request->err, ret,
 			  ret == -EEXIST ? "another port has the address %.32s"
@@ -276,11 +272,15 @@ static int fdb_del(const struct xb_request *request)
 	struct xb_fdb *fdb = request->instance->fdb;
 	struct fdb_words words;
 	struct xb_fdb_key key;
+	int domain;
 	int ret = parse_fdb(request, &words);
 
 	if (ret < 0)
 		return ret;
-	key = xb_fdb_key(words.mac, words.vlan);
+	domain = xb_domains_find(request->instance, words.domain ? words.domain : "");
+	if (domain < 0)
+		return xb_refuse(request->err, -ENOENT, "there is no domain '%.64s'", words.domain);
+	key = xb_fdb_key((uint8_t)domain, words.mac, words.vlan);
 	if (xb_fdb_del(fdb, key, XB_FDB_STATIC) < 0 && xb_fdb_del(fdb, key, XB_FDB_LEARNED) < 0) {
 		xb_refuse(request->err, -ENOENT, "there is no entry for %.32s in VLAN %u",
 			  request->argv[0], words.vlan);

@@ -115,6 +115,13 @@ static int set_no_offload(struct xb_config *config, const char *value, struct xb
 	return 0;
 }
 
+static int set_no_kernel(struct xb_config *config, const char *value, struct xb_error *err)
+{
+	(void)value, (void)err;
+	config->no_kernel = true;
+	return 0;
+}
+
 static int set_rule(struct xb_config *config, const char *value, struct xb_error *err)
 {
 	struct xb_rule_source source = {.given = config->rules.n + 1};
@@ -247,12 +254,20 @@ static const struct option {
 	 "use these open vhost-net descriptors, one for each queue pair", set_vhost_fd},
 	{"--no-offload", NULL, "no checksum and segmentation offload to and from the kernel",
 	 set_no_offload},
+	{"--kernel", "IFNAME[,OPTION...]",
+	 "one more interface of the kernel; options: queues=N, mac=MAC|uplink, mtu=N, "
+	 "netns=NAME|PATH, carrier=UPLINK (the uplink whose carrier, MTU and, with mac=uplink, "
+	 "address it has), domain=NAME",
+	 xb_config_add_kernel},
+	{"--no-kernel", NULL, "no interface of the kernel, but for those of --kernel",
+	 set_no_kernel},
 	{"--uplink", "IFACE[,OPTION...]",
 	 "read IFACE through AF_XDP; options: shared (default), dedicated, csum=auto|trust|verify, "
 	 "xdp=auto|native|generic (in the driver or above it; beside other XDP programs that "
 	 "libxdp has loaded) or xdp=exclusive (alone), mode=auto|copy|zerocopy, "
 	 "tx=auto|xdp|packet (packet: TCP segments leave whole, through a packet socket, for the "
-	 "driver to cut; auto: packet where AF_XDP has no zero copy)",
+	 "driver to cut; auto: packet where AF_XDP has no zero copy), domain=NAME (frames are "
+	 "bridged among the ports of one domain)",
 	 xb_config_add_uplink},
 	{"--rule", "RULE", "a rule of the steering table, see `steer add`", set_rule},
 	{"--default", "VERDICT",
@@ -338,10 +353,10 @@ static uint64_t bit_of(const struct option *option)
 }
 
 /* Each time they are given adds one. */
-static const char *const repeatable[] = {"uplink", "rule", NULL};
+static const char *const repeatable[] = {"uplink", "kernel", "rule", NULL};
 
 /* Each describes a port: `port add` takes them, too. */
-static const char *const port_options[] = {"uplink", NULL};
+static const char *const port_options[] = {"uplink", "kernel", NULL};
 
 bool xb_config_is_port(const char *name)
 {
@@ -426,8 +441,11 @@ bool xb_config_knows_verdict(const struct xb_config *config, const char *word)
 	if (xb_verdict_named(word, NULL) || !strcmp(word, "kernel") ||
 	    !strcmp(word, config->kernel.ifname))
 		return true;
+	for (unsigned k = 0; k < config->n_kernels; k++)
+		if (!strcmp(word, config->kernels[k].ifname))
+			return true;
 	for (unsigned u = 0; u < config->n_uplinks; u++)
-		if (!strcmp(word, config->uplinks[u].ifname))
+		if (!strcmp(word, config->uplinks[u].options.ifname))
 			return true;
 	return false;
 }

@@ -9,6 +9,7 @@
 #define XB_DAEMON_CONFIG_H
 
 #include "core/error.h"
+#include "core/port.h"
 #include "gate/bpffs.h"
 #include "gate/gate.h"
 #include "steer/list.h"
@@ -39,8 +40,11 @@ struct xb_fd_list {
 	int fds[XB_TAP_QUEUES_MAX];
 };
 
-/** The port to this host's kernel. */
+/** A port to this host's kernel. */
 struct xb_kernel_config {
+	char domain[XB_NAME_BYTES]; /* "": the default one */
+	char carrier[IF_NAMESIZE]; /* the uplink that it follows; "": the first one, and the carrier
+				      of any */
 	enum xb_kernel_backend backend;
 	char ifname[IFNAMSIZ];
 	unsigned queues; /* queue pairs; 0, until xb_config_finish: not said */
@@ -54,12 +58,24 @@ struct xb_kernel_config {
 	struct xb_fd_list tap_fds, vhost_fds;
 };
 
+/** Kernel ports beside the first. */
+#define XB_KERNELS_MAX 16u
+
+/** An uplink. */
+struct xb_uplink_config {
+	struct xb_uplink_options options;
+	char domain[XB_NAME_BYTES];
+};
+
 struct xb_config {
 	char name[XB_INSTANCE_BYTES]; /* of the instance; "": the interface's */
 	char file[4096];              /* --config; "": none */
+	bool no_kernel;               /* there is none */
 	struct xb_kernel_config kernel;
+	unsigned n_kernels;
+	struct xb_kernel_config kernels[XB_KERNELS_MAX]; /* --kernel */
 	unsigned n_uplinks;
-	struct xb_uplink_options uplinks[XB_UPLINKS_MAX];
+	struct xb_uplink_config uplinks[XB_UPLINKS_MAX];
 	char verdict_word[IFNAMSIZ]; /* the default verdict as it was last read: `steer default`
 					leaves it */
 	struct xb_rule_list rules;

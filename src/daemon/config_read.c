@@ -111,6 +111,39 @@ static unsigned default_queues(const struct xb_kernel_config *kernel)
 	return n < XB_QUEUES_MAX ? n : XB_QUEUES_MAX;
 }
 
+static bool has_uplink(const struct xb_config *config, const char *ifname)
+{
+	for (unsigned i = 0; i < config->n_uplinks; i++)
+		if (!strcmp(config->uplinks[i].options.ifname, ifname))
+			return true;
+	return false;
+}
+
+/* Further kernel ports: what one says alone can't be checked against the others before. */
+static int check_kernels(struct xb_config *config, struct xb_error *err)
+{
+	for (unsigned i = 0; i < config->n_kernels; i++) {
+		struct xb_kernel_config *kernel = &config->kernels[i];
+
+		kernel->backend = config->kernel.backend;
+		kernel->queue_size = config->kernel.queue_size;
+		kernel->offload = config->kernel.offload;
+		if (!config->no_kernel && !strcmp(kernel->ifname, config->kernel.ifname))
+			return xb_fail(err, -EINVAL, "kernel '%s': it is the first one's name",
+				       kernel->ifname);
+		if (has_uplink(config, kernel->ifname))
+			return xb_fail(err, -EINVAL, "'%s' is both uplink and kernel port",
+				       kernel->ifname);
+		if (kernel->carrier[0] && !has_uplink(config, kernel->carrier))
+			return xb_fail(err, -EINVAL, "kernel %s: there is no uplink '%s'",
+				       kernel->ifname, kernel->carrier);
+		if (kernel->mac_source == XB_MAC_UPLINK && !config->n_uplinks)
+			return xb_fail(err, -EINVAL, "kernel %s: mac=uplink: there is no uplink",
+				       kernel->ifname);
+	}
+	return 0;
+}
+
 int xb_config_finish(struct xb_config *config, struct xb_error *err)
 {
 	struct xb_kernel_config *kernel = &config->kernel;
@@ -136,10 +169,13 @@ int xb_config_finish(struct xb_config *config, struct xb_error *err)
 	if (!xb_config_knows_verdict(config, config->verdict_word))
 		return xb_fail(err, -EINVAL, "default '%s': %s is expected", config->verdict_word,
 			       XB_VERDICT_EXPECTED);
+	if (check_kernels(config, err) < 0)
+		return -EINVAL;
 	for (unsigned i = 0; i < config->n_uplinks; i++) {
-		config->uplinks[i].stall_ns = (uint64_t)config->stall_ms * 1000000u;
-		config->uplinks[i].lends_mac = i == 0 && kernel->mac_source == XB_MAC_UPLINK;
-		if (!strcmp(config->uplinks[i].ifname, kernel->ifname))
+		config->uplinks[i].options.stall_ns = (uint64_t)config->stall_ms * 1000000u;
+		config->uplinks[i].options.lends_mac = i == 0 &&
+						       kernel->mac_source == XB_MAC_UPLINK;
+		if (!strcmp(config->uplinks[i].options.ifname, kernel->ifname))
 			return xb_fail(err, -EINVAL, "'%s' is both uplink and ifname",
 				       kernel->ifname);
 	}
@@ -206,7 +242,7 @@ int xb_config_parse_port(struct xb_config *config, int argc, const char *const *
 		else
 			ret = xb_config_set(config, name, i + 1 < argc ? argv[i + 1] : NULL, err);
 	}
-	if (!ret && config->n_uplinks != 1)
+	if (!ret && config->n_uplinks + config->n_kernels != 1)
 		ret = xb_fail(err, -EINVAL, "one port at a time is expected, as --uplink eth1");
 	return ret;
 }

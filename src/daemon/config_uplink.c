@@ -20,7 +20,7 @@ static const char *const words_of[N_ASPECTS][4] = {
 
 #define WORDS_EXPECTED                                                                   \
 	"shared, dedicated, csum=auto|trust|verify, xdp=auto|native|generic|exclusive, " \
-	"mode=auto|copy|zerocopy or tx=auto|xdp|packet"
+	"mode=auto|copy|zerocopy, tx=auto|xdp|packet or domain=NAME"
 
 static void choose(struct xb_uplink_options *uplink, enum aspect aspect, int word)
 {
@@ -49,9 +49,13 @@ static void choose(struct xb_uplink_options *uplink, enum aspect aspect, int wor
 }
 
 /* One word of an uplink after its interface. `given` has the words before it, by aspect. */
-static int set_uplink_word(struct xb_uplink_options *uplink, const char *word,
+static int set_uplink_word(struct xb_uplink_config *config, const char *word,
 			   const char *given[N_ASPECTS], struct xb_error *err)
 {
+	struct xb_uplink_options *uplink = &config->options;
+
+	if (!strncmp(word, "domain=", 7))
+		return xb_value_domain(word + 7, config->domain, err);
 	for (enum aspect aspect = 0; aspect < N_ASPECTS; aspect++) {
 		int i = xb_value_one_of(word, words_of[aspect]);
 
@@ -69,7 +73,7 @@ static int set_uplink_word(struct xb_uplink_options *uplink, const char *word,
 
 int xb_config_add_uplink(struct xb_config *config, const char *value, struct xb_error *err)
 {
-	struct xb_uplink_options uplink = {.fill_frames = XB_UPLINK_RING_DEFAULT};
+	struct xb_uplink_config uplink = {.options = {.fill_frames = XB_UPLINK_RING_DEFAULT}};
 	const char *given[N_ASPECTS] = {0};
 	char words[256];
 	char *rest = words;
@@ -82,14 +86,14 @@ int xb_config_add_uplink(struct xb_config *config, const char *value, struct xb_
 	ret = xb_value_text(value, words, sizeof(words), "an uplink", err);
 	if (ret < 0)
 		return ret;
-	ret = xb_value_ifname(strsep(&rest, ","), uplink.ifname, err);
+	ret = xb_value_ifname(strsep(&rest, ","), uplink.options.ifname, err);
 	while (!ret && (word = strsep(&rest, ","))) /* an empty one is refused, too */
 		ret = set_uplink_word(&uplink, word, given, err);
 	if (ret < 0)
 		return ret;
 	for (unsigned i = 0; i < config->n_uplinks; i++)
-		if (!strcmp(config->uplinks[i].ifname, uplink.ifname))
-			return xb_fail(err, -EINVAL, "'%s': named twice", uplink.ifname);
+		if (!strcmp(config->uplinks[i].options.ifname, uplink.options.ifname))
+			return xb_fail(err, -EINVAL, "'%s': named twice", uplink.options.ifname);
 	config->uplinks[config->n_uplinks++] = uplink;
 	return 0;
 }

@@ -145,3 +145,8 @@ int xb_value_ifname(const char *value, char ret_name[IFNAMSIZ], struct xb_error 
 
 	return ret < 0 ? ret : xb_value_text(value, ret_name, IFNAMSIZ, "an interface's name", err);
 }
+
+int xb_value_domain(const char *value, char ret_name[XB_NAME_BYTES], struct xb_error *err)
+{
+	return xb_value_text(value, ret_name, XB_NAME_BYTES, "the name of a domain", err);
+}

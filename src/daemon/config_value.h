@@ -47,6 +47,12 @@ int xb_value_not_reserved(const char *value, struct xb_error *err);
 /** The name of an interface. */
 int xb_value_ifname(const char *value, char ret_name[IFNAMSIZ], struct xb_error *err);
 
+/** The name of a domain. */
+int xb_value_domain(const char *value, char ret_name[XB_NAME_BYTES], struct xb_error *err);
+
+/** The setter of `kernel` in config.c's table: IFNAME[,OPTION...] becomes one more kernel port. */
+int xb_config_add_kernel(struct xb_config *config, const char *value, struct xb_error *err);
+
 /** The setter of `uplink` in config.c's table: IFACE[,OPTION...] becomes one more uplink. */
 int xb_config_add_uplink(struct xb_config *config, const char *value, struct xb_error *err);
 

@@ -61,6 +61,10 @@ struct xb_door_ops {
 	/** The port goes, and no worker serves it: begins to take back all that it has given to
 	 * others, and to give back what it holds. Calls xb_ports_closed when that is done. */
 	void (*close)(struct xb_door *door);
+	/** Begins to change the number of its queues; `change` is filled when it is done. Returns
+	 * 0, -EAGAIN (it is at something: ask again), or another -errno. */
+	int (*set_queues)(struct xb_door *door, unsigned queues, struct xb_change *change,
+			  struct xb_error *err);
 	/** Nothing refers to the port any more. Frees the door. */
 	void (*free)(struct xb_door *door);
 };
@@ -70,7 +74,8 @@ struct xb_door {
 	struct xb_job job; /* first: what it is at, where that takes time */
 	const struct xb_door_ops *ops;
 	struct xb_instance *instance;
-	struct xb_port *port; /* open; its id is the door's place in the table */
+	uint16_t id;          /* the port's, and the door's place in the table */
+	struct xb_port *port; /* of that id; NULL: not open yet */
 	const char *alias;    /* a name that stays whatever the port is called; NULL: none */
 	uint8_t mac[6];       /* the port's own address */
 	unsigned mtu;         /* bytes */

@@ -14,10 +14,12 @@
 #include "daemon/door_kernel.h"
 
 #include "daemon/arp.h"
+#include "daemon/domains.h"
 #include "daemon/doors.h"
 #include "daemon/json.h"
 #include "daemon/kernel_follow.h"
 #include "daemon/log.h"
+#include "daemon/ports.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -110,16 +112,32 @@ static void finish_opening(struct xb_kernel_door *door, int ret, const struct xb
 	const struct xb_kernel_lent lent = xb_kernel_lent(door);
 
 	xb_job_rest(&door->base.job);
+	if (ret < 0 && door->base.coming) {
+		xb_ports_gave_up(&door->base, err);
+		return;
+	}
 	if (ret < 0) {
 		door->base.failed = *err;
 	} else {
 		door->followed_mtu = lent.mtu;
 		if (lent.uplink_mac)
 			memcpy(door->followed_mac, lent.uplink_mac, sizeof(door->followed_mac));
-		xb_doors_add(&door->base);
 		xb_log(XB_LOG_INFO, "%s: %s", door->kernel.port->name, door->kernel.why);
 	}
-	xb_job_poke(&door->base.instance->life);
+	if (door->base.coming)
+		xb_ports_came(&door->base);
+	else
+		xb_job_poke(&door->base.instance->life);
+}
+
+static int put_into_domain(struct xb_kernel_door *door, struct xb_error *err)
+{
+	int domain = xb_domains_take(door->base.instance, door->config.domain, err);
+
+	if (domain < 0)
+		return domain;
+	door->kernel.port->domain = (uint8_t)domain;
+	return 0;
 }
 
 /* The kernel may let go of a killed daemon's TAP some time after that process is gone. */
@@ -128,7 +146,7 @@ static void opening(struct xb_job *job)
 	struct xb_kernel_door *door = door_of(job);
 	struct xb_error err = {0};
 	const struct xb_kernel_lent lent = xb_kernel_lent(door);
-	int ret = xb_kernel_port_open(&door->kernel, XB_KERNEL_PORT_ID, &door->config, &lent,
+	int ret = xb_kernel_port_open(&door->kernel, door->base.id, &door->config, &lent,
 				      &door->base.instance->arena, &err);
 
 	if (ret == -EBUSY && !xb_job_is_late(job)) {
@@ -136,26 +154,101 @@ static void opening(struct xb_job *job)
 		return;
 	}
 	if (!ret)
+		ret = put_into_domain(door, &err);
+	if (!ret)
 		atomic_store(&door->kernel.port->storm.pps, XB_STORM_PPS);
 	if (!ret)
 		ret = start(door, &err);
 	finish_opening(door, ret, &err);
 }
 
-void xb_kernel_door_open(struct xb_kernel_door *door)
+/* That it is one of this kind; it may not be open. */
+static struct xb_kernel_door *as_kernel(struct xb_door *door)
 {
-	door->base.ops = &xb_kernel_door_ops;
-	xb_job_enter(&door->base.job, &door->base.instance->loop, "opening", HELD_MS, opening);
+	return door && door->ops == &xb_kernel_door_ops ? (struct xb_kernel_door *)door : NULL;
 }
 
-void xb_kernel_door_close(struct xb_kernel_door *door)
+struct xb_kernel_door *xb_kernel_door_from(const struct xb_instance *instance, unsigned id)
 {
-	xb_job_rest(&door->base.job);
-	if (door->base.port)
-		xb_doors_remove(&door->base);
+	for (; id < XB_PORTS_MAX; id++)
+		if (as_kernel(instance->doors[id]) && instance->doors[id]->port)
+			return as_kernel(instance->doors[id]);
+	return NULL;
+}
+
+struct xb_kernel_door *xb_kernel_door_first(const struct xb_instance *instance)
+{
+	struct xb_kernel_door *door = as_kernel(instance->doors[XB_KERNEL_PORT_ID]);
+
+	return door && door->base.port && xb_door_is_there(&door->base) ? door : NULL;
+}
+
+int xb_kernel_door_open(struct xb_instance *instance, const struct xb_kernel_config *config,
+			bool is_first, struct xb_change *change, struct xb_error *err)
+{
+	struct xb_kernel_door *door = aligned_alloc(64, (sizeof(*door) + 63) / 64 * 64);
+	uint16_t id = is_first ? XB_KERNEL_PORT_ID : xb_port_ids_take(instance);
+
+	if (!door)
+		return xb_fail(err, -ENOMEM, "make the port %s", config->ifname);
+	if (id == XB_PORT_ID_NONE) {
+		free(door);
+		return xb_port_ids_refuse(err);
+	}
+	memset(door, 0, sizeof(*door));
+	door->config = *config;
+	door->base.ops = &xb_kernel_door_ops;
+	door->base.instance = instance;
+	door->base.id = id;
+	door->base.alias = is_first ? "kernel" : NULL;
+	door->base.coming = change;
+	door->base.waiting = change;
+	snprintf(door->name, sizeof(door->name), "%s%s%s", instance->config.name,
+		 is_first ? "" : "/", is_first ? "" : config->ifname);
+	xb_doors_add(&door->base);
+	xb_job_enter(&door->base.job, &instance->loop, "opening", HELD_MS, opening);
+	return 0;
+}
+
+static void free_door(struct xb_door *base)
+{
+	struct xb_kernel_door *door = (struct xb_kernel_door *)base;
+
 	if (door->kernel.port)
-		xb_kernel_port_close(&door->kernel, &door->base.instance->cache);
-	door->base.running = false;
+		xb_kernel_port_close(&door->kernel, &base->instance->cache);
+	free(door);
+}
+
+void xb_kernel_doors_rest(struct xb_instance *instance)
+{
+	for (unsigned id = 0; id < XB_PORTS_MAX; id++)
+		if (as_kernel(instance->doors[id]))
+			xb_job_rest(&instance->doors[id]->job);
+}
+
+void xb_kernel_doors_close(struct xb_instance *instance)
+{
+	for (unsigned id = 0; id < XB_PORTS_MAX; id++) {
+		struct xb_kernel_door *door = as_kernel(instance->doors[id]);
+
+		if (!door)
+			continue;
+		xb_job_rest(&door->base.job);
+		xb_doors_remove(&door->base);
+		free_door(&door->base);
+	}
+}
+
+int xb_kernel_doors_settle(struct xb_instance *instance, struct xb_error *err)
+{
+	int ret = 0;
+
+	xb_for_each_kernel_door(instance, door)
+	{
+		if (!ret)
+			ret = xb_kernel_port_settle(&door->kernel, &door->config, err);
+	}
+	return ret;
 }
 
 /* ---- stopped, and started again ---- */
@@ -358,9 +451,10 @@ static void begin_fewer(struct xb_kernel_door *door)
 		     parting);
 }
 
-int xb_kernel_door_set_queues(struct xb_kernel_door *door, unsigned queues,
-			      struct xb_change *change, struct xb_error *err)
+static int set_queues(struct xb_door *base, unsigned queues, struct xb_change *change,
+		      struct xb_error *err)
 {
+	struct xb_kernel_door *door = (struct xb_kernel_door *)base;
 	const struct xb_port *port = door->kernel.port;
 
 	if (xb_job_is_busy(&door->base.job))
@@ -382,6 +476,27 @@ int xb_kernel_door_set_queues(struct xb_kernel_door *door, unsigned queues,
 	else
 		finish_resize(door, 0, &(struct xb_error){0});
 	return 0;
+}
+
+/* ---- gone ---- */
+
+static void closing(struct xb_job *job)
+{
+	struct xb_kernel_door *door = door_of(job);
+
+	if (!xb_kernel_port_recall(&door->kernel, 0, &door->base.instance->cache) &&
+	    !xb_job_is_late(job)) {
+		xb_job_again(job);
+		return;
+	}
+	xb_kernel_port_stop(&door->kernel, &door->base.instance->cache);
+	xb_job_rest(job);
+	xb_ports_closed(&door->base);
+}
+
+static void close_door(struct xb_door *base)
+{
+	xb_job_enter(&base->job, &base->instance->loop, "stopping", RECALL_MS, closing);
 }
 
 /* ---- looked after ---- */
@@ -466,4 +581,7 @@ const struct xb_door_ops xb_kernel_door_ops = {
 	.check = check,
 	.follow = follow,
 	.describe = describe,
+	.set_queues = set_queues,
+	.close = close_door,
+	.free = free_door,
 };

@@ -8,12 +8,10 @@
 #include "daemon/door.h"
 #include "daemon/kernel_port.h"
 
-/** The id of the port whose alias is `kernel`. */
-#define XB_KERNEL_PORT_ID 0u
-
 struct xb_kernel_door {
-	struct xb_door base;            /* first */
-	struct xb_kernel_config config; /* as it is now, by options and commands */
+	struct xb_door base;                     /* first */
+	char name[IFNAMSIZ + XB_INSTANCE_BYTES]; /* what its stable address is made from */
+	struct xb_kernel_config config;          /* as it is now, by options and commands */
 	struct xb_kernel_port kernel;
 	unsigned followed_mtu;   /* the first uplink's, when the interface was last told */
 	uint8_t followed_mac[6]; /* likewise */
@@ -29,22 +27,36 @@ struct xb_kernel_door {
 
 extern const struct xb_door_ops xb_kernel_door_ops;
 
-/** Opens and starts the port; the instance's `life` is poked when it is `published`, or `failed`.
- */
-void xb_kernel_door_open(struct xb_kernel_door *door);
-
-/** At the end: no worker is left. */
-void xb_kernel_door_close(struct xb_kernel_door *door);
-
 /**
- * Begins to change the number of the port's queues, without losing what they hold.
+ * Begins to open and start a kernel port; the instance's `life` is poked when it is `published`, or
+ * `failed`.
  *
- * @change: filled when it is done, perhaps before this returns; NULL: nobody asks.
+ * @is_first: it is the one with the alias `kernel`, and has XB_KERNEL_PORT_ID.
+ * @change:   what waits for it, where the instance runs already; otherwise NULL.
  *
- * Returns 0 (it is begun, or done), -EAGAIN (the port is at something else: ask again), or another
- * -errno.
+ * Returns 0 or -errno.
  */
-int xb_kernel_door_set_queues(struct xb_kernel_door *door, unsigned queues,
-			      struct xb_change *change, struct xb_error *err);
+int xb_kernel_door_open(struct xb_instance *instance, const struct xb_kernel_config *config,
+			bool is_first, struct xb_change *change, struct xb_error *err);
+
+/** The door with the alias `kernel`; NULL: there is none. */
+struct xb_kernel_door *xb_kernel_door_first(const struct xb_instance *instance);
+
+/** The kernel port whose id is at least `id`; NULL: there is none. */
+struct xb_kernel_door *xb_kernel_door_from(const struct xb_instance *instance, unsigned id);
+
+#define xb_for_each_kernel_door(instance, kernel_door)                                           \
+	for (struct xb_kernel_door *kernel_door = xb_kernel_door_from(instance, 0); kernel_door; \
+	     kernel_door = xb_kernel_door_from(instance, kernel_door->base.id + 1u))
+
+/** At the end: none is at anything any more. */
+void xb_kernel_doors_rest(struct xb_instance *instance);
+
+/** When no worker is left: closes and frees all. */
+void xb_kernel_doors_close(struct xb_instance *instance);
+
+/** When all else that is to start has started: interfaces that are to outlive this process may.
+ * Returns 0 or -errno. */
+int xb_kernel_doors_settle(struct xb_instance *instance, struct xb_error *err);
 
 #endif

@@ -16,6 +16,7 @@
  */
 #include "daemon/door_uplink.h"
 
+#include "daemon/domains.h"
 #include "daemon/doors.h"
 #include "daemon/gate_views.h"
 #include "daemon/json.h"
@@ -41,7 +42,7 @@
 /* The uplinks of an instance, by id. */
 #define for_each_uplink(instance, uplink_door)                                           \
 	for (struct xb_uplink_door *uplink_door = next_uplink(instance, 0); uplink_door; \
-	     uplink_door = next_uplink(instance, uplink_door->base.port->id + 1u))
+	     uplink_door = next_uplink(instance, uplink_door->base.id + 1u))
 
 static void end(struct xb_uplink_door *door);
 
@@ -60,7 +61,7 @@ static struct xb_uplink_door *next_uplink(const struct xb_instance *instance, un
 	struct xb_door *door = xb_doors_from(instance, id);
 
 	while (door && door->ops != &xb_uplink_door_ops)
-		door = xb_doors_from(instance, door->port->id + 1u);
+		door = xb_doors_from(instance, door->id + 1u);
 	return (struct xb_uplink_door *)door;
 }
 
@@ -251,38 +252,38 @@ int xb_uplink_door_may_lend(const struct xb_door *base, struct xb_error *err)
 	return -EINVAL;
 }
 
-static int refuse_full(struct xb_error *err)
-{
-	xb_refuse(err, -ENOSPC,
-		  "there is no room for another port: %u at most, and those that were "
-		  "removed while a capture runs, or a change of rules is on trial, "
-		  "count as long as that lasts",
-		  XB_PORTS_MAX);
-	xb_hint(err, "remove one, or end the capture or the trial");
-	return -ENOSPC;
-}
-
-static int open_door(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+static int open_door(struct xb_instance *instance, const struct xb_uplink_config *wanted,
 		     struct xb_uplink_door **ret_door, struct xb_error *err)
 {
 	const struct xb_program program = xb_gate_program(&instance->gate);
 	struct xb_uplink_door *door = calloc(1, sizeof(*door));
-	struct xb_uplink_options options = *wanted;
+	struct xb_uplink_options options = wanted->options;
 	struct xb_uplink *uplink;
+	int domain;
 
 	if (!door)
-		return xb_fail(err, -ENOMEM, "make the uplink %s", wanted->ifname);
+		return xb_fail(err, -ENOMEM, "make the uplink %s", wanted->options.ifname);
 	options.port_id = xb_port_ids_take(instance);
 	if (options.port_id == XB_PORT_ID_NONE) {
 		free(door);
-		return refuse_full(err);
+		return xb_port_ids_refuse(err);
 	}
 	if (xb_uplink_new(&options, &program, &instance->arena, &uplink, err) < 0) {
 		free(door);
 		return err->code;
 	}
+	domain = xb_domains_take(instance, wanted->domain, err);
+	if (domain < 0) {
+		xb_uplink_free(uplink, NULL);
+		free(door);
+		return domain;
+	}
+	uplink->port.domain = (uint8_t)domain;
 	*door = (struct xb_uplink_door){
-		.base = {.ops = &xb_uplink_door_ops, .instance = instance, .port = &uplink->port},
+		.base = {.ops = &xb_uplink_door_ops,
+			 .instance = instance,
+			 .id = uplink->port.id,
+			 .port = &uplink->port},
 		.uplink = uplink,
 	};
 	note(door);
@@ -299,13 +300,13 @@ static int open_door(struct xb_instance *instance, const struct xb_uplink_option
 	return 0;
 }
 
-int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_config *wanted,
 			struct xb_error *err)
 {
 	struct xb_uplink_door *door;
 	int ret = open_door(instance, wanted, &door, err);
 
-	return ret || !wanted->lends_mac ? ret : xb_uplink_door_may_lend(&door->base, err);
+	return ret || !wanted->options.lends_mac ? ret : xb_uplink_door_may_lend(&door->base, err);
 }
 
 static void free_door(struct xb_door *base)
@@ -518,7 +519,7 @@ static void follow(struct xb_door *base)
 
 /* ---- coming and going while the instance runs ---- */
 
-int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_config *wanted,
 		       struct xb_change *change, struct xb_error *err)
 {
 	struct xb_uplink_door *door;
@@ -528,18 +529,19 @@ int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_opti
 		xb_refuse(err, -EPERM,
 			  "uplink %s can't be added: xbridge was started without one, "
 			  "and has given up the rights that it takes",
-			  wanted->ifname);
+			  wanted->options.ifname);
 		xb_hint(err, "start xbridge with an --uplink; further ones can then come and go");
 		return -EPERM;
 	}
-	if (xb_doors_find(instance, wanted->ifname))
-		return xb_refuse(err, -EEXIST, "there is a port %s already", wanted->ifname);
+	if (xb_doors_find(instance, wanted->options.ifname))
+		return xb_refuse(err, -EEXIST, "there is a port %s already",
+				 wanted->options.ifname);
 	ret = open_door(instance, wanted, &door, err);
 	if (ret < 0)
 		return ret;
 	door->base.coming = true;
 	door->base.waiting = change;
-	xb_doorman_tell(&instance->doorman, wanted->ifname, true);
+	xb_doorman_tell(&instance->doorman, wanted->options.ifname, true);
 	attach(door);
 	return 0;
 }
@@ -577,6 +579,18 @@ static void close_door(struct xb_door *base)
 }
 
 /* ---- told to others ---- */
+
+static int set_queues(struct xb_door *base, unsigned queues, struct xb_change *change,
+		      struct xb_error *err)
+{
+	(void)queues, (void)change;
+	xb_refuse(err, -EOPNOTSUPP, "the queues of the uplink %s can't be set here",
+		  base->port->name);
+	xb_hint(err,
+		"for more: ethtool -L %s combined N, and xbridge follows; for fewer stop xbridge first, since the kernel refuses while sockets are bound",
+		base->port->name);
+	return -EOPNOTSUPP;
+}
 
 static void refresh_stats(struct xb_door *base)
 {
@@ -655,6 +669,7 @@ const struct xb_door_ops xb_uplink_door_ops = {
 	.describe = describe,
 	.mark = mark,
 	.has_passed = has_passed,
+	.set_queues = set_queues,
 	.close = close_door,
 	.free = free_door,
 };

@@ -5,6 +5,7 @@
 #ifndef XB_DAEMON_DOOR_UPLINK_H
 #define XB_DAEMON_DOOR_UPLINK_H
 
+#include "daemon/config.h"
 #include "daemon/door.h"
 #include "daemon/doorman.h"
 #include "xsk/uplink.h"
@@ -26,12 +27,12 @@ extern const struct xb_door_ops xb_uplink_door_ops;
 
 /** Looks the interface up, takes a slot of the gate for it, and puts the door into the table.
  * Returns 0 or -errno. */
-int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+int xb_uplink_door_open(struct xb_instance *instance, const struct xb_uplink_config *wanted,
 			struct xb_error *err);
 
 /** Begins to add one while the instance runs; `change` is filled when it is there, or can't be had.
  * Returns 0 or -errno. */
-int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_options *wanted,
+int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_config *wanted,
 		       struct xb_change *change, struct xb_error *err);
 
 /** Whether it can lend its address to tap0 (`mac uplink`). Returns 0, or -EINVAL: it is shared. */

@@ -80,7 +80,7 @@ static void get_to_know(const struct xb_config *config)
 	static bool knows;
 
 	for (unsigned i = 0; !knows && i < config->n_uplinks; i++)
-		know(config->uplinks[i].ifname);
+		know(config->uplinks[i].options.ifname);
 	knows = true;
 }
 

@@ -18,7 +18,7 @@
 struct xb_door *xb_doors_from(const struct xb_instance *instance, unsigned id)
 {
 	for (; id < XB_PORTS_MAX; id++)
-		if (instance->doors[id])
+		if (instance->doors[id] && instance->doors[id]->port)
 			return instance->doors[id];
 	return NULL;
 }
@@ -34,12 +34,12 @@ void xb_doors_forget_change(struct xb_instance *instance, const struct xb_change
 
 void xb_doors_add(struct xb_door *door)
 {
-	door->instance->doors[door->port->id] = door;
+	door->instance->doors[door->id] = door;
 }
 
 void xb_doors_remove(struct xb_door *door)
 {
-	door->instance->doors[door->port->id] = NULL;
+	door->instance->doors[door->id] = NULL;
 }
 
 bool xb_door_is_there(const struct xb_door *door)
@@ -97,5 +97,7 @@ struct xb_port *xb_instance_port(const struct xb_instance *instance, const char 
 
 const char *xb_port_name(const struct xb_instance *instance, unsigned id)
 {
-	return id < XB_PORTS_MAX && instance->doors[id] ? instance->doors[id]->port->name : "?";
+	const struct xb_door *door = id < XB_PORTS_MAX ? instance->doors[id] : NULL;
+
+	return door && door->port ? door->port->name : "?";
 }

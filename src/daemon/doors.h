@@ -7,18 +7,18 @@
 
 #include "daemon/instance.h"
 
-/** The first door whose id is at least `id`; NULL: there is none. */
+/** The first door whose id is at least `id`, and whose port is open; NULL: there is none. */
 struct xb_door *xb_doors_from(const struct xb_instance *instance, unsigned id);
 
 /** Loops over the doors whose ports are open, by id. */
 #define xb_for_each_door(instance, door)                              \
 	for (struct xb_door *door = xb_doors_from(instance, 0); door; \
-	     door = xb_doors_from(instance, door->port->id + 1u))
+	     door = xb_doors_from(instance, door->id + 1u))
 
 /** Nothing waits for `change` any more. It goes on. */
 void xb_doors_forget_change(struct xb_instance *instance, const struct xb_change *change);
 
-/** Puts a door whose port is open into the table, at its port's id. */
+/** Puts a door into the table, at its id. */
 void xb_doors_add(struct xb_door *door);
 /** Takes it out. */
 void xb_doors_remove(struct xb_door *door);

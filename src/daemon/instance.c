@@ -2,6 +2,7 @@
 #include "daemon/instance.h"
 
 #include "daemon/capturing.h"
+#include "daemon/door_kernel.h"
 #include "daemon/door_uplink.h"
 #include "daemon/doors.h"
 #include "daemon/filter.h"
@@ -20,6 +21,9 @@
 
 /* Packets that may be under way beside those that rings hold. */
 #define FRAMES_SLACK 3072u
+
+/* Kernel ports that can be added while it runs, if huge pages are not to be too few for others. */
+#define KERNELS_LATER 4u
 
 /* How long the end may wait for others: less than the second that is promised, since the kernel
  * takes its time to free what is closed then. */
@@ -40,7 +44,7 @@ static int count_queues(const struct xb_config *config, struct queue_count *ret_
 
 	for (unsigned i = 0; i < config->n_uplinks; i++) {
 		struct xb_netdev netdev;
-		int ret = xb_netdev_read(config->uplinks[i].ifname, &netdev, err);
+		int ret = xb_netdev_read(config->uplinks[i].options.ifname, &netdev, err);
 
 		if (ret < 0)
 			return ret;
@@ -66,20 +70,41 @@ static unsigned pick_workers(const struct xb_config *config, const struct queue_
 	return n < XB_WORKERS_MAX ? n : XB_WORKERS_MAX;
 }
 
+/* Room for the rings of kernel ports, those too that may come later: it takes memory when they do.
+ */
+static size_t ring_bytes(const struct xb_config *config)
+{
+	struct xb_kernel_config later = config->kernel;
+	size_t bytes = xb_kernel_port_ring_bytes(&config->kernel);
+
+	for (unsigned i = 0; i < config->n_kernels; i++)
+		bytes += xb_kernel_port_ring_bytes(&config->kernels[i]);
+	later.queues = 1;
+	return bytes + KERNELS_LATER * xb_kernel_port_ring_bytes(&later);
+}
+
+/* Descriptors of the receive rings of all kernel ports. */
+static unsigned kernel_buffers(const struct xb_config *config)
+{
+	unsigned n = config->no_kernel ? 0 : config->kernel.queues * config->kernel.queue_size;
+
+	for (unsigned i = 0; i < config->n_kernels; i++)
+		n += config->kernels[i].queues * config->kernels[i].queue_size;
+	return n;
+}
+
 static unsigned pick_frames(const struct xb_config *config, const struct queue_count *count)
 {
 	if (config->frames)
 		return config->frames;
 	/* queues that are added later share what is free */
-	return FRAMES_SLACK + count->all * XB_UPLINK_RING_DEFAULT +
-	       2 * config->kernel.queues * config->kernel.queue_size;
+	return FRAMES_SLACK + count->all * XB_UPLINK_RING_DEFAULT + 2 * kernel_buffers(config);
 }
 
 /* What rings hold that are filled at once, and some for packets under way. */
 static unsigned least_frames(const struct xb_config *config, const struct queue_count *count)
 {
-	return count->all * XB_UPLINK_RING_DEFAULT / 2 +
-	       config->kernel.queues * config->kernel.queue_size + 1024;
+	return count->all * XB_UPLINK_RING_DEFAULT / 2 + kernel_buffers(config) + 1024;
 }
 
 static int check_frames(const struct xb_config *config, const struct queue_count *count,
@@ -252,16 +277,13 @@ static void detach_unnamed(struct xb_job *life)
 	xb_doorman_give(&instance->doorman, errand, on_unnamed_detached);
 }
 
-/* Whether a port can't be had, which ends the start. */
+/* Whether a port can't be had, which ends the start. One that could not be opened is among them. */
 static bool has_failed(struct xb_instance *instance)
 {
-	if (instance->kernel.base.failed.code) {
-		fail_start(instance, &instance->kernel.base.failed);
-		return true;
-	}
-	xb_for_each_door(instance, door)
-	{
-		if (!door->failed.code)
+	for (unsigned id = 0; id < XB_PORTS_MAX; id++) {
+		const struct xb_door *door = instance->doors[id];
+
+		if (!door || !door->failed.code)
 			continue;
 		fail_start(instance, &door->failed);
 		return true;
@@ -269,11 +291,13 @@ static bool has_failed(struct xb_instance *instance)
 	return false;
 }
 
-static bool all_published(const struct xb_instance *instance)
+static bool all_published(const struct xb_instance *instance, bool uplinks)
 {
-	xb_for_each_door(instance, door)
-	{
-		if (!door->published)
+	for (unsigned id = 0; id < XB_PORTS_MAX; id++) {
+		const struct xb_door *door = instance->doors[id];
+
+		if (door && !door->published &&
+		    (uplinks || !door->port || !door->port->caps.uplink))
 			return false;
 	}
 	return true;
@@ -283,7 +307,7 @@ static void await_bound(struct xb_job *life)
 {
 	struct xb_instance *instance = instance_of(life);
 
-	if (has_failed(instance) || !all_published(instance))
+	if (has_failed(instance) || !all_published(instance, true))
 		return; /* a door pokes us */
 	xb_remark_start(instance);
 	list_unnamed(instance);
@@ -295,7 +319,7 @@ static void await_kernel(struct xb_job *life)
 	struct xb_instance *instance = instance_of(life);
 	struct xb_error err = {0};
 
-	if (has_failed(instance) || !instance->kernel.base.published)
+	if (has_failed(instance) || !all_published(instance, false))
 		return;
 	/* before any frame comes in; its ports have their names now */
 	if (xb_instance_start_steering(instance, &err) < 0) {
@@ -306,14 +330,29 @@ static void await_kernel(struct xb_job *life)
 	go_on(instance, await_bound);
 }
 
+static int open_kernels(struct xb_instance *instance, struct xb_error *err)
+{
+	const struct xb_config *config = &instance->config;
+	int ret = config->no_kernel
+			  ? 0
+			  : xb_kernel_door_open(instance, &config->kernel, true, NULL, err);
+
+	for (unsigned i = 0; !ret && i < config->n_kernels; i++)
+		ret = xb_kernel_door_open(instance, &config->kernels[i], false, NULL, err);
+	return ret;
+}
+
 static void await_attached(struct xb_job *life)
 {
 	struct xb_instance *instance = instance_of(life);
+	struct xb_error err = {0};
 
 	if (has_failed(instance) || !xb_uplink_doors_are_attached(instance))
 		return;
-	xb_kernel_door_open(&instance->kernel);
-	go_on(instance, await_kernel);
+	if (open_kernels(instance, &err) < 0)
+		fail_start(instance, &err);
+	else
+		go_on(instance, await_kernel);
 }
 
 static int open_gate(struct xb_instance *instance, struct xb_error *err)
@@ -365,7 +404,7 @@ static int make_memory(struct xb_instance *instance, struct xb_error *err)
 					     err);
 	if (!ret)
 		ret = xb_arena_init(&instance->arena, pick_frames(config, &count),
-				    xb_kernel_port_ring_bytes(&config->kernel), err);
+				    ring_bytes(config), err);
 	if (ret < 0)
 		return ret;
 	xb_cache_init(&instance->cache, &instance->arena);
@@ -413,9 +452,6 @@ void xb_instance_start(struct xb_instance *instance,
 		       void (*on_started)(struct xb_instance *instance, const struct xb_error *err))
 {
 	instance->on_started = on_started;
-	instance->kernel.base.instance = instance;
-	instance->kernel.base.alias = "kernel";
-	instance->kernel.config = instance->config.kernel;
 	go_on(instance, begin);
 }
 
@@ -488,7 +524,7 @@ static void await_detached(struct xb_job *life)
 static void close_ports(struct xb_instance *instance)
 {
 	xb_uplink_doors_stop(instance);
-	xb_kernel_door_close(&instance->kernel);
+	xb_kernel_doors_close(instance);
 }
 
 static void await_ended(struct xb_job *life)
@@ -521,7 +557,7 @@ void xb_instance_end(struct xb_instance *instance, void (*on_ended)(struct xb_in
 	instance->ending = true;
 	xb_job_rest(&instance->reloading);
 	xb_job_rest(&instance->captures_job);
-	xb_job_rest(&instance->kernel.base.job);
+	xb_kernel_doors_rest(instance);
 	xb_instance_unpublish_all(instance);
 	if (instance->workers.worker)
 		xb_workers_end(&instance->workers);

@@ -25,7 +25,6 @@
 #include "daemon/cpus.h"
 #include "daemon/deputy.h"
 #include "daemon/door.h"
-#include "daemon/door_kernel.h"
 #include "daemon/doorman.h"
 #include "daemon/job.h"
 #include "daemon/loop.h"
@@ -59,6 +58,7 @@ struct xb_published {
 /** An address of a port itself, in the forwarding table. */
 struct xb_instance_own {
 	uint8_t mac[6];
+	uint8_t domain;
 	uint16_t port;
 };
 
@@ -94,8 +94,8 @@ struct xb_instance {
 	bool keep_programs; /* a start has failed: what an earlier run had left stays in force */
 	struct xb_door *doors[XB_PORTS_MAX]; /* whose ports are open, by id (doors.h) */
 	struct xb_port_id ids[XB_PORTS_MAX];
-	uint16_t next_id;             /* where the search for a free one starts */
-	struct xb_kernel_door kernel; /* whose alias is `kernel` */
+	char domains[XB_DOMAINS_MAX][XB_NAME_BYTES]; /* names, by number (domains.h) */
+	uint16_t next_id;                            /* where the search for a free one starts */
 	unsigned n_uplinks;
 	struct xb_fdb *fdb;
 	struct xb_loop_watch loops;

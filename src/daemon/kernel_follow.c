@@ -12,12 +12,24 @@
 
 /* ---- the first uplink's MTU and address ---- */
 
+/* The uplink that the interface follows: the one that is named, otherwise the first. */
+static const struct xb_door *followed(const struct xb_kernel_door *door)
+{
+	const struct xb_instance *instance = door->base.instance;
+	const struct xb_door *named;
+
+	if (!door->config.carrier[0])
+		return xb_doors_first_uplink(instance);
+	named = xb_doors_find(instance, door->config.carrier);
+	return named && named->port->caps.uplink ? named : NULL;
+}
+
 struct xb_kernel_lent xb_kernel_lent(const struct xb_kernel_door *door)
 {
-	const struct xb_door *first = xb_doors_first_uplink(door->base.instance);
+	const struct xb_door *first = followed(door);
 	struct xb_kernel_lent lent = {0};
 
-	xb_mac_stable(door->base.instance->config.name, lent.stable_mac);
+	xb_mac_stable(door->name, lent.stable_mac);
 	if (!first)
 		return lent;
 	lent.uplink_mac = first->mac;
@@ -44,7 +56,7 @@ static void follow_mtu(struct xb_kernel_door *door)
 
 static void follow_mac(struct xb_kernel_door *door)
 {
-	const struct xb_door *first = xb_doors_first_uplink(door->base.instance);
+	const struct xb_door *first = followed(door);
 	struct xb_kernel_port *kernel = &door->kernel;
 	bool follows = !memcmp(kernel->mac, door->followed_mac, sizeof(kernel->mac));
 	char address[XB_MAC_TEXT_BYTES];
@@ -71,7 +83,7 @@ static void follow_mac(struct xb_kernel_door *door)
 void xb_kernel_follow_uplink(struct xb_kernel_door *door)
 {
 	/* it follows once it runs */
-	if (!door->base.running || !xb_doors_first_uplink(door->base.instance))
+	if (!door->base.running || !followed(door))
 		return;
 	follow_mtu(door);
 	follow_mac(door);
@@ -81,8 +93,13 @@ void xb_kernel_follow_uplink(struct xb_kernel_door *door)
 
 /* Whatever routes through the interface sees a line that is cut, as it would on the uplink itself.
  * An uplink that is lost carries nothing, whatever its interface says. */
-static bool any_carrier(const struct xb_instance *instance)
+static bool any_carrier(const struct xb_kernel_door *kernel_door)
 {
+	const struct xb_instance *instance = kernel_door->base.instance;
+	const struct xb_door *named = kernel_door->config.carrier[0] ? followed(kernel_door) : NULL;
+
+	if (kernel_door->config.carrier[0])
+		return named && !named->lost && atomic_load(&named->port->up);
 	xb_for_each_door(instance, door)
 	{
 		if (door->port->caps.uplink && !door->lost && atomic_load(&door->port->up))
@@ -95,7 +112,7 @@ void xb_kernel_follow_carrier(struct xb_kernel_door *door)
 {
 	struct xb_kernel_port *kernel = &door->kernel;
 	bool before = kernel->carrier;
-	int ret = xb_kernel_port_set_carrier(kernel, any_carrier(door->base.instance));
+	int ret = xb_kernel_port_set_carrier(kernel, any_carrier(door));
 
 	if (ret < 0 && ret != -ENODEV && !door->carrier_said) {
 		door->carrier_said = true;
@@ -103,7 +120,9 @@ void xb_kernel_follow_carrier(struct xb_kernel_door *door)
 		       kernel->tap.name, strerror(-ret));
 	} else if (kernel->carrier != before) {
 		xb_log(XB_LOG_NOTICE, "%s has %s", kernel->tap.name,
-		       before ? "no carrier: no uplink has one" : "a carrier again");
+		       before ? door->config.carrier[0] ? "no carrier: its uplink has none"
+							: "no carrier: no uplink has one"
+			      : "a carrier again");
 	}
 }
 

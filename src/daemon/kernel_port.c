@@ -122,6 +122,8 @@ static int open_plain(struct xb_kernel_port *kernel, bool offload, struct xb_err
 
 	if (ret < 0)
 		return ret;
+	if (kernel->port)
+		kernel->tap_port.port.domain = kernel->port->domain;
 	kernel->port = &kernel->tap_port.port;
 	kernel->port->id = kernel->id;
 	kernel->vhost = false;

@@ -15,11 +15,17 @@ static bool same_mac(const uint8_t a[6], const uint8_t b[6])
 	return !memcmp(a, b, 6);
 }
 
+static struct xb_fdb_key key_of(const struct xb_instance_own *own)
+{
+	return xb_fdb_key(own->domain, own->mac, XB_FDB_VLAN_ANY);
+}
+
 static bool has_own(const struct xb_instance_own *list, unsigned n,
 		    const struct xb_instance_own *own)
 {
 	for (unsigned i = 0; i < n; i++)
-		if (list[i].port == own->port && same_mac(list[i].mac, own->mac))
+		if (list[i].port == own->port && list[i].domain == own->domain &&
+		    same_mac(list[i].mac, own->mac))
 			return true;
 	return false;
 }
@@ -27,9 +33,10 @@ static bool has_own(const struct xb_instance_own *list, unsigned n,
 static void add_own(struct xb_instance_own *list, unsigned *n, const struct xb_door *door)
 {
 	for (unsigned i = 0; i < *n; i++)
-		if (same_mac(list[i].mac, door->mac))
+		if (list[i].domain == door->port->domain && same_mac(list[i].mac, door->mac))
 			return;
 	memcpy(list[*n].mac, door->mac, sizeof(list[*n].mac));
+	list[*n].domain = door->port->domain;
 	list[(*n)++].port = door->port->id;
 }
 
@@ -53,12 +60,10 @@ void xb_own_enter(struct xb_instance *instance)
 	add_all(instance, true, list, &n);
 	for (unsigned i = 0; i < instance->n_own; i++)
 		if (!has_own(list, n, &instance->own[i]))
-			xb_fdb_del(instance->fdb, xb_fdb_key(instance->own[i].mac, XB_FDB_VLAN_ANY),
-				   XB_FDB_OWN);
+			xb_fdb_del(instance->fdb, key_of(&instance->own[i]), XB_FDB_OWN);
 	/* setting what is there does nothing */
 	for (unsigned i = 0; i < n; i++)
-		xb_fdb_set(instance->fdb, xb_fdb_key(list[i].mac, XB_FDB_VLAN_ANY), list[i].port,
-			   XB_FDB_OWN);
+		xb_fdb_set(instance->fdb, key_of(&list[i]), list[i].port, XB_FDB_OWN);
 	memcpy(instance->own, list, sizeof(list));
 	instance->n_own = n;
 }

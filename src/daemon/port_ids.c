@@ -3,6 +3,8 @@
 
 #include "daemon/doors.h"
 
+#include <errno.h>
+
 static bool is_captured(const struct xb_instance *instance, const struct xb_port_id *id)
 {
 	for (unsigned i = 0; i < instance->captures.n; i++)
@@ -81,4 +83,15 @@ void xb_port_ids_look(struct xb_instance *instance)
 	}
 	if (due)
 		mark_all(instance);
+}
+
+int xb_port_ids_refuse(struct xb_error *err)
+{
+	xb_refuse(err, -ENOSPC,
+		  "there is no room for another port: %u at most, and those that were "
+		  "removed while a capture runs, or a change of rules is on trial, "
+		  "count as long as that lasts",
+		  XB_PORTS_MAX);
+	xb_hint(err, "remove one, or end the capture or the trial");
+	return -ENOSPC;
 }

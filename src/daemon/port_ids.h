@@ -14,6 +14,10 @@
 
 #define XB_PORT_ID_NONE UINT16_MAX
 
+/** The id of the port whose alias is `kernel`: kept for it. */
+#define XB_KERNEL_PORT_ID 0u
+
+struct xb_error;
 struct xb_instance;
 
 /** What is remembered of an id whose port has gone. */
@@ -27,6 +31,9 @@ struct xb_port_id {
 
 /** An id for a new port; XB_PORT_ID_NONE: there is none just now. */
 uint16_t xb_port_ids_take(struct xb_instance *instance);
+
+/** Says that there is none. Returns -ENOSPC. */
+int xb_port_ids_refuse(struct xb_error *err);
 
 /**
  * The port of that id has gone.

@@ -29,6 +29,16 @@ void xb_ports_failed(struct xb_door *door, const struct xb_error *err)
 	door->ops->close(door);
 }
 
+void xb_ports_gave_up(struct xb_door *door, const struct xb_error *err)
+{
+	struct xb_change *waiting = door->waiting;
+	const struct xb_error why = *err;
+
+	xb_doors_remove(door);
+	door->ops->free(door);
+	xb_change_finish(&waiting, why.code, &why);
+}
+
 /* ---- going ---- */
 
 static void leaving(struct xb_job *job)
@@ -102,7 +112,7 @@ static void finish(struct xb_door *door)
 	struct xb_instance *instance = door->instance;
 	struct xb_change *waiting = door->waiting;
 	struct xb_error failed = door->failed;
-	const uint16_t id = door->port->id;
+	const uint16_t id = door->id;
 	const uint32_t generation = door->generation;
 
 	xb_job_rest(&door->job);

@@ -25,6 +25,9 @@ int xb_ports_remove(struct xb_door *door, struct xb_change *change, struct xb_er
 void xb_ports_came(struct xb_door *door);
 /** One that was being added can't be had. */
 void xb_ports_failed(struct xb_door *door, const struct xb_error *err);
+/** One that was being added can't be had, and has nothing to be taken back: it was never in a
+ * snapshot. */
+void xb_ports_gave_up(struct xb_door *door, const struct xb_error *err);
 /** One that goes holds nothing any more, and nothing holds it but tables and snapshots. */
 void xb_ports_closed(struct xb_door *door);
 

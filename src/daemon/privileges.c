@@ -66,13 +66,21 @@ static int keep_only(const struct kept *keep, size_t n, struct xb_error *err)
 	return 0;
 }
 
+static bool needs_netns(const struct xb_config *config)
+{
+	for (unsigned i = 0; i < config->n_kernels; i++)
+		if (config->kernels[i].netns[0])
+			return true;
+	return config->kernel.netns[0];
+}
+
 int xb_privileges_drop_control(const struct xb_config *config, struct xb_error *err)
 {
 	const struct kept keep[] = {
 		{CAP_NET_ADMIN, config->n_uplinks, IN_FORCE}, /* otherwise its deputy has it */
 		{CAP_NET_RAW, config->n_uplinks, IN_FORCE},
 		{CAP_BPF, config->n_uplinks, IN_FORCE},
-		{CAP_SYS_ADMIN, config->kernel.netns[0], IN_FORCE},
+		{CAP_SYS_ADMIN, needs_netns(config), IN_FORCE},
 		{CAP_IPC_LOCK, config->n_uplinks && memlock_is_limited(), CAPNG_PERMITTED},
 	};
 

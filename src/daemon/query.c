@@ -83,6 +83,7 @@ static struct json_object *port_json(const struct xb_door *door)
 		xb_json_add_text(to, "doing", door->job.doing);
 	else
 		xb_json_add_null(to, "doing");
+	xb_json_add_text(to, "domain", door->instance->domains[port->domain]);
 	xb_json_add_u64(to, "queues", port->n_queues);
 	xb_json_add_u64(to, "queues_max", port->queues_max);
 	xb_json_add_u64(to, "learn_max", atomic_load(&fdb->learn_max[port->id]));
@@ -303,6 +304,7 @@ static void add_row(const struct xb_fdb_row *row, void *arg)
 		xb_json_add_text(to, "vlan", "any");
 	else
 		xb_json_add_u64(to, "vlan", vlan);
+	xb_json_add_text(to, "domain", walk->instance->domains[xb_fdb_key_domain(row->key)]);
 	xb_json_add_text(to, "port", xb_port_name(walk->instance, row->port));
 	xb_json_add_text(to, "kind", kinds[row->kind]);
 	if (row->kind == XB_FDB_LEARNED)

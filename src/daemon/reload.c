@@ -6,6 +6,7 @@
 #include "daemon/reload.h"
 
 #include "core/cleanup.h"
+#include "daemon/door_kernel.h"
 #include "daemon/door_uplink.h"
 #include "daemon/doors.h"
 #include "daemon/kernel_follow.h"
@@ -41,11 +42,13 @@ static void on_resized(struct xb_change *change)
 		return;
 	}
 	instance->config.kernel.queues = resizing.queues;
-	xb_log(XB_LOG_INFO, "queues of %s: %u", instance->kernel.base.port->name, resizing.queues);
+	xb_log(XB_LOG_INFO, "queues of %s: %u", xb_kernel_door_first(instance)->base.port->name,
+	       resizing.queues);
 }
 
-static void apply_queues(struct xb_instance *instance, unsigned queues)
+static void apply_queues(struct xb_kernel_door *door, unsigned queues)
 {
+	struct xb_instance *instance = door->base.instance;
 	struct xb_error err = {0};
 
 	if (queues == instance->config.kernel.queues)
@@ -53,7 +56,7 @@ static void apply_queues(struct xb_instance *instance, unsigned queues)
 	resizing.change = (struct xb_change){.done = on_resized};
 	resizing.instance = instance;
 	resizing.queues = queues;
-	if (xb_kernel_door_set_queues(&instance->kernel, queues, &resizing.change, &err) < 0)
+	if (door->base.ops->set_queues(&door->base, queues, &resizing.change, &err) < 0)
 		xb_log_error(XB_LOG_ERROR, "queues", &err);
 }
 
@@ -125,32 +128,31 @@ static void apply_table(struct xb_instance *instance, struct xb_config *new)
 	       instance->steering.now.n, instance->steering.now.word);
 }
 
-static void apply_mtu(struct xb_instance *instance, unsigned mtu)
+static void apply_mtu(struct xb_kernel_door *door, unsigned mtu)
 {
-	struct xb_kernel_port *kernel = &instance->kernel.kernel;
+	struct xb_instance *instance = door->base.instance;
+	struct xb_kernel_port *kernel = &door->kernel;
 	const struct xb_tap *tap = &kernel->tap;
-	unsigned wanted = mtu          ? mtu
-			  : tap->found ? tap->before.mtu
-				       : xb_kernel_lent(&instance->kernel).mtu;
+	unsigned wanted = mtu ? mtu : tap->found ? tap->before.mtu : xb_kernel_lent(door).mtu;
 	int ret;
 
 	if (mtu == instance->config.kernel.mtu || kernel->tap.handed_in)
 		return;
 	/* the next look at it adopts it */
-	ret = wanted && instance->kernel.base.running ? xb_tap_set_mtu(&kernel->tap, wanted) : 0;
+	ret = wanted && door->base.running ? xb_tap_set_mtu(&kernel->tap, wanted) : 0;
 	if (ret < 0)
 		xb_log(XB_LOG_ERROR, "mtu %u of %s: %s", wanted, kernel->port->name,
 		       strerror(-ret));
 	else
-		instance->config.kernel.mtu = instance->kernel.config.mtu = mtu;
+		instance->config.kernel.mtu = door->config.mtu = mtu;
 }
 
 /* The address that the kernel's interface is to have; NULL, with `err`: it can't. */
-static const uint8_t *wanted_mac(const struct xb_instance *instance,
+static const uint8_t *wanted_mac(const struct xb_kernel_door *door,
 				 const struct xb_kernel_config *new, uint8_t stable[6],
 				 struct xb_error *err)
 {
-	const struct xb_kernel_port *kernel = &instance->kernel.kernel;
+	const struct xb_kernel_port *kernel = &door->kernel;
 	const struct xb_door *first;
 
 	switch (new->mac_source) {
@@ -158,7 +160,7 @@ static const uint8_t *wanted_mac(const struct xb_instance *instance,
 		return new->mac;
 	case XB_MAC_UPLINK:
 		/* an uplink that only the file has takes a restart */
-		first = xb_doors_first_uplink(instance);
+		first = xb_doors_first_uplink(door->base.instance);
 		if (first && !xb_uplink_door_may_lend(first, err))
 			return first->mac;
 		if (!first)
@@ -167,14 +169,14 @@ static const uint8_t *wanted_mac(const struct xb_instance *instance,
 	case XB_MAC_STABLE:
 		break;
 	}
-	return kernel->tap.found ? kernel->tap.before.mac
-				 : xb_mac_stable(instance->config.name, stable);
+	return kernel->tap.found ? kernel->tap.before.mac : xb_mac_stable(door->name, stable);
 }
 
-static void apply_mac(struct xb_instance *instance, const struct xb_kernel_config *new)
+static void apply_mac(struct xb_kernel_door *door, const struct xb_kernel_config *new)
 {
+	struct xb_instance *instance = door->base.instance;
 	struct xb_kernel_config *old = &instance->config.kernel;
-	struct xb_kernel_port *kernel = &instance->kernel.kernel;
+	struct xb_kernel_port *kernel = &door->kernel;
 	struct xb_error err = {0};
 	const uint8_t *mac;
 	uint8_t stable[6];
@@ -183,22 +185,22 @@ static void apply_mac(struct xb_instance *instance, const struct xb_kernel_confi
 	if ((new->mac_source == old->mac_source && !memcmp(new->mac, old->mac, sizeof(old->mac))) ||
 	    kernel->tap.handed_in)
 		return;
-	mac = wanted_mac(instance, new, stable, &err);
+	mac = wanted_mac(door, new, stable, &err);
 	if (!mac) {
 		xb_log_error(XB_LOG_ERROR, "the file's mac is not applied", &err);
 		return;
 	}
-	if (instance->kernel.base.running)
+	if (door->base.running)
 		ret = xb_tap_set_mac(&kernel->tap, mac);
 	if (ret < 0) {
 		xb_log(XB_LOG_ERROR, "mac of %s: %s", kernel->port->name, strerror(-ret));
 		return;
 	}
 	if (new->mac_source == XB_MAC_UPLINK)
-		memcpy(instance->kernel.followed_mac, mac, sizeof(instance->kernel.followed_mac));
-	old->mac_source = instance->kernel.config.mac_source = new->mac_source;
+		memcpy(door->followed_mac, mac, sizeof(door->followed_mac));
+	old->mac_source = door->config.mac_source = new->mac_source;
 	memcpy(old->mac, new->mac, sizeof(old->mac));
-	memcpy(instance->kernel.config.mac, new->mac, sizeof(new->mac));
+	memcpy(door->config.mac, new->mac, sizeof(new->mac));
 	xb_doors_check(instance, false); /* an uplink lends its address, or has it back */
 	xb_log(XB_LOG_INFO, "the address of %s has changed", kernel->port->name);
 }
@@ -218,15 +220,23 @@ static bool same_uplinks(const struct xb_config *a, const struct xb_config *b)
 	if (a->n_uplinks != b->n_uplinks)
 		return false;
 	for (unsigned i = 0; i < a->n_uplinks; i++) {
-		const struct xb_uplink_options *x = &a->uplinks[i], *y = &b->uplinks[i];
+		const struct xb_uplink_options *x = &a->uplinks[i].options;
+		const struct xb_uplink_options *y = &b->uplinks[i].options;
 
 		if (strcmp(x->ifname, y->ifname) ||
+		    strcmp(a->uplinks[i].domain, b->uplinks[i].domain) ||
 		    (x->sharing == XB_SHARING_DEDICATED) != (y->sharing == XB_SHARING_DEDICATED) ||
 		    x->csum != y->csum || x->xdp.mode != y->xdp.mode ||
 		    x->xdp.exclusive != y->xdp.exclusive || x->mode != y->mode || x->tx != y->tx)
 			return false;
 	}
 	return true;
+}
+
+static bool same_kernels(const struct xb_config *a, const struct xb_config *b)
+{
+	return a->n_kernels == b->n_kernels &&
+	       !memcmp(a->kernels, b->kernels, a->n_kernels * sizeof(a->kernels[0]));
 }
 
 static void name_the_rest(const struct xb_instance *instance, const struct xb_config *new)
@@ -236,6 +246,10 @@ static void name_the_rest(const struct xb_instance *instance, const struct xb_co
 
 	if (!same_uplinks(old, new))
 		needs_restart("uplink");
+	if (old->no_kernel != new->no_kernel)
+		needs_restart("no-kernel");
+	if (!same_kernels(old, new))
+		needs_restart("kernel");
 	if (strcmp(old->name, new->name))
 		needs_restart("name");
 	if (a->backend != b->backend)
@@ -276,6 +290,7 @@ static struct xb_instance *instance_of(struct xb_job *job)
 /* `fd` is the file; -1: it is opened here. */
 static void reload(struct xb_instance *instance, int fd)
 {
+	struct xb_kernel_door *door = xb_kernel_door_first(instance);
 	struct xb_config config;
 	struct xb_error err = {0};
 
@@ -285,9 +300,11 @@ static void reload(struct xb_instance *instance, int fd)
 		return;
 	}
 	name_the_rest(instance, &config);
-	apply_queues(instance, config.kernel.queues);
-	apply_mtu(instance, config.kernel.mtu);
-	apply_mac(instance, &config.kernel);
+	if (door) {
+		apply_queues(door, config.kernel.queues);
+		apply_mtu(door, config.kernel.mtu);
+		apply_mac(door, &config.kernel);
+	}
 	apply_table(instance, &config);
 	xb_config_fini(&config);
 	xb_log_use_json(config.log_json);
@@ -298,8 +315,9 @@ static void reload(struct xb_instance *instance, int fd)
 static void reloading(struct xb_job *job)
 {
 	struct xb_instance *instance = instance_of(job);
+	const struct xb_kernel_door *door = xb_kernel_door_first(instance);
 
-	if (xb_job_is_busy(&instance->kernel.base.job) || !xb_instance_is_settled(instance)) {
+	if ((door && xb_job_is_busy(&door->base.job)) || !xb_instance_is_settled(instance)) {
 		xb_job_again(job);
 		return;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/remarks.h"
 
+#include "daemon/door_kernel.h"
 #include "daemon/doors.h"
 #include "daemon/log.h"
 #include "xsk/uplink.h"
@@ -14,9 +15,9 @@
 static_assert(XB_UPLINK_MTU_MAX == 3818, "docs/getting-started.md says so");
 
 /* `ip` where the kernel's interface is, as a person would type it. */
-static const char *ip_there(const struct xb_instance *instance, char buf[COMMAND_BYTES])
+static const char *ip_there(const struct xb_kernel_door *kernel, char buf[COMMAND_BYTES])
 {
-	const char *netns = instance->kernel.config.netns;
+	const char *netns = kernel->config.netns;
 
 	if (!netns[0])
 		snprintf(buf, COMMAND_BYTES, "ip");
@@ -47,27 +48,27 @@ static bool is_same(const struct xb_mtu_pair *a, const struct xb_mtu_pair *b)
 	return a->uplink == b->uplink && a->kernel == b->kernel;
 }
 
-static void say_differ(const struct xb_instance *instance, const char *uplink,
+static void say_differ(const struct xb_kernel_door *kernel, const char *uplink,
 		       const struct xb_mtu_pair *now)
 {
-	const char *ifname = instance->kernel.kernel.tap.name;
+	const char *ifname = kernel->kernel.tap.name;
 	char ip[COMMAND_BYTES];
 
 	xb_log(XB_LOG_WARNING,
 	       "%s has MTU %u and uplink %s %u: longer packets are dropped on the way to %s "
 	       "(tx_too_long); %s link set %s mtu %u",
 	       ifname, now->kernel, uplink, now->uplink,
-	       now->kernel < now->uplink ? ifname : uplink, ip_there(instance, ip), ifname,
+	       now->kernel < now->uplink ? ifname : uplink, ip_there(kernel, ip), ifname,
 	       now->uplink);
 }
 
-static void remark_differ(struct xb_instance *instance, struct xb_door *door)
+static void remark_differ(const struct xb_kernel_door *kernel, struct xb_door *door)
 {
-	struct xb_mtu_pair now = {.uplink = door->mtu, .kernel = instance->kernel.base.mtu};
+	struct xb_mtu_pair now = {.uplink = door->mtu, .kernel = kernel->base.mtu};
 	struct xb_mtu_remarks *mtus = &door->mtus;
 	bool settled;
 
-	if (!instance->kernel.base.running || door->lost)
+	if (!kernel->base.running || door->lost)
 		return;
 	if (now.uplink > XB_UPLINK_MTU_MAX)
 		now.uplink = XB_UPLINK_MTU_MAX;
@@ -76,18 +77,37 @@ static void remark_differ(struct xb_instance *instance, struct xb_door *door)
 	if (!settled || is_same(&now, &mtus->differ))
 		return;
 	if (now.uplink != now.kernel)
-		say_differ(instance, door->port->name, &now);
+		say_differ(kernel, door->port->name, &now);
 	mtus->differ = now;
+}
+
+/* The kernel port that an uplink's packets come to: of its domain, the first that does not follow
+ * another uplink. */
+static const struct xb_kernel_door *beside(const struct xb_door *uplink)
+{
+	xb_for_each_kernel_door(uplink->instance, kernel)
+	{
+		const char *follows = kernel->config.carrier;
+
+		if (kernel->base.port->domain == uplink->port->domain &&
+		    (!*follows || xb_doors_find(uplink->instance, follows) == uplink))
+			return kernel;
+	}
+	return NULL;
 }
 
 void xb_remark_mtus(struct xb_instance *instance)
 {
+	const struct xb_kernel_door *kernel;
+
 	xb_for_each_door(instance, door)
 	{
 		if (!door->port->caps.uplink)
 			continue;
 		remark_too_large(door);
-		remark_differ(instance, door);
+		kernel = beside(door);
+		if (kernel)
+			remark_differ(kernel, door);
 	}
 }
 
@@ -95,27 +115,36 @@ void xb_remark_mtus(struct xb_instance *instance)
 
 void xb_remark_not_persistent(const struct xb_instance *instance)
 {
-	const char *ifname = instance->kernel.kernel.tap.name;
+	const struct xb_kernel_door *kernel = xb_kernel_door_first(instance);
+	const char *ifname = kernel->kernel.tap.name;
 	char ip[COMMAND_BYTES];
 
 	xb_log(XB_LOG_WARNING,
 	       "persist is not in the file any more, but %s was made to stay: it does when xbridge "
 	       "ends, and a restart without persist uses it and leaves it, too; to remove it then: "
 	       "%s link del %s",
-	       ifname, ip_there(instance, ip), ifname);
+	       ifname, ip_there(kernel, ip), ifname);
 }
 
-void xb_remark_start(struct xb_instance *instance)
+static void remark_stays(const struct xb_kernel_door *kernel)
 {
-	const struct xb_tap *tap = &instance->kernel.kernel.tap;
+	const struct xb_tap *tap = &kernel->kernel.tap;
 	char ip[COMMAND_BYTES];
 
-	xb_remark_mtus(instance);
-	if (tap->made || tap->handed_in || instance->kernel.config.persist)
+	if (tap->made || tap->handed_in || kernel->config.persist)
 		return;
 	xb_log(XB_LOG_NOTICE,
 	       "%s was there before%s, and stays when xbridge ends; to remove it then: %s link del %s",
 	       tap->name,
 	       tap->found ? ", keeps its address and MTU unless options name others" : "",
-	       ip_there(instance, ip), tap->name);
+	       ip_there(kernel, ip), tap->name);
+}
+
+void xb_remark_start(struct xb_instance *instance)
+{
+	xb_remark_mtus(instance);
+	xb_for_each_kernel_door(instance, kernel)
+	{
+		remark_stays(kernel);
+	}
 }

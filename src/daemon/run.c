@@ -3,6 +3,7 @@
 
 #include "core/cleanup.h"
 #include "daemon/control.h"
+#include "daemon/door_kernel.h"
 #include "daemon/doors.h"
 #include "daemon/filter.h"
 #include "daemon/instance.h"
@@ -199,7 +200,8 @@ static int watch_netns(struct daemon *daemon, struct xb_error *err)
  * held on to. */
 static void follow_netns(struct daemon *daemon)
 {
-	const struct xb_netns_id *home = &daemon->instance.kernel.kernel.home.made_in;
+	const struct xb_kernel_door *kernel = xb_kernel_door_first(&daemon->instance);
+	const struct xb_netns_id *home = kernel ? &kernel->kernel.home.made_in : &daemon->watched;
 	struct xb_error err = {0};
 
 	if (xb_netns_id_same(home, &daemon->watched))
@@ -228,10 +230,15 @@ static int listen_all(struct daemon *daemon, struct xb_error *err)
 
 static void say_ready(const struct xb_instance *instance)
 {
-	if (!xb_doors_first_uplink(instance))
+	const struct xb_door *only = xb_doors_from(instance, 0);
+
+	if (!only)
+		xb_log(XB_LOG_NOTICE, "there is no port yet (give --uplink, or leave out "
+				      "--no-kernel)");
+	else if (!xb_doors_from(instance, only->id + 1u))
 		xb_log(XB_LOG_NOTICE,
 		       "%s is the only port: nothing to bridge it with yet (give --uplink)",
-		       instance->kernel.base.port->name);
+		       only->port->name);
 	xb_log(XB_LOG_INFO, "ready: %s, %u worker%s", instance->config.name, instance->workers.n,
 	       instance->workers.n == 1 ? "" : "s");
 	notify("READY=1");
@@ -264,17 +271,18 @@ static void confine(void)
 static int finish_start(struct daemon *daemon, struct xb_error *err)
 {
 	struct xb_instance *instance = &daemon->instance;
+	const struct xb_kernel_door *kernel = xb_kernel_door_first(instance);
 	int ret = xb_control_open(&daemon->control, instance, err);
 
-	daemon->watched = instance->kernel.kernel.home.made_in;
+	if (kernel)
+		daemon->watched = kernel->kernel.home.made_in;
 	look_at_bpffs(instance);
 	if (instance->deputy.pid)
 		xb_deputy_take_office(&instance->deputy);
 	if (!ret)
 		ret = xb_privileges_drop_control(&instance->config, err);
 	if (!ret)
-		ret = xb_kernel_port_settle(&instance->kernel.kernel, &instance->config.kernel,
-					    err);
+		ret = xb_kernel_doors_settle(instance, err);
 	if (!ret)
 		confine();
 	return ret;

@@ -98,7 +98,7 @@ static const struct xb_fdb_row *find(const struct picture *picture, const struct
 
 static struct xb_fdb_map_key map_key(struct xb_fdb_key key)
 {
-	struct xb_fdb_map_key ret = {.vlan = key.bits & 0xfff};
+	struct xb_fdb_map_key ret = {.vlan = key.bits & 0xfff, .domain = xb_fdb_key_domain(key)};
 
 	for (unsigned i = 0; i < sizeof(ret.mac); i++)
 		ret.mac[i] = (__u8)(key.bits >> (52 - 8 * i));

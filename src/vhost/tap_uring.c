@@ -43,6 +43,7 @@ XB_CALL(control, io_uring_register);
 XB_CALL(control, io_uring_setup);
 XB_CALL(control, mmap);
 XB_CALL(control, munmap);
+XB_CALL(control, pwritev2);
 
 #define SCOUT  UINT64_MAX       /* user_data of the poll request; reads have their index */
 #define RECALL (UINT64_MAX - 1) /* user_data of its cancellation */

@@ -31,7 +31,7 @@ static int setup(void **state)
 	sandbox_make_veth(1, 1);
 	xb_config_init(&config);
 	strcpy(config.name, NAME);
-	strcpy(config.uplinks[0].ifname, "up0");
+	strcpy(config.uplinks[0].options.ifname, "up0");
 	config.n_uplinks = 1;
 	return xb_loop_init(&loop, NULL) || xb_doorman_start(&doorman, &loop, &config, NULL);
 }

@@ -85,7 +85,7 @@ static struct xb_fdb_key key_of(uint32_t station, uint16_t vlan)
 	uint8_t mac[6] = {2};
 
 	memcpy(mac + 2, &station, sizeof(station));
-	return xb_fdb_key(mac, vlan);
+	return xb_fdb_key(0, mac, vlan);
 }
 
 static struct xb_fdb_map_key shown_key(uint32_t station, uint16_t vlan)

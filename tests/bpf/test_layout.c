@@ -21,8 +21,8 @@
 /* What the layouts of this schema add up to. Where the test fails on another number, a layout has
  * changed: raise XB_SCHEMA, and write both numbers here. With XB_LAYOUT_SHOWN=1 in the environment
  * the test says what it adds up. */
-#define SCHEMA 9u
-#define LAYOUT 0xc65fe6b0u
+#define SCHEMA 10u
+#define LAYOUT 0x38156a97u
 
 /* Not pinned: they go with the program. */
 static const char *const passing[] = {"flows", "questions", "told"};

@@ -216,8 +216,8 @@ static void a_packet_for_its_own_port_is_a_hairpin(void **state)
 static void a_sender_with_anothers_address_is_turned_away(void **state)
 {
 	(void)state;
-	xb_fdb_set(room.snapshot.fdb, xb_fdb_key(station(9), XB_FDB_VLAN_ANY), 1, XB_FDB_OWN);
-	xb_fdb_set(room.snapshot.fdb, xb_fdb_key(station(8), 10), 2, XB_FDB_STATIC);
+	xb_fdb_set(room.snapshot.fdb, xb_fdb_key(0, station(9), XB_FDB_VLAN_ANY), 1, XB_FDB_OWN);
+	xb_fdb_set(room.snapshot.fdb, xb_fdb_key(0, station(8), 10), 2, XB_FDB_STATIC);
 	pass(0, broadcast, station(9), UNTAGGED);
 	pass(0, broadcast, station(9), 77);
 	pass(0, broadcast, station(8), 10);
@@ -234,7 +234,7 @@ static void a_sender_with_anothers_address_is_turned_away(void **state)
 static void a_tag_of_vlan_4095_takes_nobodys_address(void **state)
 {
 	(void)state;
-	xb_fdb_set(room.snapshot.fdb, xb_fdb_key(station(8), 10), 2, XB_FDB_STATIC);
+	xb_fdb_set(room.snapshot.fdb, xb_fdb_key(0, station(8), 10), 2, XB_FDB_STATIC);
 	pass(0, broadcast, station(8), 4095);
 	room_came_out(&room);
 	pass(1, station(8), station(1), 10);

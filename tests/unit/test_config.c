@@ -95,20 +95,20 @@ static void test_an_uplink_has_options_behind_commas(void **state)
 		"--uplink e0,dedicated,csum=verify,xdp=generic,mode=copy,tx=packet --uplink e1,shared,xdp=native,xdp=exclusive "
 		"--stall-ms 250");
 	assert_int_equal(config.n_uplinks, 2);
-	assert_string_equal(config.uplinks[0].ifname, "e0");
-	assert_int_equal(config.uplinks[0].sharing, XB_SHARING_DEDICATED);
-	assert_int_equal(config.uplinks[0].csum, XB_CSUM_POLICY_VERIFY);
-	assert_int_equal(config.uplinks[0].xdp.mode, XB_XDP_GENERIC);
-	assert_int_equal(config.uplinks[0].mode, XB_XSK_COPY);
-	assert_int_equal(config.uplinks[0].tx, XB_UPLINK_TX_PACKET);
-	assert_false(config.uplinks[0].xdp.exclusive);
-	assert_int_equal(config.uplinks[1].sharing, XB_SHARING_SHARED);
-	assert_int_equal(config.uplinks[1].xdp.mode, XB_XDP_NATIVE);
-	assert_int_equal(config.uplinks[1].tx, XB_UPLINK_TX_AUTO);
-	assert_true(config.uplinks[1].xdp.exclusive);
-	assert_int_equal(config.uplinks[1].stall_ns, 250000000);
+	assert_string_equal(config.uplinks[0].options.ifname, "e0");
+	assert_int_equal(config.uplinks[0].options.sharing, XB_SHARING_DEDICATED);
+	assert_int_equal(config.uplinks[0].options.csum, XB_CSUM_POLICY_VERIFY);
+	assert_int_equal(config.uplinks[0].options.xdp.mode, XB_XDP_GENERIC);
+	assert_int_equal(config.uplinks[0].options.mode, XB_XSK_COPY);
+	assert_int_equal(config.uplinks[0].options.tx, XB_UPLINK_TX_PACKET);
+	assert_false(config.uplinks[0].options.xdp.exclusive);
+	assert_int_equal(config.uplinks[1].options.sharing, XB_SHARING_SHARED);
+	assert_int_equal(config.uplinks[1].options.xdp.mode, XB_XDP_NATIVE);
+	assert_int_equal(config.uplinks[1].options.tx, XB_UPLINK_TX_AUTO);
+	assert_true(config.uplinks[1].options.xdp.exclusive);
+	assert_int_equal(config.uplinks[1].options.stall_ns, 250000000);
 	assert_good(&config, "--uplink e0");
-	assert_int_equal(config.uplinks[0].sharing, XB_SHARING_DEFAULT);
+	assert_int_equal(config.uplinks[0].options.sharing, XB_SHARING_DEFAULT);
 }
 
 static void test_words_of_rules_name_no_port(void **state)
@@ -311,7 +311,7 @@ static void test_a_long_value_or_path_does_not_cut_off_what_is_expected(void **s
 
 	(void)state;
 	snprintf(line, sizeof(line), "--uplink e0,%0240d", 0);
-	assert_refused(line, "tx=auto|xdp|packet is expected");
+	assert_refused(line, "tx=auto|xdp|packet or domain=NAME is expected");
 	snprintf(dir, sizeof(dir), "%s/xb-%0200d-XXXXXX",
 		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", 0);
 	assert_non_null(mkdtemp(dir));
@@ -319,7 +319,7 @@ static void test_a_long_value_or_path_does_not_cut_off_what_is_expected(void **s
 	fill_file(path, "queues 1\nuplink e0,fast\n");
 	snprintf(line, sizeof(line), "--config %s", path);
 	assert_refused(line, "00, line 2: uplink 'fast'");
-	assert_refused(line, "tx=auto|xdp|packet is expected");
+	assert_refused(line, "tx=auto|xdp|packet or domain=NAME is expected");
 	unlink(path);
 	rmdir(dir);
 }

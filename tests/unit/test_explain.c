@@ -95,7 +95,7 @@ static void some_fdb(void)
 
 	xb_fdb_sweep(fdb, goes, NULL);
 	for (unsigned i = below(6); i; i--)
-		xb_fdb_set(fdb, xb_fdb_key(some_mac(), below(3) ? some_vlan() : XB_FDB_VLAN_ANY),
+		xb_fdb_set(fdb, xb_fdb_key(0, some_mac(), below(3) ? some_vlan() : XB_FDB_VLAN_ANY),
 			   (uint16_t)below(PORTS), below(2) ? XB_FDB_STATIC : XB_FDB_OWN);
 	for (unsigned id = 0; id < PORTS; id++)
 		atomic_store(&fdb->learn_max[id], below(4) ? XB_FDB_LEARN_MAX : below(3));

@@ -21,7 +21,7 @@ static struct xb_fdb_key key_of(uint32_t station, uint16_t vlan)
 			  (uint8_t)(station >> 8),
 			  (uint8_t)station};
 
-	return xb_fdb_key(mac, vlan);
+	return xb_fdb_key(0, mac, vlan);
 }
 
 static int setup(void **state)

@@ -56,7 +56,7 @@ static void seen(uint8_t station, uint16_t port)
 {
 	const uint8_t mac[6] = {2, 0, 0, 0, 0, station};
 
-	xb_fdb_learn(fdb, xb_fdb_key(mac, 7), port, (uint32_t)(now_ns / SECOND));
+	xb_fdb_learn(fdb, xb_fdb_key(0, mac, 7), port, (uint32_t)(now_ns / SECOND));
 }
 
 /* A probe of one port comes in on another. */

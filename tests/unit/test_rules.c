@@ -160,10 +160,10 @@ static void whom_a_rule_drops_is_not_learned(void **state)
 	(void)state;
 	TABLE("to drop");
 	pass(0, 53);
-	assert_int_equal(xb_fdb_lookup(room.snapshot.fdb, xb_fdb_key(sender, 0)), -1);
+	assert_int_equal(xb_fdb_lookup(room.snapshot.fdb, xb_fdb_key(0, sender, 0)), -1);
 	TABLE("to bridge");
 	pass(0, 53);
-	assert_int_equal(xb_fdb_lookup(room.snapshot.fdb, xb_fdb_key(sender, 0)), 0);
+	assert_int_equal(xb_fdb_lookup(room.snapshot.fdb, xb_fdb_key(0, sender, 0)), 0);
 }
 
 /* The program has charged the rule, and what it said is lost. */
@@ -280,9 +280,9 @@ static void seat_stations(void)
 	struct xb_fdb *fdb = room.snapshot.fdb;
 
 	xb_fdb_sweep(fdb, goes, NULL);
-	xb_fdb_learn(fdb, xb_fdb_key(stations[0], 0), 1, 1);
-	xb_fdb_set(fdb, xb_fdb_key(stations[1], 0), 2, XB_FDB_STATIC);
-	xb_fdb_set(fdb, xb_fdb_key(stations[2], XB_FDB_VLAN_ANY), 0, XB_FDB_OWN);
+	xb_fdb_learn(fdb, xb_fdb_key(0, stations[0], 0), 1, 1);
+	xb_fdb_set(fdb, xb_fdb_key(0, stations[1], 0), 2, XB_FDB_STATIC);
+	xb_fdb_set(fdb, xb_fdb_key(0, stations[2], XB_FDB_VLAN_ANY), 0, XB_FDB_OWN);
 }
 
 /* What is said of a frame is done with it, and saying it changes nothing. */
