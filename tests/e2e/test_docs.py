@@ -53,11 +53,12 @@ def configurations():
 
 
 class Host:
-    """A host with a NIC that has an address, and somebody at its keyboard."""
+    """A host with a NIC that has an address, another that has none, and somebody at its keyboard."""
 
     def __init__(self, bed):
         self.bed = bed
-        bed.host.ip("link set va down", "link set va name eth0", "link set eth0 up", f"addr add {OWN_IP}/24 dev eth0")
+        bed.host.ip("link set va down", "link set va name eth0", "link set eth0 up", f"addr add {OWN_IP}/24 dev eth0",
+                    "link set vb down", "link set vb name eth1", "link set eth1 up")
         bed.uplinks = ["eth0"]
         bed.forgive_leftovers = True  # its instances have the names of the page; asserted below
         self.shell = Shell(bed.in_host(*OWN_ETC), cwd="/tmp", env=bed.env)
@@ -146,7 +147,7 @@ class Host:
 
 @pytest.fixture
 def host(make_bed):
-    host = Host(make_bed(tap_in_host=True))
+    host = Host(make_bed(uplinks=2, tap_in_host=True))
     yield host
     host.close()
 
