@@ -118,7 +118,8 @@ def test_each_change_can_be_on_trial_and_is_taken_back_in_time(daemon, change):
     before = daemon.ask("steer", "list")
     begun = time.monotonic()
     daemon.ask("steer", *CHANGES[change], "--confirm", "1")
-    assert daemon.ask("steer", "list") != before
+    now = daemon.ask("steer", "list")
+    assert now != before or time.monotonic() - begun >= 1  # on a slow machine it may be over
     took = wait_for(lambda: daemon.ask("steer", "list") == before and time.monotonic() - begun, "it is taken back", pause=0.005)
     assert 0.95 <= took <= 1 + 0.1 * PATIENCE + 0.1
 
