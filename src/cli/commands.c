@@ -89,7 +89,7 @@ static int check_port_set(int argc, char **argv, struct xb_error *err)
 	if (argc < 3)
 		return xb_fail(err, -EINVAL,
 			       "port set: nothing to change; usage: xbridge port set NAME "
-			       "[--queues N] [--learn-max N] [--storm PPS]");
+			       "[--queues N] [--offload LIST|none] [--learn-max N] [--storm PPS]");
 	return 0;
 }
 
@@ -105,6 +105,10 @@ static const struct xb_command_option stats_options[] = {
 static const struct xb_command_option port_set_options[] = {
 	{"--queues", NULL, "N", "queue pairs of the kernel's interface; packets keep flowing", 1,
 	 XB_QUEUES_MAX},
+	{"--offload", NULL, "LIST|none",
+	 "of the kernel's interface: what is left undone between it and xbridge, of csum, tso, gro and "
+	 "uso",
+	 0, 0},
 	{"--learn-max", NULL, "N", "how many addresses may be learned on the port", 0, XB_FDB_MAX},
 	{"--storm", NULL, "PPS",
 	 "group frames per second that it may send; 0: no limit; default: 20000", 0, 1000000000},
@@ -212,7 +216,7 @@ const struct xb_command xb_commands[] = {
 	 .min_words = 1,
 	 .max_words = 1},
 	{.words = "port set",
-	 .args = "NAME [--queues N] [--learn-max N] [--storm PPS]",
+	 .args = "NAME [--queues N] [--offload LIST|none] [--learn-max N] [--storm PPS]",
 	 .summary = "change a port while it runs",
 	 .options = port_set_options,
 	 .examples = port_set_examples,

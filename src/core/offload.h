@@ -42,6 +42,17 @@ enum {
 	XB_TAKES_TSO6 = 1u << 2,
 	XB_TAKES_ECN = 1u << 3, /* TSO with CWR set */
 	XB_TAKES_USO = 1u << 4,
+	XB_TAKES_TSO = XB_TAKES_TSO4 | XB_TAKES_TSO6 | XB_TAKES_ECN,
+	XB_TAKES_ALL = XB_TAKES_CSUM | XB_TAKES_TSO | XB_TAKES_USO,
 };
+
+/** What may be left undone between a port and the other side, in either direction, as masks of
+ *  XB_TAKES_…. */
+struct xb_offload_set {
+	uint32_t takes; /* by us, in what the port sends */
+	uint32_t gives; /* by the other side, in what the port receives */
+};
+
+#define XB_OFFLOAD_ALL ((struct xb_offload_set){XB_TAKES_ALL, XB_TAKES_ALL})
 
 #endif

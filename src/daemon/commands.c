@@ -4,6 +4,7 @@
 #include "core/word.h"
 #include "daemon/capturing.h"
 #include "daemon/change_log.h"
+#include "daemon/config_value.h"
 #include "daemon/domains.h"
 #include "daemon/doors.h"
 #include "daemon/explain.h"
@@ -65,11 +66,13 @@ static int fdb_list(const struct xb_request *request)
 /* What `port set` changes; -1: not named. */
 struct port_change {
 	long queues, learn_max, storm_pps;
+	bool sets_offload;
+	struct xb_offload_set offload;
 };
 
 static int parse_port_change(const struct xb_request *request, struct port_change *ret_change)
 {
-	struct port_change change = {-1, -1, -1};
+	struct port_change change = {.queues = -1, .learn_max = -1, .storm_pps = -1};
 	const struct {
 		const char *name;
 		long *value;
@@ -82,13 +85,19 @@ static int parse_port_change(const struct xb_request *request, struct port_chang
 	const size_t n = sizeof(options) / sizeof(options[0]);
 
 	if (request->argc < 3 || request->argc % 2 == 0)
-		return xb_usage(request->err,
-				"port set NAME [--queues N] [--learn-max N] [--storm PPS]");
+		return xb_usage(request->err, "port set NAME [--queues N] [--offload LIST|none] "
+					      "[--learn-max N] [--storm PPS]");
 	for (int i = 1; i < request->argc; i += 2) {
 		const char *value = request->argv[i + 1];
 		size_t o = 0;
 		uint64_t number;
 
+		if (!strcmp(request->argv[i], "--offload")) {
+			change.sets_offload = true;
+			if (xb_value_offload(value, &change.offload, request->err) < 0)
+				return XB_USAGE;
+			continue;
+		}
 		while (o < n && strcmp(request->argv[i], options[o].name) != 0)
 			o++;
 		if (o == n)
@@ -149,6 +158,21 @@ static int resize(const struct xb_request *request, struct xb_door *door, unsign
 			    door->ops->set_queues(door, queues, change, request->err));
 }
 
+static int renegotiate(const struct xb_request *request, struct xb_door *door,
+		       struct xb_offload_set offload)
+{
+	struct xb_change *change;
+
+	if (!door->ops->set_offload)
+		return xb_refuse(request->err, -EOPNOTSUPP, "%s has no offloads to choose from",
+				 door->port->name);
+	change = calloc(1, sizeof(*change));
+	if (!change)
+		return xb_fail(request->err, -ENOMEM, "change the offloads");
+	return await_change(request, change,
+			    door->ops->set_offload(door, offload, change, request->err));
+}
+
 static int port_add(const struct xb_request *request)
 {
 	struct xb_change *change = calloc(1, sizeof(*change));
@@ -192,7 +216,12 @@ static int port_set(const struct xb_request *request)
 			     (uint32_t)change.learn_max);
 	if (change.storm_pps >= 0)
 		atomic_store(&door->port->storm.pps, (uint32_t)change.storm_pps);
+	if (change.sets_offload && change.queues >= 0)
+		return xb_usage(request->err,
+				"port set: --queues and --offload one after the other");
 	/* last: it goes on when all the rest is done */
+	if (change.sets_offload)
+		return renegotiate(request, door, change.offload);
 	return change.queues >= 0 ? resize(request, door, (unsigned)change.queues)
 				  : xb_done(request);
 }

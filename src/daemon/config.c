@@ -108,10 +108,15 @@ static int set_vhost_fd(struct xb_config *config, const char *value, struct xb_e
 	return xb_value_fds(value, &config->kernel.vhost_fds, err);
 }
 
+static int set_offload(struct xb_config *config, const char *value, struct xb_error *err)
+{
+	return xb_value_offload(value, &config->kernel.offload, err);
+}
+
 static int set_no_offload(struct xb_config *config, const char *value, struct xb_error *err)
 {
 	(void)value, (void)err;
-	config->kernel.offload = false;
+	config->kernel.offload = (struct xb_offload_set){0};
 	return 0;
 }
 
@@ -252,8 +257,12 @@ static const struct option {
 	{"--tap-fd", "FD[,FD...]", "use these open queues of a TAP or macvtap", set_tap_fd},
 	{"--vhost-fd", "FD[,FD...]",
 	 "use these open vhost-net descriptors, one for each queue pair", set_vhost_fd},
-	{"--no-offload", NULL, "no checksum and segmentation offload to and from the kernel",
-	 set_no_offload},
+	{"--offload", "LIST|none",
+	 "what is left undone between xbridge and the kernel's interfaces, of csum (checksums), tso "
+	 "(TCP segments that the kernel sends), gro (those that are joined for it) and uso (UDP, both "
+	 "ways); all but csum take csum; default: all that the kernel can",
+	 set_offload},
+	{"--no-offload", NULL, "the same as --offload none", set_no_offload},
 	{"--kernel", "IFNAME[,OPTION...]",
 	 "one more interface of the kernel; options: queues=N, mac=MAC|uplink, mtu=N, "
 	 "netns=NAME|PATH, carrier=UPLINK (the uplink whose carrier, MTU and, with mac=uplink, "
@@ -364,7 +373,10 @@ bool xb_config_is_port(const char *name)
 }
 
 /* One says the opposite of the other. */
-static const char *const opposites[][2] = {{"vhost-net", "tap"}, {"tap", "vhost-net"}};
+static const char *const opposites[][2] = {{"vhost-net", "tap"},
+					   {"tap", "vhost-net"},
+					   {"offload", "no-offload"},
+					   {"no-offload", "offload"}};
 
 /* Notes that an option is given. What one source says twice is a mistake; another source may
  * override it. */
@@ -422,7 +434,7 @@ bool xb_config_option_at(unsigned n, struct xb_config_option *ret_option)
 void xb_config_init(struct xb_config *config)
 {
 	*config = (struct xb_config){
-		.kernel = {.queue_size = QUEUE_SIZE_DEFAULT, .offload = true},
+		.kernel = {.queue_size = QUEUE_SIZE_DEFAULT, .offload = XB_OFFLOAD_ALL},
 		.verdict_word = XB_VERDICT_DEFAULT,
 		.stall_ms = STALL_MS_DEFAULT,
 		.bpffs = XB_BPFFS_DEFAULT,

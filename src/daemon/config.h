@@ -54,7 +54,7 @@ struct xb_kernel_config {
 	unsigned mtu; /* 0: the uplink's */
 	char netns[256];
 	bool persist;
-	bool offload;
+	struct xb_offload_set offload;
 	struct xb_fd_list tap_fds, vhost_fds;
 };
 

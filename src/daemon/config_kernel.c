@@ -66,7 +66,7 @@ static int set_word(struct xb_kernel_config *kernel, char *word, unsigned *given
 int xb_config_add_kernel(struct xb_config *config, const char *value, struct xb_error *err)
 {
 	struct xb_kernel_config kernel = {
-		.queues = 1, .queue_size = config->kernel.queue_size, .offload = true};
+		.queues = 1, .queue_size = config->kernel.queue_size, .offload = XB_OFFLOAD_ALL};
 	char words[512];
 	char *rest = words;
 	unsigned given = 0;

@@ -150,3 +150,62 @@ int xb_value_domain(const char *value, char ret_name[XB_NAME_BYTES], struct xb_e
 {
 	return xb_value_text(value, ret_name, XB_NAME_BYTES, "the name of a domain", err);
 }
+
+static const struct {
+	const char *word;
+	struct xb_offload_set set;
+} offloads[] = {
+	{"csum", {XB_TAKES_CSUM, XB_TAKES_CSUM}},
+	{"tso", {0, XB_TAKES_TSO}},
+	{"gro", {XB_TAKES_TSO, 0}},
+	{"uso", {XB_TAKES_USO, XB_TAKES_USO}},
+};
+#define N_OFFLOADS (sizeof(offloads) / sizeof(offloads[0]))
+
+static bool add_offload(const char *word, struct xb_offload_set *set)
+{
+	for (size_t i = 0; i < N_OFFLOADS; i++) {
+		if (strcmp(word, offloads[i].word) != 0)
+			continue;
+		set->takes |= offloads[i].set.takes;
+		set->gives |= offloads[i].set.gives;
+		return true;
+	}
+	return false;
+}
+
+int xb_value_offload(const char *value, struct xb_offload_set *ret_set, struct xb_error *err)
+{
+	static const char expected[] = "none, or a list of csum, tso, gro and uso";
+	struct xb_offload_set set = {0};
+	char words[64];
+	char *rest = words;
+	char *word;
+
+	if (strlen(value) >= sizeof(words))
+		return xb_value_refuse(err, value, expected);
+	strcpy(words, value);
+	while (strcmp(value, "none") != 0 && (word = strsep(&rest, ",")))
+		if (!add_offload(word, &set))
+			return xb_value_refuse(err, value, expected);
+	if ((set.takes | set.gives) && !(set.takes & XB_TAKES_CSUM))
+		return xb_value_refuse(err, value, "csum, which the others take,");
+	*ret_set = set;
+	return 0;
+}
+
+void xb_offload_text(struct xb_offload_set set, char *buf)
+{
+	*buf = '\0';
+	for (size_t i = 0; i < N_OFFLOADS; i++) {
+		const struct xb_offload_set *one = &offloads[i].set;
+
+		if ((set.takes & one->takes) != one->takes ||
+		    (set.gives & one->gives) != one->gives)
+			continue;
+		strcat(buf, *buf ? "," : "");
+		strcat(buf, offloads[i].word);
+	}
+	if (!*buf)
+		strcpy(buf, "none");
+}

@@ -47,6 +47,13 @@ int xb_value_not_reserved(const char *value, struct xb_error *err);
 /** The name of an interface. */
 int xb_value_ifname(const char *value, char ret_name[IFNAMSIZ], struct xb_error *err);
 
+/** A set of offloads: words joined by commas, or `none`. */
+int xb_value_offload(const char *value, struct xb_offload_set *ret_set, struct xb_error *err);
+
+/** Writes a set as xb_value_offload reads it, into at least XB_OFFLOAD_BYTES. */
+#define XB_OFFLOAD_BYTES 24u
+void xb_offload_text(struct xb_offload_set set, char *buf);
+
 /** The name of a domain. */
 int xb_value_domain(const char *value, char ret_name[XB_NAME_BYTES], struct xb_error *err);
 

@@ -9,6 +9,7 @@
 #ifndef XB_DAEMON_DOOR_H
 #define XB_DAEMON_DOOR_H
 
+#include "core/offload.h"
 #include "core/snapshot.h"
 #include "daemon/change.h"
 #include "daemon/job.h"
@@ -65,6 +66,9 @@ struct xb_door_ops {
 	 * 0, -EAGAIN (it is at something: ask again), or another -errno. */
 	int (*set_queues)(struct xb_door *door, unsigned queues, struct xb_change *change,
 			  struct xb_error *err);
+	/** Begins to change what may be left undone between it and the other side; the same. */
+	int (*set_offload)(struct xb_door *door, struct xb_offload_set offload,
+			   struct xb_change *change, struct xb_error *err);
 	/** Nothing refers to the port any more. Frees the door. */
 	void (*free)(struct xb_door *door);
 };

@@ -14,6 +14,7 @@
 #include "daemon/door_kernel.h"
 
 #include "daemon/arp.h"
+#include "daemon/config_value.h"
 #include "daemon/domains.h"
 #include "daemon/doors.h"
 #include "daemon/json.h"
@@ -266,10 +267,12 @@ static bool start_again(struct xb_kernel_door *door)
 
 	if (start(door, &err) < 0) {
 		try_again_later(door, &err);
+		xb_change_finish(&door->base.waiting, err.code, &err);
 		return false;
 	}
 	door->base.trouble[0] = '\0';
 	xb_instance_publish(door->base.instance);
+	xb_change_finish(&door->base.waiting, 0, NULL);
 	return true;
 }
 
@@ -478,6 +481,26 @@ static int set_queues(struct xb_door *base, unsigned queues, struct xb_change *c
 	return 0;
 }
 
+/* ---- other offloads ---- */
+
+/* They are negotiated: the port stops for it. What waits in the TAP stays there. */
+static int set_offload(struct xb_door *base, struct xb_offload_set offload,
+		       struct xb_change *change, struct xb_error *err)
+{
+	struct xb_kernel_door *door = (struct xb_kernel_door *)base;
+
+	if (xb_job_is_busy(&base->job))
+		return xb_fail(err, -EAGAIN, "offloads of %s: it is %s", base->port->name,
+			       base->job.doing);
+	if (!base->running)
+		return xb_fail(err, -ENODEV, "offloads of %s", base->port->name);
+	door->config.offload = offload;
+	xb_kernel_port_set_offload(&door->kernel, offload);
+	base->waiting = change;
+	restart(door, true);
+	return 0;
+}
+
 /* ---- gone ---- */
 
 static void closing(struct xb_job *job)
@@ -557,11 +580,14 @@ static void describe(const struct xb_door *base, struct json_object *to)
 	const struct xb_kernel_door *door = (const struct xb_kernel_door *)base;
 	const struct xb_kernel_config *config = &door->config;
 	const struct xb_kernel_port *kernel = &door->kernel;
+	char offload[XB_OFFLOAD_BYTES];
 
 	xb_json_add_text(to, "backend", kernel->vhost ? "vhost-net" : "tap");
 	xb_json_add_text(to, "why", kernel->why);
 	xb_json_add_bool(to, "carrier", kernel->carrier);
 	xb_json_add_u64(to, "queue_size", config->queue_size);
+	xb_offload_text(config->offload, offload);
+	xb_json_add_text(to, "offload", offload);
 	xb_json_add_bool(to, "persist", config->persist);
 	if (config->netns[0])
 		xb_json_add_text(to, "netns", config->netns);
@@ -582,6 +608,7 @@ const struct xb_door_ops xb_kernel_door_ops = {
 	.follow = follow,
 	.describe = describe,
 	.set_queues = set_queues,
+	.set_offload = set_offload,
 	.close = close_door,
 	.free = free_door,
 };

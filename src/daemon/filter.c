@@ -156,6 +156,7 @@ static const char *const sanitizers_calls[] = {
 	"getdents64",
 	"getpid",
 	"gettid",
+	"gettimeofday",
 	"getppid",
 	"getrlimit",
 	"prlimit64",

@@ -115,9 +115,9 @@ static void close_vhost(struct xb_kernel_port *kernel)
 
 /* ---- without ---- */
 
-static int open_plain(struct xb_kernel_port *kernel, bool offload, struct xb_error *err)
+static int open_plain(struct xb_kernel_port *kernel, struct xb_error *err)
 {
-	struct xb_tap_port_options options = {.name = kernel->tap.name, .offload = offload};
+	struct xb_tap_port_options options = {.name = kernel->tap.name, .offload = kernel->offload};
 	int ret = xb_tap_port_init(&kernel->tap_port, &kernel->tap, &options, err);
 
 	if (ret < 0)
@@ -143,13 +143,12 @@ static int open_port(struct xb_kernel_port *kernel, const struct xb_kernel_confi
 		     struct xb_arena *arena, struct xb_error *err)
 {
 	enum xb_kernel_backend wanted = config->backend;
-	bool offload = config->offload;
 	int ret;
 
 	if (wanted == XB_KERNEL_TAP) {
 		snprintf(kernel->why, sizeof(kernel->why),
 			 "through the TAP alone, as --tap asks for");
-		return open_plain(kernel, offload, err);
+		return open_plain(kernel, err);
 	}
 	ret = open_vhost(kernel, config, arena, err);
 	if (!ret) {
@@ -162,7 +161,7 @@ static int open_port(struct xb_kernel_port *kernel, const struct xb_kernel_confi
 	if (wanted == XB_KERNEL_VHOST_NET)
 		return ret;
 	say_why_plain(kernel, err);
-	return open_plain(kernel, offload, err);
+	return open_plain(kernel, err);
 }
 
 int xb_kernel_port_open(struct xb_kernel_port *kernel, uint16_t id,
@@ -172,6 +171,7 @@ int xb_kernel_port_open(struct xb_kernel_port *kernel, uint16_t id,
 	int ret;
 
 	kernel->id = id;
+	kernel->offload = config->offload;
 
 	kernel->home.pid_fd = -1;
 	ret = open_tap(kernel, config, lent, err);
@@ -299,11 +299,10 @@ bool xb_kernel_port_is_here(const struct xb_kernel_port *kernel)
 /* What vhost-net can't do shows in part only when it is to serve: memory, rings, further pairs. */
 static int start_without_vhost(struct xb_kernel_port *kernel, unsigned queues, struct xb_error *err)
 {
-	bool offload = kernel->net.wanted & XB_F_OFFLOADS;
 	int ret;
 
 	say_why_plain(kernel, err);
-	ret = open_plain(kernel, offload, err);
+	ret = open_plain(kernel, err);
 	if (ret < 0)
 		return ret;
 	close_vhost(kernel);
@@ -334,6 +333,15 @@ int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct 
 	xb_kernel_port_check(kernel);
 	kernel->mtu = mtu; /* where it is another by now, the next check has to find that */
 	return 0;
+}
+
+void xb_kernel_port_set_offload(struct xb_kernel_port *kernel, struct xb_offload_set offload)
+{
+	kernel->offload = offload;
+	if (kernel->vhost)
+		xb_virtio_net_set_offload(&kernel->net, offload);
+	else
+		kernel->tap_port.offload = offload;
 }
 
 void xb_kernel_port_stop(struct xb_kernel_port *kernel, struct xb_cache *cache)

@@ -34,10 +34,11 @@ struct xb_kernel_lent {
 struct xb_kernel_port {
 	struct xb_port *port; /* NULL: not open */
 	uint16_t id;          /* the port's */
-	bool vhost;           /* by vhost-net, else by the TAP alone */
-	bool may_do_without;  /* vhost-net was our choice and has not been started yet */
-	bool carrier;         /* that its interface has, by xb_kernel_port_set_carrier */
-	char why[256];        /* which of the two, and why */
+	struct xb_offload_set offload;
+	bool vhost;          /* by vhost-net, else by the TAP alone */
+	bool may_do_without; /* vhost-net was our choice and has not been started yet */
+	bool carrier;        /* that its interface has, by xb_kernel_port_set_carrier */
+	char why[256];       /* which of the two, and why */
 	struct xb_tap tap;
 	struct xb_tap_home home; /* with --netns */
 	uint8_t mac[6];
@@ -86,6 +87,9 @@ size_t xb_kernel_port_ring_bytes(const struct xb_kernel_config *config);
  * first start, the TAP alone serves from then on, and `port` is another one. */
 int xb_kernel_port_start(struct xb_kernel_port *kernel, unsigned queues, struct xb_cache *cache,
 			 struct xb_error *err);
+/** What may be left undone, from the next start on. */
+void xb_kernel_port_set_offload(struct xb_kernel_port *kernel, struct xb_offload_set offload);
+
 /** Stops; all frames come back. */
 void xb_kernel_port_stop(struct xb_kernel_port *kernel, struct xb_cache *cache);
 

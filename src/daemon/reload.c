@@ -205,6 +205,22 @@ static void apply_mac(struct xb_kernel_door *door, const struct xb_kernel_config
 	xb_log(XB_LOG_INFO, "the address of %s has changed", kernel->port->name);
 }
 
+static void apply_offload(struct xb_kernel_door *door, struct xb_offload_set offload)
+{
+	struct xb_offload_set *old = &door->base.instance->config.kernel.offload;
+	struct xb_error err = {0};
+
+	if (offload.takes == old->takes && offload.gives == old->gives)
+		return;
+	/* it may be at other queues, which were changed just now: then the next time */
+	if (door->base.ops->set_offload(&door->base, offload, NULL, &err) < 0) {
+		xb_log_error(XB_LOG_ERROR, "the file's offload is not applied", &err);
+		return;
+	}
+	*old = offload;
+	xb_log(XB_LOG_INFO, "offloads of %s are negotiated again", door->base.port->name);
+}
+
 static bool same_fds(const struct xb_fd_list *a, const struct xb_fd_list *b)
 {
 	return a->n == b->n && !memcmp(a->fds, b->fds, a->n * sizeof(a->fds[0]));
@@ -260,8 +276,6 @@ static void name_the_rest(const struct xb_instance *instance, const struct xb_co
 		needs_restart("queue-size");
 	if (strcmp(a->netns, b->netns))
 		needs_restart("netns");
-	if (a->offload != b->offload)
-		needs_restart("no-offload");
 	if (a->persist && !b->persist)
 		xb_remark_not_persistent(instance);
 	else if (a->persist != b->persist)
@@ -304,6 +318,7 @@ static void reload(struct xb_instance *instance, int fd)
 		apply_queues(door, config.kernel.queues);
 		apply_mtu(door, config.kernel.mtu);
 		apply_mac(door, &config.kernel);
+		apply_offload(door, config.kernel.offload);
 	}
 	apply_table(instance, &config);
 	xb_config_fini(&config);

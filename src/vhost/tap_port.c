@@ -153,7 +153,7 @@ static void settle_caps(struct xb_tap_port *tap_port)
 	xb_tap_get_mtu(tap, &mtu);
 	xb_tap_get_up(tap, &up);
 	port->caps = (struct xb_port_caps){
-		.takes = tap_port->offload ? tap->takes : 0,
+		.takes = tap->takes & tap_port->offload.takes,
 		.bytes_max = mtu + ETH_HLEN + VLAN_TAGS_BYTES,
 		.frames_max = XB_PACKET_FRAMES_MAX,
 	};
@@ -173,7 +173,7 @@ int xb_tap_port_start(struct xb_tap_port *tap_port, unsigned pairs, struct xb_er
 	int ret = xb_tap_check(tap);
 
 	if (ret == 0)
-		ret = xb_tap_set_offload(tap, tap_port->offload ? tap->takes : 0);
+		ret = xb_tap_set_offload(tap, tap->takes & tap_port->offload.gives);
 	if (ret < 0)
 		return xb_fail(err, -ENODEV, "start the TAP %s", tap->name);
 	atomic_store_explicit(&tap_port->broken, 0, memory_order_relaxed);

@@ -27,7 +27,7 @@ enum xb_tap_io {
 
 struct xb_tap_port_options {
 	const char *name;
-	bool offload; /* false: the kernel finishes all before it gives us a packet, and so do we */
+	struct xb_offload_set offload; /* as far as the TAP can */
 	unsigned depth;    /* most reads tried at once, at most XB_BATCH; 0: XB_TAP_DEPTH */
 	enum xb_tap_io io; /* URING: fail where it is refused */
 };
@@ -37,7 +37,7 @@ struct xb_tap_queue;
 struct xb_tap_port {
 	struct xb_port port;
 	struct xb_tap *tap;
-	bool offload;
+	struct xb_offload_set offload; /* from the next start on; the caller's to set */
 	unsigned depth;
 	enum xb_tap_io io;    /* in use: URING or READV; for `status` */
 	bool nowait;          /* URING: reads go in batches too (Linux 6.4), not one by one */

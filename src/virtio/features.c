@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "virtio/features.h"
 
-#include "core/offload.h"
-
 /* A feature and those of which at least one must be there (virtio 1.2, 5.1.3.1). */
 static const struct {
 	unsigned bit;
@@ -49,4 +47,26 @@ uint32_t xb_features_takes(uint64_t features)
 		if (xb_has(features, map[i].bit))
 			takes |= map[i].takes;
 	return takes;
+}
+
+uint64_t xb_features_of_offload(struct xb_offload_set set)
+{
+	static const struct {
+		uint32_t takes;
+		uint64_t host, guest; /* from the driver, and to it */
+	} rows[] = {
+		{XB_TAKES_CSUM, XB_F(VIRTIO_NET_F_CSUM), XB_F(VIRTIO_NET_F_GUEST_CSUM)},
+		{XB_TAKES_TSO4, XB_F(VIRTIO_NET_F_HOST_TSO4), XB_F(VIRTIO_NET_F_GUEST_TSO4)},
+		{XB_TAKES_TSO6, XB_F(VIRTIO_NET_F_HOST_TSO6), XB_F(VIRTIO_NET_F_GUEST_TSO6)},
+		{XB_TAKES_ECN, XB_F(VIRTIO_NET_F_HOST_ECN), XB_F(VIRTIO_NET_F_GUEST_ECN)},
+		{XB_TAKES_USO, XB_F(VIRTIO_NET_F_HOST_USO),
+		 XB_F(VIRTIO_NET_F_GUEST_USO4) | XB_F(VIRTIO_NET_F_GUEST_USO6)},
+	};
+	uint64_t features = 0;
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		features |= set.takes & rows[i].takes ? rows[i].host : 0;
+		features |= set.gives & rows[i].takes ? rows[i].guest : 0;
+	}
+	return features;
 }

@@ -6,6 +6,8 @@
 #ifndef XB_VIRTIO_FEATURES_H
 #define XB_VIRTIO_FEATURES_H
 
+#include "core/offload.h"
+
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
@@ -21,7 +23,7 @@
 #define VIRTIO_NET_F_HOST_USO   56
 #endif
 
-/** Offload features: the ones that `--no-offload` takes away. */
+/** All offload features. */
 #define XB_F_OFFLOADS                                                                              \
 	(XB_F(VIRTIO_NET_F_CSUM) | XB_F(VIRTIO_NET_F_GUEST_CSUM) | XB_F(VIRTIO_NET_F_GUEST_TSO4) | \
 	 XB_F(VIRTIO_NET_F_GUEST_TSO6) | XB_F(VIRTIO_NET_F_GUEST_ECN) |                            \
@@ -37,6 +39,9 @@ static inline bool xb_has(uint64_t features, unsigned bit)
 /** The features that remain of `features` when each that needs another one that is not there is
  *  gone (virtio 1.2, 5.1.3.1). */
 uint64_t xb_features_consistent(uint64_t features);
+
+/** The offload features that stand for a set, seen from the driver. */
+uint64_t xb_features_of_offload(struct xb_offload_set set);
 
 /** XB_TAKES_… that a driver may leave to a device with these features. */
 uint32_t xb_features_takes(uint64_t features);

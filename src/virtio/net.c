@@ -21,8 +21,7 @@ int xb_virtio_net_init(struct xb_virtio_net *net, struct xb_virtio_transport *tr
 		       struct xb_arena *arena, const struct xb_virtio_net_options *options,
 		       struct xb_error *err)
 {
-	uint64_t unwanted = (options->offload ? 0 : XB_F_OFFLOADS) |
-			    (options->packed ? 0 : XB_F(VIRTIO_F_RING_PACKED));
+	uint64_t unwanted = options->packed ? 0 : XB_F(VIRTIO_F_RING_PACKED);
 	xb_auto_free struct xb_virtio_net_queue *queues = NULL;
 	int ret;
 
@@ -47,7 +46,13 @@ int xb_virtio_net_init(struct xb_virtio_net *net, struct xb_virtio_transport *tr
 	if (ret < 0)
 		return xb_fail(err, ret, "make port '%s'", options->name);
 	net->queues = XB_TAKE_PTR(queues);
+	xb_virtio_net_set_offload(net, options->offload);
 	return 0;
+}
+
+void xb_virtio_net_set_offload(struct xb_virtio_net *net, struct xb_offload_set offload)
+{
+	net->wanted = (net->wanted & ~XB_F_OFFLOADS) | xb_features_of_offload(offload);
 }
 
 void xb_virtio_net_fini(struct xb_virtio_net *net)

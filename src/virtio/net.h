@@ -51,17 +51,20 @@ struct xb_virtio_net {
 
 struct xb_virtio_net_options {
 	const char *name;
-	unsigned queues_max; /* at most the transport's pairs_max */
-	unsigned queue_size; /* descriptors of each virtqueue, a power of two */
-	unsigned mtu;        /* bytes of IP in one frame on the wire */
-	bool offload;        /* false: negotiate no checksum or segmentation offload */
-	bool packed;         /* packed rings, where the device offers them */
+	unsigned queues_max;           /* at most the transport's pairs_max */
+	unsigned queue_size;           /* descriptors of each virtqueue, a power of two */
+	unsigned mtu;                  /* bytes of IP in one frame on the wire */
+	struct xb_offload_set offload; /* to be negotiated, as far as the device can */
+	bool packed;                   /* packed rings, where the device offers them */
 };
 
 /** Readies a stopped port. Transport and arena outlive it. Returns 0, -EINVAL or -ENOMEM. */
 int xb_virtio_net_init(struct xb_virtio_net *net, struct xb_virtio_transport *transport,
 		       struct xb_arena *arena, const struct xb_virtio_net_options *options,
 		       struct xb_error *err);
+/** What is to be negotiated from the next start on. */
+void xb_virtio_net_set_offload(struct xb_virtio_net *net, struct xb_offload_set offload);
+
 /** The port is stopped. */
 void xb_virtio_net_fini(struct xb_virtio_net *net);
 

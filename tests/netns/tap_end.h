@@ -55,10 +55,12 @@ static inline void open_end(struct end *end, const char *name, const char *netns
 			    unsigned pairs)
 {
 	struct xb_tap_options tap = {.ifname = name, .netns = netns, .queues = pairs};
-	struct xb_tap_port_options port = {.name = name, .offload = offload, .io = form};
+	struct xb_tap_port_options port = {.name = name, .io = form};
 	struct xb_error err = {0};
 	char text[512];
 
+	if (offload)
+		port.offload = XB_OFFLOAD_ALL;
 	if (xb_tap_init(&end->tap, &tap, &err) < 0 || xb_tap_set_up(&end->tap, true) < 0 ||
 	    xb_tap_port_init(&end->port, &end->tap, &port, &err) < 0)
 		fail_msg("%s", xb_error_text(&err, text, sizeof(text)));

@@ -30,7 +30,7 @@ static inline void bench_init(struct bench *b, uint32_t frames, unsigned pairs, 
 						.queues_max = pairs,
 						.queue_size = queue_size,
 						.mtu = 1500,
-						.offload = true,
+						.offload = XB_OFFLOAD_ALL,
 						.packed = bench_packed};
 
 	memset(b, 0, sizeof(*b));

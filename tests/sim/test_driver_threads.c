@@ -55,7 +55,7 @@ static void setup_all(unsigned n_workers)
 						      .queues_max = PAIRS,
 						      .queue_size = 64,
 						      .mtu = 1500,
-						      .offload = true,
+						      .offload = XB_OFFLOAD_ALL,
 						      .packed = packed};
 	const struct xb_workers_options crew = {.n = n_workers, .beat_ns = 100000000u};
 

@@ -31,7 +31,7 @@ static int setup(void **state)
 						      .queues_max = 1,
 						      .queue_size = 64,
 						      .mtu = 1500,
-						      .offload = true,
+						      .offload = XB_OFFLOAD_ALL,
 						      .packed = packed};
 
 	(void)state;

@@ -71,7 +71,7 @@ static int make(struct stack *s, struct xb_error *err)
 						  .queues_max = PAIRS,
 						  .queue_size = 64,
 						  .mtu = 1500,
-						  .offload = true,
+						  .offload = XB_OFFLOAD_ALL,
 						  .packed = packed};
 	struct xb_vhost_region region;
 	int ret;

@@ -159,7 +159,7 @@ static void features_are_negotiated_afresh_after_each_reset(void **state)
 static void without_offload_none_is_negotiated(void **state)
 {
 	struct xb_virtio_net_options options = {
-		.name = "v1", .queues_max = 1, .queue_size = 64, .mtu = 1500, .offload = false};
+		.name = "v1", .queues_max = 1, .queue_size = 64, .mtu = 1500};
 
 	(void)state;
 	xb_virtio_net_fini(&b.net);

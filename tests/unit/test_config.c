@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "daemon/config.h"
+#include "daemon/config_value.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -58,7 +58,8 @@ static void test_nothing_said_means_tap0_bridged(void **state)
 	assert_string_equal(config.name, "tap0");
 	assert_int_equal(config.kernel.backend, XB_KERNEL_AUTO);
 	assert_int_equal(config.kernel.queues, 1);
-	assert_true(config.kernel.offload);
+	assert_int_equal(config.kernel.offload.takes, XB_TAKES_ALL);
+	assert_int_equal(config.kernel.offload.gives, XB_TAKES_ALL);
 	assert_string_equal(config.verdict_word, "bridge");
 	assert_int_equal(config.stall_ms, 1000);
 	assert_int_equal(config.n_uplinks, 0);
@@ -74,7 +75,7 @@ static void test_values_come_behind_a_space_or_an_equals_sign(void **state)
 	assert_int_equal(config.kernel.queues, 4);
 	assert_int_equal(config.kernel.queue_size, 512);
 	assert_int_equal(config.kernel.mtu, 9000);
-	assert_false(config.kernel.offload);
+	assert_int_equal(config.kernel.offload.takes | config.kernel.offload.gives, 0);
 	assert_true(config.kernel.persist);
 	assert_string_equal(config.kernel.netns, "blue");
 	assert_string_equal(config.name, "t1");
@@ -305,6 +306,31 @@ static void test_a_mistake_in_a_file_is_named_with_its_line(void **state)
 	unlink(path);
 }
 
+static void test_offloads_are_chosen_by_words(void **state)
+{
+	struct xb_config config;
+	char text[XB_OFFLOAD_BYTES];
+
+	(void)state;
+	assert_good(&config, "--offload csum,tso");
+	assert_int_equal(config.kernel.offload.takes, XB_TAKES_CSUM);
+	assert_int_equal(config.kernel.offload.gives, XB_TAKES_CSUM | XB_TAKES_TSO);
+	assert_good(&config, "--offload gro,csum");
+	assert_int_equal(config.kernel.offload.takes, XB_TAKES_CSUM | XB_TAKES_TSO);
+	assert_int_equal(config.kernel.offload.gives, XB_TAKES_CSUM);
+	xb_offload_text(config.kernel.offload, text);
+	assert_string_equal(text, "csum,gro");
+	xb_offload_text(XB_OFFLOAD_ALL, text);
+	assert_string_equal(text, "csum,tso,gro,uso");
+	xb_offload_text((struct xb_offload_set){0}, text);
+	assert_string_equal(text, "none");
+	assert_refused("--offload tso", "csum, which the others take");
+	assert_refused("--offload csum,lro",
+		       "none, or a list of csum, tso, gro and uso is expected");
+	assert_refused("--offload csum, ", "is expected");
+	assert_refused("--offload csum --no-offload", "exclude each other");
+}
+
 static void test_a_long_value_or_path_does_not_cut_off_what_is_expected(void **state)
 {
 	char path[600], line[1024], dir[300];
@@ -379,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_said_twice_is_a_mistake),
 		cmocka_unit_test(test_a_file_says_the_same_and_the_command_line_overrides_it),
 		cmocka_unit_test(test_a_mistake_in_a_file_is_named_with_its_line),
+		cmocka_unit_test(test_offloads_are_chosen_by_words),
 		cmocka_unit_test(test_a_long_value_or_path_does_not_cut_off_what_is_expected),
 		cmocka_unit_test(test_a_file_that_can_not_be_read_is_not_an_empty_one),
 		cmocka_unit_test(test_a_line_that_is_too_long_is_refused_and_not_split),

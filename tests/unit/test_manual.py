@@ -11,7 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 # Where no table is asked: what stands here can be typed, and has to be found.
 COMMON = {"--name", "--json", "-j", "--help", "-h"}
-OWN = {"port add": {"--uplink", "--kernel"}, "doctor": {"--bpffs"}, "detach": {"--bpffs"}, "explain": {"--bpffs"}, "stats": {"--watch"}, "port set": {"--queues", "--learn-max", "--storm"},
+OWN = {"port add": {"--uplink", "--kernel"}, "doctor": {"--bpffs"}, "detach": {"--bpffs"}, "explain": {"--bpffs"}, "stats": {"--watch"}, "port set": {"--queues", "--offload", "--learn-max", "--storm"},
        "steer list": {"-s"},
        "steer add": {"--confirm"}, "steer replace": {"--confirm"}, "steer del": {"--confirm"},
        "steer flush": {"--confirm"}, "steer default": {"--confirm"}, "steer load": {"--confirm", "--empty"},
