@@ -20,6 +20,7 @@
 #include "daemon/json.h"
 #include "daemon/kernel_follow.h"
 #include "daemon/log.h"
+#include "daemon/own.h"
 #include "daemon/ports.h"
 
 #include <errno.h>
@@ -87,6 +88,7 @@ static void show(struct xb_kernel_door *door)
 	door->base.published = true;
 	door->base.queues = door->kernel.port->n_queues;
 	note(door);
+	xb_own_enter(door->base.instance); /* it may have another address now */
 }
 
 /* Starts the port, which is open. The caller publishes it. */

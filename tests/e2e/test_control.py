@@ -387,7 +387,7 @@ def test_fdb_lists_adds_deletes_and_flushes(bed, daemon):
     assert answers(bed.peer, TAP_IP)
     rows = {row["mac"]: row for row in json.loads(daemon.cli("fdb", "list", "--json").stdout)["fdb"]}
     assert rows[bed.peer.mac("vp")]["kind"] == "learned" and rows[bed.peer.mac("vp")]["port"] == "va"
-    assert rows[bed.kern.mac("tap0")] == {"mac": bed.kern.mac("tap0"), "vlan": "any", "port": "tap0", "kind": "own"}
+    assert rows[bed.kern.mac("tap0")] == {"mac": bed.kern.mac("tap0"), "vlan": "any", "domain": "", "port": "tap0", "kind": "own"}
     daemon.cli("fdb", "add", "02:00:00:00:00:99", "port", "va", "vlan", "7")
     assert {"mac": "02:00:00:00:00:99", "vlan": 7, "port": "va", "kind": "static"} in daemon.fdb()
     daemon.cli("fdb", "del", "02:00:00:00:00:99", "vlan", "7")
@@ -643,7 +643,7 @@ def test_sighup_names_what_takes_a_restart_and_changes_it_not(configured):
                                 "workers 2\nstall-ms 500\npersist\ncpus 0\nqueue-size 512\nuplink vx\n")
     for option in ("workers", "stall-ms", "persist", "cpus", "queue-size", "uplink"):
         assert f"warning: {option} has changed in the file: it takes a restart" in said
-    moving = ("workers", "uptime_s", "arena")
+    moving = ("workers", "uptime_s", "arena", "memory")
     after = daemon.status()
     assert {k: v for k, v in before.items() if k not in moving} == {k: v for k, v in after.items() if k not in moving}
 
