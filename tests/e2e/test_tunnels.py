@@ -147,7 +147,7 @@ def label(near, far):
     near.ns.sysctl(mpls__platform_labels=1000)
     for number in 100 + near.number, 55:
         near.ns.run("ip", "-f", "mpls", "route", "replace", str(number), "dev", "lo")
-    near.ns.ip(f"addr replace {INNER.format(near.number)}/32 dev lo", f"addr replace {INNER6.format(near.number)}/128 dev lo",
+    near.ns.ip(f"addr replace {INNER.format(near.number)}/32 dev lo", f"addr replace {INNER6.format(near.number)}/128 dev lo nodad",
                f"route replace {far.inner(4)}/32 encap mpls {100 + far.number} via {far.ip} dev {near.dev} "
                f"src {near.inner(4)}",
                f"route replace {far.inner(6)}/128 encap mpls 55/{100 + far.number} via {far.ip6} dev {near.dev} "
