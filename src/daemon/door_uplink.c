@@ -519,6 +519,28 @@ static void follow(struct xb_door *base)
 
 /* ---- coming and going while the instance runs ---- */
 
+/* `in uplink` holds for it from its first frame on. */
+static void ruling(struct xb_job *job)
+{
+	struct xb_uplink_door *door = door_of(job);
+	struct xb_error err = {0};
+	int ret = xb_instance_refresh_steering(door->base.instance, &err);
+
+	if (ret == -EAGAIN)
+		xb_job_again(job);
+	else if (ret < 0)
+		fail(door, &err);
+	else
+		attach(door);
+}
+
+static int refuse_on_trial(struct xb_error *err)
+{
+	xb_refuse(err, -EBUSY, "an uplink can't be added while a change of the rules is on trial");
+	xb_hint(err, "`xbridge steer confirm` or `xbridge steer revert` first");
+	return -EBUSY;
+}
+
 int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_config *wanted,
 		       struct xb_change *change, struct xb_error *err)
 {
@@ -536,13 +558,15 @@ int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_conf
 	if (xb_doors_find(instance, wanted->options.ifname))
 		return xb_refuse(err, -EEXIST, "there is a port %s already",
 				 wanted->options.ifname);
+	if (instance->steering.confirm_by_ns)
+		return refuse_on_trial(err);
 	ret = open_door(instance, wanted, &door, err);
 	if (ret < 0)
 		return ret;
 	door->base.coming = true;
 	door->base.waiting = change;
 	xb_doorman_tell(&instance->doorman, wanted->options.ifname, true);
-	attach(door);
+	xb_job_enter(&door->base.job, &instance->loop, "waiting", XB_JOB_NO_LIMIT, ruling);
 	return 0;
 }
 

@@ -148,6 +148,18 @@ bool xb_instance_may_steer(struct xb_instance *instance, bool joins)
 	return xb_instance_is_settled(instance);
 }
 
+int xb_instance_refresh_steering(struct xb_instance *instance, struct xb_error *err)
+{
+	int ret;
+
+	if (!xb_instance_is_settled(instance))
+		return -EAGAIN;
+	ret = xb_steering_refresh(&instance->steering, err);
+	if (ret > 0)
+		xb_instance_steered(instance);
+	return ret < 0 ? ret : 0;
+}
+
 void xb_instance_check_steering(struct xb_instance *instance)
 {
 	struct xb_error err = {0};
@@ -156,11 +168,7 @@ void xb_instance_check_steering(struct xb_instance *instance)
 	tick(instance);
 	if (xb_steering_resume(&instance->steering)) /* who wanted to join has gone */
 		xb_instance_steered(instance);
-	if (!xb_instance_is_settled(instance))
-		return;
-	ret = xb_steering_refresh(&instance->steering, &err);
-	if (ret < 0)
-		xb_log_error(XB_LOG_ERROR, "dmac kernel", &err);
-	if (ret > 0)
-		xb_instance_steered(instance);
+	ret = xb_instance_refresh_steering(instance, &err);
+	if (ret < 0 && ret != -EAGAIN)
+		xb_log_error(XB_LOG_ERROR, "make the steering table again", &err);
 }

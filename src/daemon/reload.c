@@ -196,6 +196,8 @@ static void apply_mac(struct xb_kernel_door *door, const struct xb_kernel_config
 		xb_log(XB_LOG_ERROR, "mac of %s: %s", kernel->port->name, strerror(-ret));
 		return;
 	}
+	memcpy(kernel->mac, mac, sizeof(kernel->mac));
+	memcpy(door->base.mac, mac, sizeof(door->base.mac));
 	if (new->mac_source == XB_MAC_UPLINK)
 		memcpy(door->followed_mac, mac, sizeof(door->followed_mac));
 	old->mac_source = door->config.mac_source = new->mac_source;

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import re
 import select
 import signal
@@ -389,7 +390,7 @@ def test_fdb_lists_adds_deletes_and_flushes(bed, daemon):
     assert rows[bed.peer.mac("vp")]["kind"] == "learned" and rows[bed.peer.mac("vp")]["port"] == "va"
     assert rows[bed.kern.mac("tap0")] == {"mac": bed.kern.mac("tap0"), "vlan": "any", "domain": "", "port": "tap0", "kind": "own"}
     daemon.cli("fdb", "add", "02:00:00:00:00:99", "port", "va", "vlan", "7")
-    assert {"mac": "02:00:00:00:00:99", "vlan": 7, "port": "va", "kind": "static"} in daemon.fdb()
+    assert {"mac": "02:00:00:00:00:99", "vlan": 7, "domain": "", "port": "va", "kind": "static"} in daemon.fdb()
     daemon.cli("fdb", "del", "02:00:00:00:00:99", "vlan", "7")
     daemon.cli("fdb", "flush", "va")
     assert [row["kind"] for row in daemon.fdb()] == ["own", "own"]
@@ -713,10 +714,17 @@ def file_of_another_user(bed, tmp_path):
     return bed.start("--config", str(folder / "xbridge.conf")), folder / "xbridge.conf"
 
 
+def name_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="ascii")
+    except OSError:
+        return None  # gone meanwhile
+
+
 def reader_of(daemon):
     with open(f"/proc/{daemon.pid}/task/{daemon.pid}/children", encoding="ascii") as file:
         pids = [int(pid) for pid in file.read().split()]
-    return next((pid for pid in pids if open(f"/proc/{pid}/comm", encoding="ascii").read() == "xb-reader\n"), None)
+    return next((pid for pid in pids if name_of(pid) == "xb-reader\n"), None)
 
 
 @pytest.mark.kernels

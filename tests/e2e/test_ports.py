@@ -72,6 +72,18 @@ def test_a_port_that_comes_is_an_ordinary_one(bed):
     works(bed, 1)
 
 
+def test_rules_hold_for_an_uplink_from_its_first_frame_on(bed):
+    """So none is added while the table may not be made again."""
+    daemon = bed.start("--rule", "in uplink proto 200 to drop", uplinks=["va,dedicated"])
+    daemon.ask("steer", "add", "in uplink proto 201 to drop", "--confirm", "60")
+    assert "on trial" in (words := refused(daemon, "port", "add", "--uplink", "vb,dedicated"))
+    assert "steer confirm" in words
+    daemon.ask("steer", "confirm")
+    daemon.ask("port", "add", "--uplink", "vb,dedicated")
+    for proto in ("200", "201"):  # at once
+        assert "drop" in daemon.cli("explain", "in", "vb", "proto", proto).stdout
+
+
 def test_a_port_that_rules_name_stays(bed):
     daemon = bed.start()
     daemon.ask("steer", "add", "in vb proto 200 to drop")

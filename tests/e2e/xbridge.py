@@ -526,13 +526,21 @@ class Bed:
         if self.forgive_leftovers:
             return []
         problems = [f"left behind: {path}" for path in [*glob.glob(self._pins()), *self._run_files()]]
-        tap = self.kern.link("tap0")
-        problems += [f"left behind: {tap['ifname']}"] if tap else []
+        if self._keeps_tap():
+            problems.append("left behind: tap0")
         for uplink in self.uplinks:
             link = self.host.link(uplink)
             problems += [f"left behind: XDP program on {uplink}: {link['xdp']}"] if link and "xdp" in link else []
             problems += [f"left behind: {uplink} is promiscuous"] if link and link["promiscuity"] else []
         return problems
+
+    def _keeps_tap(self):
+        """The kernel takes the interface of a daemon that was killed away soon after its end, not before."""
+        try:
+            wait_for(lambda: not self.kern.link("tap0"), "tap0 goes", seconds=1)
+        except AssertionError:
+            return True
+        return False
 
     def remove_leftovers(self):
         """Makes room for the next daemon, whatever the last one has left."""
