@@ -147,6 +147,7 @@ EXAMPLES(instances, {"xbridge instances", NULL});
 EXAMPLES(port_add, {"xbridge port add --uplink eth1,dedicated", NULL});
 EXAMPLES(port_del, {"xbridge port del eth1", NULL});
 EXAMPLES(port_set, {"xbridge port set kernel --queues 4", "more queues, while traffic runs"},
+	 {"xbridge port set kernel --offload csum,tso", "no joined segments for the kernel"},
 	 {"xbridge port set eth0 --storm 10000", NULL});
 EXAMPLES(fdb_add, {"xbridge fdb add 02:00:00:00:00:07 port eth0 vlan 5", NULL});
 EXAMPLES(explain, {"xbridge explain proto tcp dst 192.0.2.1 dport 179", NULL},
