@@ -39,13 +39,6 @@
  * goes on and off), so that without a pause one look would lead to the next. */
 #define RETRY_NS 1000000000u
 
-/* The uplinks of an instance, by id. */
-#define for_each_uplink(instance, uplink_door)                                           \
-	for (struct xb_uplink_door *uplink_door = next_uplink(instance, 0); uplink_door; \
-	     uplink_door = next_uplink(instance, uplink_door->base.id + 1u))
-
-static void end(struct xb_uplink_door *door);
-
 static struct xb_uplink_door *door_of(struct xb_job *job)
 {
 	return (struct xb_uplink_door *)job;
@@ -56,7 +49,7 @@ static const struct xb_uplink *uplink_of(const struct xb_door *base)
 	return ((const struct xb_uplink_door *)base)->uplink;
 }
 
-static struct xb_uplink_door *next_uplink(const struct xb_instance *instance, unsigned id)
+struct xb_uplink_door *xb_uplink_door_next(const struct xb_instance *instance, unsigned id)
 {
 	struct xb_door *door = xb_doors_from(instance, id);
 
@@ -181,7 +174,7 @@ static void binding(struct xb_job *job)
 	}
 }
 
-static void begin_binding(struct xb_uplink_door *door)
+void xb_uplink_door_bind(struct xb_uplink_door *door)
 {
 	xb_job_enter(&door->base.job, &door->base.instance->loop, "binding", BIND_MS, binding);
 }
@@ -200,7 +193,7 @@ static void on_attached(struct xb_errand *errand)
 	}
 	if (door->base.instance->ending) {
 		door->base.instance->n_detaching--;
-		end(door);
+		xb_uplink_door_end(door);
 		return;
 	}
 	xb_uplink_doors_cleared(door->base.instance, errand->outcome.cleared);
@@ -209,7 +202,7 @@ static void on_attached(struct xb_errand *errand)
 		return;
 	}
 	if (door->base.instance->ready) {
-		begin_binding(door);
+		xb_uplink_door_bind(door);
 		return;
 	}
 	xb_job_rest(&door->base.job);
@@ -222,7 +215,7 @@ static void attaching(struct xb_job *job)
 	(void)job;
 }
 
-static void attach(struct xb_uplink_door *door)
+void xb_uplink_door_attach(struct xb_uplink_door *door)
 {
 	const struct xb_uplink *uplink = door->uplink;
 	struct xb_gate_order *order = &door->attach.order;
@@ -318,49 +311,6 @@ static void free_door(struct xb_door *base)
 	free(door);
 }
 
-/* ---- in order ---- */
-
-/* The uplinks from the bottom up: one that others stand on comes before them. */
-static unsigned sort_upwards(const struct xb_instance *instance,
-			     struct xb_uplink_door *ret_sorted[XB_UPLINKS_MAX])
-{
-	unsigned n = 0;
-
-	for_each_uplink(instance, door)
-	{
-		unsigned at = n++;
-
-		for (; at && ret_sorted[at - 1]->uplink->below.n > door->uplink->below.n; at--)
-			ret_sorted[at] = ret_sorted[at - 1];
-		ret_sorted[at] = door;
-	}
-	return n;
-}
-
-void xb_uplink_doors_attach(struct xb_instance *instance)
-{
-	struct xb_uplink_door *sorted[XB_UPLINKS_MAX];
-	unsigned n = sort_upwards(instance, sorted);
-
-	for (unsigned i = 0; i < n; i++)
-		attach(sorted[i]);
-}
-
-bool xb_uplink_doors_are_attached(const struct xb_instance *instance)
-{
-	for_each_uplink(instance, door)
-	{
-		if (!door->attached)
-			return false;
-	}
-	return true;
-}
-
-void xb_uplink_doors_bind(struct xb_instance *instance)
-{
-	for_each_uplink(instance, door) begin_binding(door);
-}
-
 /* ---- taken out, and taken anew ---- */
 
 /* Uses the interface as it is now. */
@@ -371,7 +321,7 @@ static void reopen(struct xb_uplink_door *door)
 	if (xb_uplink_reopen(door->uplink, &err) < 0)
 		fail(door, &err);
 	else
-		attach(door);
+		xb_uplink_door_attach(door);
 }
 
 static void releasing(struct xb_job *job)
@@ -434,7 +384,7 @@ static void say_renamed(const struct xb_uplink *uplink, const char *before)
 /* Whether a program is being put on below it: its own may have had to go for that. */
 static bool waits_for_lower(const struct xb_uplink_door *door)
 {
-	for_each_uplink(door->base.instance, other)
+	xb_for_each_uplink(door->base.instance, other)
 	{
 		if (other->attach.on_its_way && other->uplink->below.n < door->uplink->below.n)
 			return true;
@@ -488,7 +438,7 @@ static void look(struct xb_uplink_door *door)
 
 void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots)
 {
-	for_each_uplink(instance, door)
+	xb_for_each_uplink(instance, door)
 	{
 		/* orders are carried out in turn: one on its way comes after that */
 		if (!(slots & 1u << door->uplink->slot) || !door->attached ||
@@ -531,7 +481,7 @@ static void ruling(struct xb_job *job)
 	else if (ret < 0)
 		fail(door, &err);
 	else
-		attach(door);
+		xb_uplink_door_attach(door);
 }
 
 static int refuse_on_trial(struct xb_error *err)
@@ -716,7 +666,7 @@ static void on_detached(struct xb_errand *errand)
 	xb_job_poke(&instance->life);
 }
 
-static void end(struct xb_uplink_door *door)
+void xb_uplink_door_end(struct xb_uplink_door *door)
 {
 	struct xb_instance *instance = door->base.instance;
 
@@ -735,62 +685,4 @@ static void end(struct xb_uplink_door *door)
 		xb_doorman_give(&instance->doorman, &door->detach, on_detached);
 	}
 	xb_job_poke(&instance->life);
-}
-
-void xb_uplink_doors_end(struct xb_instance *instance)
-{
-	struct xb_uplink_door *sorted[XB_UPLINKS_MAX];
-	unsigned n = sort_upwards(instance, sorted);
-
-	while (n)
-		end(sorted[--n]);
-}
-
-void xb_uplink_doors_stop(struct xb_instance *instance)
-{
-	for_each_uplink(instance, door)
-	{
-		while (xb_uplink_stop(door->uplink, &instance->cache) == -EAGAIN)
-			;
-		door->base.running = false;
-	}
-}
-
-void xb_uplink_doors_free(struct xb_instance *instance)
-{
-	struct xb_uplink_door *door;
-
-	while ((door = next_uplink(instance, 0))) {
-		xb_doors_remove(&door->base);
-		free_door(&door->base);
-	}
-}
-
-static void give_up(struct xb_uplink_door *door)
-{
-	const char *name = door->uplink->port.name;
-	struct xb_error err = {0};
-
-	if (!door->detach.on_its_way && !door->attach.on_its_way)
-		return;
-	door->base.instance->programs_left = true;
-	if (door->base.instance->left) {
-		xb_log(XB_LOG_WARNING,
-		       "%s: its XDP program is not off yet, and passes frames until it is: the "
-		       "process xb-doorman goes on with that for up to %u s; perhaps its driver is "
-		       "slow, or somebody holds the lock of libxdp (a flock on /sys/fs/bpf/xdp)",
-		       name, 2 * XB_LEFT_S);
-		return;
-	}
-	xb_fail(&err, -ETIMEDOUT, "give the doorman an order");
-	xb_hint(&err,
-		"somebody may hold the lock of libxdp (a flock on /sys/fs/bpf/xdp); the program "
-		"stays on %s and passes frames: `xbridge detach %s`",
-		name, name);
-	xb_log_error(XB_LOG_WARNING, name, &err);
-}
-
-void xb_uplink_doors_give_up(struct xb_instance *instance)
-{
-	for_each_uplink(instance, door) give_up(door);
 }

@@ -38,29 +38,26 @@ int xb_uplink_door_add(struct xb_instance *instance, const struct xb_uplink_conf
 /** Whether it can lend its address to tap0 (`mac uplink`). Returns 0, or -EINVAL: it is shared. */
 int xb_uplink_door_may_lend(const struct xb_door *base, struct xb_error *err);
 
-/* ---- the start and the end of an instance ---- */
+/** The first uplink whose id is `id` or above, or NULL. */
+struct xb_uplink_door *xb_uplink_door_next(const struct xb_instance *instance, unsigned id);
 
-/** Has the programs of all that are open attached, those of lower devices first; the instance's
- * `life` is poked when one is over: the door is attached, or `failed`. */
-void xb_uplink_doors_attach(struct xb_instance *instance);
-bool xb_uplink_doors_are_attached(const struct xb_instance *instance);
+/** The uplinks of an instance, by id. */
+#define xb_for_each_uplink(instance, uplink_door)                                                \
+	for (struct xb_uplink_door *uplink_door = xb_uplink_door_next(instance, 0); uplink_door; \
+	     uplink_door = xb_uplink_door_next(instance, uplink_door->base.id + 1u))
 
-/** Binds the sockets of all; the instance's `life` is poked when one is `published`, or `failed`.
- */
-void xb_uplink_doors_bind(struct xb_instance *instance);
+/** Has its program put on; until the instance is ready, its `life` is poked when that is over: the
+ * door is attached, or `failed`. */
+void xb_uplink_door_attach(struct xb_uplink_door *door);
 
-/** At the end: has all programs taken off, those of lower devices last, as soon as they have been
- * attached, but not one that a failed start has found there. Counted in n_detaching; the `life` is
- * poked when one is done. */
-void xb_uplink_doors_end(struct xb_instance *instance);
+/** Binds its sockets; until the instance is ready, its `life` is poked when it is `published`, or
+ * `failed`. */
+void xb_uplink_door_bind(struct xb_uplink_door *door);
 
-/** No worker is left: closes the sockets. */
-void xb_uplink_doors_stop(struct xb_instance *instance);
-
-/** There is no more time for taking programs off: says so. */
-void xb_uplink_doors_give_up(struct xb_instance *instance);
-
-void xb_uplink_doors_free(struct xb_instance *instance);
+/** At the end of an instance: has its program taken off as soon as it has been attached, but not
+ * one that a failed start has found there. Counted in n_detaching; the `life` is poked when it is
+ * done. */
+void xb_uplink_door_end(struct xb_uplink_door *door);
 
 /** The programs of these slots were taken off for another one's: they are put on again. */
 void xb_uplink_doors_cleared(struct xb_instance *instance, uint32_t slots);

@@ -3,7 +3,6 @@
 
 #include "daemon/capturing.h"
 #include "daemon/door_kernel.h"
-#include "daemon/door_uplink.h"
 #include "daemon/doors.h"
 #include "daemon/filter.h"
 #include "daemon/limits.h"
@@ -11,6 +10,7 @@
 #include "daemon/own.h"
 #include "daemon/privileges.h"
 #include "daemon/remarks.h"
+#include "daemon/uplink_doors.h"
 #include "netdev/netdev.h"
 
 #include <errno.h>

@@ -179,8 +179,8 @@ void xb_instance_steered(struct xb_instance *instance);
  * Where not, ask again soon. */
 bool xb_instance_may_steer(struct xb_instance *instance, bool joins);
 
-/** Lets the table hold for the ports and addresses of now. What is on trial stays as it is. Returns 0,
- * -EAGAIN (ask again soon), or why the table can't be made. */
+/** Lets the table hold for the ports and addresses of now. What is on trial stays as it is. Returns
+ * 0, -EAGAIN (ask again soon), or why the table can't be made. */
 int xb_instance_refresh_steering(struct xb_instance *instance, struct xb_error *err);
 
 /** Once a second, and after own addresses were read anew. */

@@ -54,9 +54,8 @@ static void follow_mtu(struct xb_kernel_door *door)
 		       kernel->port->name, strerror(-ret));
 }
 
-static void follow_mac(struct xb_kernel_door *door)
+static void follow_mac(struct xb_kernel_door *door, const struct xb_door *first)
 {
-	const struct xb_door *first = followed(door);
 	struct xb_kernel_port *kernel = &door->kernel;
 	bool follows = !memcmp(kernel->mac, door->followed_mac, sizeof(kernel->mac));
 	char address[XB_MAC_TEXT_BYTES];
@@ -82,11 +81,13 @@ static void follow_mac(struct xb_kernel_door *door)
 
 void xb_kernel_follow_uplink(struct xb_kernel_door *door)
 {
+	const struct xb_door *first = followed(door);
+
 	/* it follows once it runs */
-	if (!door->base.running || !followed(door))
+	if (!door->base.running || !first)
 		return;
 	follow_mtu(door);
-	follow_mac(door);
+	follow_mac(door, first);
 }
 
 /* ---- carrier ---- */

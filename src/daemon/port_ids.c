@@ -37,9 +37,9 @@ uint16_t xb_port_ids_take(struct xb_instance *instance)
 	return XB_PORT_ID_NONE;
 }
 
-void xb_port_ids_give_back(struct xb_instance *instance, uint16_t number, uint32_t generation)
+void xb_port_ids_give_back(struct xb_instance *instance, uint16_t id, uint32_t generation)
 {
-	instance->ids[number] = (struct xb_port_id){
+	instance->ids[id] = (struct xb_port_id){
 		.had = true,
 		.generation = generation,
 		.gone_ns = xb_now_ns(),
