@@ -46,7 +46,7 @@ def complete(prefix, shell, line):
 
 COMPLETIONS = [
     ("xbridge st", {"status", "stats", "steer"}), ("xbridge port ", {"add", "del", "list", "set"}), ("xbridge steer lo", {"load"}),
-    ("xbridge port set tap0 --", {"--queues", "--learn-max", "--storm", "--name", "--json", "--help"}),
+    ("xbridge port set tap0 --", {"--queues", "--offload", "--learn-max", "--storm", "--name", "--json", "--help"}),
     ("xbridge run --up", {"--uplink"}), ("xbridge run --uplink l", {"lo"}), ("xbridge doctor l", {"lo"}),
     ("xbridge steer add tcp-", {"tcp-flags"}), ("xbridge steer add proto tcp d", {"dport", "dmac", "dst", "dscp", "drop"}),
     ("xbridge steer default p", {"pass"}), ("xbridge help fdb fl", {"flush"}), ("xbridge --json steer default dr", {"drop"}),
