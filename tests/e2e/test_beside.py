@@ -557,7 +557,7 @@ def test_doctor_tells_who_is_behind_the_dispatcher(shared):
 @pytest.mark.usefixtures("extensions")
 def test_commands_of_the_page_that_need_a_dispatcher_work_as_they_stand(make_bed):
     """And they leave the other program working; what the page shows as the last one's output is what it says."""
-    host = Host(make_bed(tap_in_host=True))
+    host = Host(make_bed(uplinks=2, tap_in_host=True))
     try:
         (block,) = blocks("docs/beside.md", "sh dispatcher")
         host.shell.type("ip netns add dataplane")
