@@ -23,7 +23,7 @@
  *             MAC       a MAC address
  *             DMAC      the same, or `kernel`, or `own`, which is the row of kind OWN
  *             PREFIX    an IPv4 or IPv6 prefix
- *             RANGE     a number, or two and what lies between them
+ *             RANGE     a number, or a range of numbers
  *             SERVICE   the same, or a name in the system's list of services
  *             FLAGS     those that are set, of those that a mask names
  * BITS      its size in a key: 8, 16, 48 (a MAC address) or 128 (an IPv4 or IPv6 address). One of 8

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 /** Headers are looked for in this many bytes from the packet's start: two VLAN tags, IPv6 with some
- *  extension headers, TCP with all options. What lies after them is not found. */
+ *  extension headers, TCP with all options. Headers beyond that are not found. */
 #define XB_HEADERS_BYTES XB_PARSE_BYTES
 
 enum xb_l4_found {

@@ -3,8 +3,8 @@
  * The sorting room: packets come in from the queues of one worker, each is judged and routed
  * (core/bridge.h), and leaves by the port that it is for (core/send.h).
  *
- * It has no thread, file descriptor or clock of its own: whoever owns it, a worker, a test or a
- * benchmark, calls xb_sorter_round again and again. One thread at a time, except for the counters,
+ * It has no thread, file descriptor or clock of its own: its owner (a worker, a test or a
+ * benchmark) calls xb_sorter_round in a loop. One thread at a time, except for the counters,
  * which any thread may read.
  */
 #ifndef XB_CORE_SORTER_H

@@ -290,17 +290,27 @@ static void reopen(struct xb_kernel_door *door)
 		xb_log(XB_LOG_NOTICE, "%s is back", door->kernel.port->name);
 }
 
+/* Stops it once what its device holds has come back, or that has taken too long. Returns whether it
+ * is done; otherwise the state is called again. */
+static bool is_stopped(struct xb_kernel_door *door)
+{
+	struct xb_cache *cache = &door->base.instance->cache;
+
+	if (!xb_kernel_port_recall(&door->kernel, 0, cache) && !xb_job_is_late(&door->base.job)) {
+		xb_job_again(&door->base.job);
+		return false;
+	}
+	xb_kernel_port_stop(&door->kernel, cache);
+	xb_job_rest(&door->base.job);
+	return true;
+}
+
 static void stopping(struct xb_job *job)
 {
 	struct xb_kernel_door *door = door_of(job);
 
-	if (!xb_kernel_port_recall(&door->kernel, 0, &door->base.instance->cache) &&
-	    !xb_job_is_late(job)) {
-		xb_job_again(job);
+	if (!is_stopped(door))
 		return;
-	}
-	xb_kernel_port_stop(&door->kernel, &door->base.instance->cache);
-	xb_job_rest(job);
 	if (door->moves)
 		xb_kernel_port_leave(&door->kernel);
 	door->moves = false;
@@ -509,13 +519,8 @@ static void closing(struct xb_job *job)
 {
 	struct xb_kernel_door *door = door_of(job);
 
-	if (!xb_kernel_port_recall(&door->kernel, 0, &door->base.instance->cache) &&
-	    !xb_job_is_late(job)) {
-		xb_job_again(job);
+	if (!is_stopped(door))
 		return;
-	}
-	xb_kernel_port_stop(&door->kernel, &door->base.instance->cache);
-	xb_job_rest(job);
 	xb_ports_closed(&door->base);
 }
 

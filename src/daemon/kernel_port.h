@@ -35,7 +35,7 @@ struct xb_kernel_port {
 	struct xb_port *port; /* NULL: not open */
 	uint16_t id;          /* the port's */
 	struct xb_offload_set offload;
-	bool vhost;          /* by vhost-net, else by the TAP alone */
+	bool vhost;          /* through vhost-net; otherwise through the TAP */
 	bool may_do_without; /* vhost-net was our choice and has not been started yet */
 	bool carrier;        /* that its interface has, by xb_kernel_port_set_carrier */
 	char why[256];       /* which of the two, and why */

@@ -188,8 +188,8 @@ static inline void xb_gate_tick(struct xb_gate *gate, uint64_t now_ns)
 int xb_gate_show_rules(struct xb_gate *gate, const uint32_t *slots, const struct xb_rule *rules,
 		       unsigned n, struct xb_error *err);
 
-/** Maps the first `bytes` of an image; what lies after them reads as zeroes. The kernel counts what
- * is mapped as this process's memory, of which a large table takes megabytes. Returns 0 or -errno,
+/** Maps the first `bytes` of an image; the rest reads as zeroes. What is mapped counts as memory of
+ * this process: megabytes for a large table. Returns 0 or -errno,
  * with the image as before. */
 int xb_gate_map_image(struct xb_gate *gate, unsigned place, size_t bytes, struct xb_error *err);
 
